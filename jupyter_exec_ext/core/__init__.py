@@ -1,0 +1,1 @@
+"""The words of the project, in standard-library Python: no HTTP, no kernels, no database."""

@@ -1,0 +1,224 @@
+"""Every failure the package can name. Nothing here knows HTTP: `web.errors` gives the status.
+
+Two families. An `ExecError` refuses a request. A *run error* (`RunError`) is how running code
+ended; it is never an HTTP error but data in the record of an execution that was accepted.
+"""
+
+from typing import ClassVar
+
+
+class ExecError(Exception):
+    """A request cannot be carried out.
+
+    Attributes:
+        code: A stable name for programs.
+        target: The field of the request that is at fault, dotted, or ``None``.
+        details: More findings, one sentence each.
+    """
+
+    code: ClassVar[str] = "ExecError"
+
+    def __init__(
+        self, message: str, *, target: str | None = None, details: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.target = target
+        self.details = details
+
+
+class MalformedRequestError(ExecError):
+    """The request has not the documented shape: not JSON, a wrong type, an unknown field."""
+
+    code = "MalformedRequest"
+
+
+class InvalidArgumentError(ExecError):
+    """The request is well formed, but a value in it cannot be accepted."""
+
+    code = "InvalidArgument"
+
+
+class UnknownKernelError(InvalidArgumentError):
+    """No kernelspec of this server has the name."""
+
+    code = "UnknownKernel"
+
+    def __init__(self, name: str, known: tuple[str, ...], *, target: str) -> None:
+        super().__init__(
+            f"no kernelspec is called {name!r}; this server has: {', '.join(known) or 'none'}",
+            target=target,
+        )
+        self.known = known
+
+
+class InvalidNotebookError(InvalidArgumentError):
+    """The file is there but is not a notebook that validates."""
+
+    code = "InvalidNotebook"
+
+
+class UnknownCellError(InvalidArgumentError):
+    """The notebook has no cell with this id, index or tag."""
+
+    code = "UnknownCell"
+
+
+class NotFoundError(ExecError):
+    """The thing that the request names is not there, or the caller may not know that it is."""
+
+    code = "NotFound"
+
+
+class ExecutionNotFoundError(NotFoundError):
+    """This server keeps no execution with this id."""
+
+    code = "ExecutionNotFound"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"no execution {execution_id[:64]!r}")
+        self.execution_id = execution_id
+
+
+class NotebookNotFoundError(NotFoundError):
+    """No notebook is at the path. Says the same of what is missing, hidden or out of bounds."""
+
+    code = "NotebookNotFound"
+
+    def __init__(self, *, target: str = "notebook.path") -> None:
+        super().__init__("no notebook at this path", target=target)
+
+
+class ConflictError(ExecError):
+    """The request is in conflict with the state that the thing is in."""
+
+    code = "Conflict"
+
+
+class StateConflictError(ConflictError):
+    """The execution cannot go from the state it is in to the one asked for."""
+
+    code = "StateConflict"
+
+    def __init__(self, execution_id: str, state: str, to: str) -> None:
+        super().__init__(f"execution {execution_id} is {state} and cannot become {to}")
+        self.execution_id = execution_id
+        self.state = state
+        self.to = to
+
+
+class IdempotencyConflictError(ConflictError):
+    """The idempotency key was used before, with another request."""
+
+    code = "IdempotencyConflict"
+
+
+class TooLargeError(ExecError):
+    """Something in the request is larger than this server takes."""
+
+    code = "TooLarge"
+
+
+class TooManyError(ExecError):
+    """A limit of this server is reached for now; the same request may be accepted later.
+
+    Attributes:
+        retry_after_seconds: When it is worth trying again.
+    """
+
+    code = "TooMany"
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnavailableError(ExecError):
+    """The service cannot do this now."""
+
+    code = "Unavailable"
+
+
+class ServerStoppingError(UnavailableError):
+    """The server is shutting down and accepts no new work."""
+
+    code = "ServerStopping"
+
+
+class StoreUnavailableError(UnavailableError):
+    """The store of executions cannot be reached; the message tells why."""
+
+    code = "StoreUnavailable"
+
+
+class StoreFullError(StoreUnavailableError):
+    """The store of executions has no room left to write to."""
+
+    code = "StoreFull"
+
+
+class RunError(Exception):
+    """How running code ended when it did not end well; recorded in ``error`` of the execution."""
+
+    code: ClassVar[str] = "RunError"
+
+
+class KernelStartFailedError(RunError):
+    """The kernel was not ready within its time, or its process ended while it started."""
+
+    code = "KernelStartFailed"
+
+    def __init__(
+        self, message: str, *, exit_code: int | None = None, signal: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.signal = signal
+
+
+class KernelDiedError(RunError):
+    """The kernel's process ended before the code did.
+
+    Attributes:
+        exit_code: The exit code of the process; ``None`` when unknown or ended by a signal.
+        signal: The name of the signal that ended it, as ``SIGKILL``; ``None`` when unknown.
+    """
+
+    code = "KernelDied"
+
+    def __init__(
+        self, message: str, *, exit_code: int | None = None, signal: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.signal = signal
+
+
+class KernelRestartedError(RunError):
+    """Somebody else restarted the kernel, or shut it down, while the code ran in it."""
+
+    code = "KernelRestarted"
+
+
+class RunTimeoutError(RunError):
+    """A deadline passed: the code was interrupted, and if need be the kernel ended."""
+
+    code = "Timeout"
+
+
+class ServerStoppedError(RunError):
+    """The server was stopped while the execution waited or ran."""
+
+    code = "ServerStopped"
+
+
+class ServerRestartedError(RunError):
+    """The server process ended without a word while the execution waited or ran."""
+
+    code = "ServerRestarted"
+
+
+class InternalRunError(RunError):
+    """A defect of this package ended the execution; the server's log has the traceback."""
+
+    code = "InternalError"

@@ -1,0 +1,241 @@
+"""The values that cross layers: frozen dataclasses that msgspec can encode and describe.
+
+`None` in an optional field means: not known yet, or not asked for. Moments are aware and UTC.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+from jupyter_exec_ext.core.states import State
+
+Output: TypeAlias = dict[str, Any]
+"""An nbformat output object."""
+
+MimeBundle: TypeAlias = dict[str, Any]
+"""Data by MIME type, as Jupyter displays it."""
+
+SOURCE_PREVIEW_LENGTH = 200
+"""How many characters of code a list shows."""
+
+
+class OnError(StrEnum):
+    """What a notebook does after a cell that failed."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookSource:
+    """A notebook of the server, whole or some of its cells.
+
+    Attributes:
+        path: API path, relative to the server root.
+        cells: Ids or 0-based indexes in any order, or one of ``{"from": cell}``,
+            ``{"up_to": cell}`` (the cell included) and ``{"tag": name}``; ``None`` for all.
+            Cells always run in document order.
+        save_to: Where the executed notebook is written: an API path, ``"in_place"``, or ``None``
+            to keep it with the record only.
+    """
+
+    path: str
+    cells: list[str | int] | dict[str, str | int] | None = None
+    save_to: str | None = None
+
+
+Source: TypeAlias = NotebookSource
+"""What an execution runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        done: Cells that ended, failed ones included.
+        total: Cells that the execution will run.
+        current_cell_id: The cell that runs now; ``None`` where cells have no ids.
+        current_cell_index: Its 0-based index in the notebook.
+    """
+
+    done: int = 0
+    total: int = 0
+    current_cell_id: str | None = None
+    current_cell_index: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRequest:
+    """The code waits for a line of input."""
+
+    prompt: str
+    password: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionError:
+    """Why an execution failed or was cancelled.
+
+    Attributes:
+        code: ``CodeError`` when the user's code raised; else one of `core.errors.RunError`'s.
+        traceback: The kernel's traceback lines, with ANSI colours.
+        traceback_text: The same as one text without them.
+        exit_code: Of the kernel's process, where it ended and the code is known.
+        signal: The signal that ended the kernel's process, as ``SIGKILL``.
+    """
+
+    code: str
+    message: str
+    ename: str | None = None
+    evalue: str | None = None
+    traceback: list[str] | None = None
+    traceback_text: str | None = None
+    cell_id: str | None = None
+    cell_index: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """One output variable as it was after the run.
+
+    Attributes:
+        type: The name of its type in the kernel's language; ``None`` when it does not exist.
+        json_text: Its value as JSON text, when the value is JSON. Clients get it as ``json``,
+            digit for digit as the kernel wrote it.
+        data: Otherwise the MIME bundle that the kernel shows for it.
+        truncated: Whether the value, or a part of its bundle, was left out for its size.
+        error: Why there is no value, or not all of it.
+    """
+
+    type: str | None = None
+    json_text: str | None = None
+    data: MimeBundle | None = None
+    truncated: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truncation:
+    """How much of the published output was kept, in bytes of UTF-8."""
+
+    kept_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """What one cell of the notebook published.
+
+    Attributes:
+        cell_id: ``None`` where cells have no ids (nbformat 4.4 and older).
+        cell_index: 0-based, in the notebook.
+        execution_count: The kernel's prompt number.
+    """
+
+    cell_id: str | None
+    cell_index: int
+    execution_count: int | None = None
+    outputs: list[Output] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run left; partial while it runs.
+
+    Attributes:
+        stdout: All text of the standard output, in order.
+        outputs: All outputs in document order, as nbformat objects.
+        cells: The same outputs by cell.
+        variables: By name, one entry for each that was asked for.
+        notebook_path: API path of the saved notebook.
+        save_conflict: API path of the copy that was saved instead, because somebody else
+            changed the notebook during the run.
+        save_error: Why the notebook could not be saved; it stays with the record.
+        truncated: ``None`` when everything was kept.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+    outputs: list[Output] = field(default_factory=list)
+    cells: list[CellResult] = field(default_factory=list)
+    variables: dict[str, Variable] = field(default_factory=dict)
+    notebook_path: str | None = None
+    save_conflict: str | None = None
+    save_error: str | None = None
+    truncated: Truncation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One request to run something: the only account of it, whatever door it came through.
+
+    Attributes:
+        id: A dashed UUID.
+        kernel_id: The kernel it runs or ran in; ``None`` before it has one.
+        position: 0-based place among the executions that wait; ``None`` once it left the queue.
+        started: Whether the first request was sent to the kernel: if not, no code ran.
+        timeout_seconds: For the whole run, waiting not counted; ``None`` means no limit of its own.
+        cell_timeout_seconds: For each cell; ``None`` means no limit.
+        expire_time: When the record may be deleted; ``None`` until it is final.
+        duration_seconds: From start to end by the monotonic clock.
+    """
+
+    id: str
+    type: Literal["notebook"]
+    state: State
+    source: Source
+    session_id: str
+    session_name: str | None = None
+    kernel_name: str
+    kernel_id: str | None = None
+    owner: str = ""
+    description: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    input_names: list[str] = field(default_factory=list)
+    variable_names: list[str] = field(default_factory=list)
+    timeout_seconds: float | None = None
+    cell_timeout_seconds: float | None = None
+    on_error: OnError = OnError.STOP
+    position: int | None = None
+    started: bool = False
+    created_time: datetime
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    expire_time: datetime | None = None
+    duration_seconds: float | None = None
+    progress: Progress | None = None
+    input_request: InputRequest | None = None
+    error: ExecutionError | None = None
+
+
+class EventType(StrEnum):
+    """What an event tells."""
+
+    STATE = "state"
+    PROGRESS = "progress"
+    STREAM = "stream"
+    OUTPUT = "output"
+    UPDATE = "update"
+    CLEAR = "clear"
+    COMM = "comm"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened in a run; all that a run leaves is a fold of its events.
+
+    Attributes:
+        number: Counts up from 1 within the execution, without holes but for a `GAP`.
+        cell_index: The cell it belongs to; ``None`` where none does.
+        content: For kernel messages their content; see `engine.outputs`.
+    """
+
+    number: int
+    type: EventType
+    cell_index: int | None = None
+    content: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The only place that knows Tornado: base handler, error table, links."""
