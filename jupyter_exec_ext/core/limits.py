@@ -1,34 +1,65 @@
-"""The limits of the service, frozen at start from the traits of `ExecApp`."""
+"""The limits of the service: each with its default, its smallest value and what it means.
 
-from dataclasses import dataclass
+`ExecApp` makes a configurable trait of every one, ``GET exec/`` shows them, the docs list them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _limit(default: float, text: str, *, minimum: float = 0) -> Any:
+    return field(default=default, metadata={"help": text, "minimum": minimum})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the service takes and keeps; every one is shown by ``GET exec/``.
+    """What the service takes and keeps, frozen at start."""
 
-    The defaults are those of a laptop or a single hub user.
-    """
-
-    max_execution_seconds: float = 86_400
-    interrupt_grace_seconds: float = 5
-    kernel_start_timeout_seconds: float = 60
-    max_wait_seconds: float = 600
-    max_sessions: int = 20
-    max_pending: int = 10_000
-    max_body_bytes: int = 8_000_000
-    max_inputs: int = 256
-    max_variables: int = 256
-    max_labels: int = 32
-    max_label_length: int = 64
-    max_description_length: int = 1_024
-    max_notebook_bytes: int = 64_000_000
-    max_output_bytes: int = 64_000_000
-    max_stream_bytes: int = 10_000_000
-    max_display_bytes: int = 32_000_000
-    max_variable_bytes: int = 10_000_000
-    retention_seconds: float = 7 * 86_400
-    min_retention_seconds: float = 86_400
-    max_records: int = 10_000
-    resume_pending_seconds: float = 3_600
-    max_page_size: int = 1_000
+    max_execution_seconds: float = _limit(
+        86_400.0, "Longest time an execution may run; the limit when a request names none."
+    )
+    interrupt_grace_seconds: float = _limit(
+        5.0, "How long a kernel may take to end what was interrupted before it is killed."
+    )
+    kernel_start_timeout_seconds: float = _limit(
+        60.0, "How long a kernel may take from its start until it answers."
+    )
+    max_wait_seconds: float = _limit(
+        600.0, "Longest wait in one request; set it below the time-out of proxies in front."
+    )
+    max_sessions: int = _limit(
+        20, "How many executions run at the same time, each in a kernel of its own.", minimum=1
+    )
+    max_pending: int = _limit(
+        10_000, "How many executions may wait; more are refused with 429.", minimum=1
+    )
+    max_body_bytes: int = _limit(8_000_000, "Largest body of a request.", minimum=1_000)
+    max_inputs: int = _limit(256, "How many inputs an execution may have.")
+    max_variables: int = _limit(256, "How many output variables are gathered.")
+    max_labels: int = _limit(32, "How many labels an execution may have.")
+    max_label_length: int = _limit(64, "Longest name or value of a label, in characters.")
+    max_description_length: int = _limit(1_024, "Longest description, in characters.")
+    max_notebook_bytes: int = _limit(64_000_000, "Largest notebook that is executed.")
+    max_output_bytes: int = _limit(
+        64_000_000, "How much output of an execution is kept, printed text left aside."
+    )
+    max_stream_bytes: int = _limit(
+        10_000_000, "How much printed text of an execution is kept: its first and its last half."
+    )
+    max_display_bytes: int = _limit(
+        32_000_000, "Largest single output; the parts of a larger one are left out and named."
+    )
+    max_variable_bytes: int = _limit(10_000_000, "Largest value of a gathered variable.")
+    retention_seconds: float = _limit(
+        7 * 86_400.0, "How long after its end a record expires and is removed."
+    )
+    min_retention_seconds: float = _limit(
+        86_400.0, "No record is removed sooner after its end, however many there are."
+    )
+    max_records: int = _limit(10_000, "How many records are kept; the oldest final ones go first.")
+    resume_pending_seconds: float = _limit(
+        3_600.0,
+        "After a crash of the server an execution that waited still runs if it is no older, and"
+        " had no inputs, which are never stored.",
+    )
+    max_page_size: int = _limit(1_000, "Most records on one page of a list.", minimum=1)

@@ -16,9 +16,6 @@ Output: TypeAlias = dict[str, Any]
 MimeBundle: TypeAlias = dict[str, Any]
 """Data by MIME type, as Jupyter displays it."""
 
-SOURCE_PREVIEW_LENGTH = 200
-"""How many characters of code a list shows."""
-
 
 class OnError(StrEnum):
     """What a notebook does after a cell that failed."""
@@ -64,14 +61,6 @@ class Progress:
     total: int = 0
     current_cell_id: str | None = None
     current_cell_index: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputRequest:
-    """The code waits for a line of input."""
-
-    prompt: str
-    password: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,15 +117,13 @@ class Truncation:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What one cell of the notebook published.
+    """What one cell of a notebook published.
 
     Attributes:
-        cell_id: ``None`` where cells have no ids (nbformat 4.4 and older).
         cell_index: 0-based, in the notebook.
         execution_count: The kernel's prompt number.
     """
 
-    cell_id: str | None
     cell_index: int
     execution_count: int | None = None
     outputs: list[Output] = field(default_factory=list)
@@ -147,10 +134,9 @@ class Result:
     """What a run left; partial while it runs.
 
     Attributes:
-        stdout: All text of the standard output, in order.
-        outputs: All outputs in document order, as nbformat objects.
-        cells: The same outputs by cell.
-        variables: By name, one entry for each that was asked for.
+        cells: The cells that ran, in document order.
+        variables: By name, one entry for each that was asked for, once they are gathered.
+        metadata: What the run adds to the notebook's metadata: ``language_info``, ``widgets``.
         notebook_path: API path of the saved notebook.
         save_conflict: API path of the copy that was saved instead, because somebody else
             changed the notebook during the run.
@@ -158,15 +144,26 @@ class Result:
         truncated: ``None`` when everything was kept.
     """
 
-    stdout: str = ""
-    stderr: str = ""
-    outputs: list[Output] = field(default_factory=list)
     cells: list[CellResult] = field(default_factory=list)
     variables: dict[str, Variable] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     notebook_path: str | None = None
     save_conflict: str | None = None
     save_error: str | None = None
     truncated: Truncation | None = None
+
+    @property
+    def outputs(self) -> list[Output]:
+        """All outputs in document order."""
+        return [output for cell in self.cells for output in cell.outputs]
+
+    def stream(self, name: str) -> str:
+        """Return the text of *name*, ``stdout`` or ``stderr``, as the outputs show it."""
+        return "".join(
+            output["text"]
+            for output in self.outputs
+            if output["output_type"] == "stream" and output["name"] == name
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,21 +205,37 @@ class Execution:
     expire_time: datetime | None = None
     duration_seconds: float | None = None
     progress: Progress | None = None
-    input_request: InputRequest | None = None
     error: ExecutionError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewExecution:
+    """A request to run something, as every door hands it in.
+
+    Attributes:
+        kernel_name: ``None`` means the notebook's own kernelspec, else the server's default.
+        inputs: JSON values by name; see `core.inputs`.
+    """
+
+    notebook: NotebookSource
+    kernel_name: str | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    variable_names: list[str] = field(default_factory=list)
+    timeout_seconds: float | None = None
+    cell_timeout_seconds: float | None = None
+    on_error: OnError = OnError.STOP
+    labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
 
 
 class EventType(StrEnum):
     """What an event tells."""
 
-    STATE = "state"
-    PROGRESS = "progress"
     STREAM = "stream"
     OUTPUT = "output"
     UPDATE = "update"
     CLEAR = "clear"
     COMM = "comm"
-    GAP = "gap"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,12 +243,12 @@ class Event:
     """One thing that happened in a run; all that a run leaves is a fold of its events.
 
     Attributes:
-        number: Counts up from 1 within the execution, without holes but for a `GAP`.
-        cell_index: The cell it belongs to; ``None`` where none does.
-        content: For kernel messages their content; see `engine.outputs`.
+        number: Counts up from 1 within the execution. A hole tells that retention cut there.
+        cell_index: The cell it belongs to.
+        content: The content of the kernel's message; see `engine.outputs`.
     """
 
     number: int
     type: EventType
-    cell_index: int | None = None
-    content: dict[str, Any] = field(default_factory=dict)
+    cell_index: int
+    content: dict[str, Any]

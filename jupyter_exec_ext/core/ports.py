@@ -13,6 +13,6 @@ class Sink(Protocol):
         event_type: EventType,
         content: dict[str, Any],
         *,
-        cell_index: int | None = None,
+        cell_index: int,
     ) -> None:
         """Take one event; *content* is not changed by the caller afterwards."""

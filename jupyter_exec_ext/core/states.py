@@ -54,5 +54,5 @@ def advance(execution: "Execution", to: State, *, at: datetime | None = None) ->
     if to is State.RUNNING:
         return replace(execution, state=to, start_time=at)
     if to.is_final:
-        return replace(execution, state=to, end_time=at, input_request=None)
+        return replace(execution, state=to, end_time=at)
     return replace(execution, state=to)

@@ -1,0 +1,336 @@
+"""REST handlers of executions."""
+
+import re
+from http import HTTPStatus
+from typing import Any, get_args
+
+from tornado.iostream import StreamClosedError
+from tornado.web import authenticated
+
+from jupyter_exec_ext.api.operations import Parameter, operation
+from jupyter_exec_ext.api.requests import ExecutionBody
+from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
+from jupyter_exec_ext.core.errors import MalformedRequestError
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.states import State
+from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.store.listing import Filters, ListQuery, OrderBy
+from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.reading import read_choice, read_flag, read_number, read_time
+from jupyter_exec_ext.web.rights import authorized
+from jupyter_exec_ext.web.views import basic_view, full_view
+
+ID = {"type": "string", "format": "uuid"}
+_STRING = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+_SECONDS = {"type": "number", "minimum": 0}
+_VIEWS = {"basic": "basic", "full": "full"}
+_STATES = {state.value: state for state in State}
+_ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
+_PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
+
+_WAIT = Parameter(
+    name="wait",
+    description="Answer when the execution is final, or after so many seconds.",
+    schema=_SECONDS,
+)
+_PREFER_WAIT = Parameter(
+    name="Prefer",
+    description="`wait=N`, the same as the parameter `wait` (RFC 7240).",
+    schema=_STRING,
+    place="header",
+)
+_VIEW = Parameter(
+    name="view",
+    description="`basic` leaves out the result and the traceback.",
+    schema={"type": "string", "enum": ["basic", "full"], "default": "full"},
+)
+_FILTERS = (
+    Parameter(
+        name="state",
+        description="Only these states, with commas between.",
+        schema=_STRING,
+    ),
+    Parameter(name="session_id", description="Only this session's.", schema=_STRING),
+    Parameter(name="path", description="Only of the notebook at this path.", schema=_STRING),
+    Parameter(name="label", description="`name` or `name=value`.", schema=_STRING),
+    Parameter(name="owner", description="Only this user's.", schema=_STRING),
+    Parameter(name="created_after", description="Created then or later.", schema=_TIME),
+    Parameter(name="created_before", description="Created earlier.", schema=_TIME),
+)
+
+
+class _Handler(ExecHandler):
+    """What the handlers of executions share."""
+
+    def initialize(  # type: ignore[override]
+        self, *, executions: ExecutionService, limits: Limits
+    ) -> None:
+        """Take the service."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.executions = executions
+        self.limits = limits
+
+    def read_wait(self) -> float:
+        """Return for how many seconds the client wants to wait."""
+        text = self.get_query_argument("wait", None)
+        if text is None:
+            found = _PREFER.search(self.request.headers.get("Prefer", ""))
+            text = found[1] if found else None
+        return read_number("wait", text, default=0, minimum=0, maximum=self.limits.max_wait_seconds)
+
+    async def write_execution(self, execution_id: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        """Answer with the record in the view that the client wants."""
+        view = read_choice("view", self.get_query_argument("view", "full"), _VIEWS)
+        execution = await self.executions.get(execution_id)
+        if not execution.state.is_final:
+            self.set_header("Retry-After", "1")
+        if view == "basic":
+            self.write_value(basic_view(execution), status)
+        else:
+            result = await self.executions.result(execution_id)
+            self.write_value(full_view(execution, result), status)
+
+    def read_filters(self) -> Filters:
+        """Return the filters of the query string."""
+        label = self.get_query_argument("label", None)
+        name, equals, value = (label or "").partition("=")
+        states = self.get_query_argument("state", None)
+        return Filters(
+            state=tuple(read_choice("state", text, _STATES) for text in (states or "").split(","))
+            if states
+            else (),
+            session_id=self.get_query_argument("session_id", None),
+            path=self.get_query_argument("path", None),
+            label=(name, value if equals else None) if label else None,
+            owner=self.get_query_argument("owner", None),
+            created_after=read_time(
+                "created_after", self.get_query_argument("created_after", None)
+            ),
+            created_before=read_time(
+                "created_before", self.get_query_argument("created_before", None)
+            ),
+        )
+
+
+class ExecutionsHandler(_Handler):
+    """All executions."""
+
+    _track_activity = False
+
+    @operation(
+        "Execute a notebook",
+        description="The record is durable when this answers. Without `wait` that is at once, with"
+        " 202; with it, 200 when the execution is final and 202 when it is not.",
+        parameters=(_WAIT, _PREFER_WAIT, _VIEW),
+        body=ExecutionBody,
+        answers={HTTPStatus.OK: ExecutionRecord, HTTPStatus.ACCEPTED: ExecutionRecord},
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.INSUFFICIENT_STORAGE,
+        ),
+    )
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self) -> None:
+        """Create an execution."""
+        await self.require("execute", "kernels")
+        await self.require("read", "contents")
+        body = self.read_body(ExecutionBody)
+        if body.notebook.save_to is not None:
+            await self.require("write", "contents")
+        seconds = self.read_wait()
+        execution = await self.executions.create(body.to_domain(), owner=self.current_user.username)
+        self.set_header("Location", self.link("executions", execution.id))
+        if seconds:
+            execution = await self.executions.wait(execution.id, seconds=seconds)
+        is_final = execution.state.is_final
+        await self.write_execution(execution.id, HTTPStatus.OK if is_final else HTTPStatus.ACCEPTED)
+
+    @operation(
+        "List executions",
+        description="The newest first, a page at a time, without results.",
+        parameters=(
+            *_FILTERS,
+            Parameter(
+                name="order_by",
+                description="By creation, oldest or newest first.",
+                schema={
+                    "type": "string",
+                    "enum": ["created_time", "-created_time"],
+                    "default": "-created_time",
+                },
+            ),
+            Parameter(
+                name="page_size",
+                description="How many at most; larger than the limit means the limit.",
+                schema={"type": "integer", "minimum": 0, "default": 100},
+            ),
+            Parameter(
+                name="page_token",
+                description="`next_page_token` of the page before, with the same filters.",
+                schema=_STRING,
+            ),
+        ),
+        answers={HTTPStatus.OK: ExecutionPage},
+        errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self) -> None:
+        """List executions."""
+        size = read_number(
+            "page_size",
+            self.get_query_argument("page_size", None),
+            default=100,
+            minimum=0,
+            maximum=self.limits.max_page_size,
+        )
+        order_by = self.get_query_argument("order_by", "-created_time")
+        page = await self.executions.list(
+            ListQuery(
+                filters=self.read_filters(),
+                order_by=read_choice("order_by", order_by, _ORDERS),
+                page_size=int(size) or 100,
+                page_token=self.get_query_argument("page_token", None) or None,
+            )
+        )
+        shown: dict[str, Any] = {"executions": [basic_view(item) for item in page.executions]}
+        if page.next_page_token is not None:
+            shown["next_page_token"] = page.next_page_token
+        self.write_value(shown)
+
+    @operation(
+        "Delete the final executions that match",
+        description="At least one filter has to be given.",
+        parameters=_FILTERS,
+        answers={HTTPStatus.OK: DeletedCount},
+    )
+    @authenticated
+    @authorized(action="write", resource="executions")
+    async def delete(self) -> None:
+        """Delete many."""
+        filters = self.read_filters()
+        if filters == Filters():
+            raise MalformedRequestError("a bulk delete needs a filter")
+        count = await self.executions.delete_where(filters)
+        self.write_value(DeletedCount(deleted=count))
+
+
+class ExecutionHandler(_Handler):
+    """One execution."""
+
+    _track_activity = False
+
+    @operation(
+        "Show an execution",
+        description="While it runs, `result` has what there is so far.",
+        parameters=(_WAIT, _PREFER_WAIT, _VIEW),
+        answers={HTTPStatus.OK: ExecutionRecord},
+        errors=(HTTPStatus.NOT_FOUND,),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, execution_id: str) -> None:
+        """Show it."""
+        seconds = self.read_wait()
+        if seconds:
+            await self.executions.wait(execution_id, seconds=seconds)
+        await self.write_execution(execution_id)
+
+    @operation(
+        "Delete an execution",
+        description="With all that belongs to it, but not a notebook that it saved.",
+        parameters=(
+            Parameter(
+                name="force",
+                description="Cancel it first, if it is not final.",
+                schema={"type": "boolean", "default": False},
+            ),
+        ),
+        answers={HTTPStatus.NO_CONTENT: None},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    )
+    @authenticated
+    @authorized(action="write", resource="executions")
+    async def delete(self, execution_id: str) -> None:
+        """Delete it."""
+        force = read_flag("force", self.get_query_argument("force", None))
+        if force:
+            await self.require("execute", "executions")
+        await self.executions.delete(execution_id, force=force)
+        self.set_status(HTTPStatus.NO_CONTENT)
+        self.finish()
+
+
+class CancelHandler(_Handler):
+    """The end of one execution, by a client's will."""
+
+    @operation(
+        "Cancel an execution",
+        description="Exactly this one. What waits leaves the queue; what runs is interrupted, and"
+        " killed when it does not react. A final execution stays as it is.",
+        parameters=(_WAIT, _VIEW),
+        answers={HTTPStatus.OK: ExecutionRecord},
+        errors=(HTTPStatus.NOT_FOUND,),
+    )
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self, execution_id: str) -> None:
+        """Cancel it."""
+        seconds = self.read_wait()
+        await self.executions.cancel(execution_id)
+        if seconds:
+            await self.executions.wait(execution_id, seconds=seconds)
+        await self.write_execution(execution_id)
+
+
+class LogHandler(_Handler):
+    """What one execution printed."""
+
+    _track_activity = False
+
+    @operation(
+        "Read the log of an execution",
+        description="The printed text of both streams in order, as far as it is there.",
+        answers={HTTPStatus.OK: "text/plain"},
+        errors=(HTTPStatus.NOT_FOUND,),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, execution_id: str) -> None:
+        """Write it piece by piece."""
+        pieces = self.executions.log_text(execution_id)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        try:
+            async for piece in pieces:
+                self.write(piece)
+                await self.flush()
+        except StreamClosedError:
+            return
+        finally:
+            await pieces.aclose()
+        self.finish(set_content_type="text/plain; charset=utf-8")
+
+
+class NotebookHandler(_Handler):
+    """The executed notebook of one execution."""
+
+    _track_activity = False
+
+    @operation(
+        "Download the executed notebook",
+        description="With the outputs so far, while it runs.",
+        answers={HTTPStatus.OK: "application/x-ipynb+json"},
+        errors=(HTTPStatus.NOT_FOUND,),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, execution_id: str) -> None:
+        """Write it as an attachment."""
+        notebook = await self.executions.notebook(execution_id)
+        self.set_header("Content-Disposition", f'attachment; filename="{execution_id}.ipynb"')
+        self.finish(notebook, set_content_type="application/x-ipynb+json")

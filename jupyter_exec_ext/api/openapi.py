@@ -1,0 +1,160 @@
+"""Makes the contract, in OpenAPI 3.1, from the routes, their handlers and the types they use."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from jupyter_exec_ext import __version__
+from jupyter_exec_ext.api.operations import Operation, Parameter, operation_of
+from jupyter_exec_ext.web.errors import ErrorBody
+from jupyter_exec_ext.web.handler import ExecHandler
+
+VERBS = ("get", "head", "post", "put", "patch", "delete")
+
+ERRORS_OF_ALL = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""What every operation can answer: bad input, no right, a store or server that is not there."""
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_REF = "#/components/schemas/{name}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path template below the base URL, and the handler that serves it."""
+
+    path: str
+    handler: type[ExecHandler]
+
+    @property
+    def pattern(self) -> str:
+        """The path as Tornado matches it."""
+        return _PARAMETER.sub(r"([^/]+)", self.path.replace(".", r"\."))
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        """What each verb says of itself."""
+        found = {verb: operation_of(getattr(self.handler, verb)) for verb in VERBS}
+        return {verb: described for verb, described in found.items() if described is not None}
+
+
+def build_document(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the OpenAPI document of *routes*."""
+    routes = tuple(routes)
+    types = [ErrorBody, *_types_in(routes)]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    by_type = dict(zip(map(id, types), schemas, strict=True))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jupyter_exec_ext",
+            "version": __version__,
+            "description": "Runs notebooks as durable executions on a Jupyter Server.",
+            "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"},
+        },
+        "security": [{"token": []}],
+        "paths": {
+            f"/{route.path}": {
+                verb: _operation(route, verb, described, by_type)
+                for verb, described in route.operations.items()
+            }
+            for route in routes
+        },
+        "components": {
+            "schemas": _without_nulls(components),
+            "securitySchemes": {
+                "token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`token` and the server's or the hub's token.",
+                }
+            },
+        },
+    }
+
+
+def _types_in(routes: Iterable[Route]) -> list[Any]:
+    types: list[Any] = []
+    for route in routes:
+        for described in route.operations.values():
+            for kind in (described.body, *described.answers.values()):
+                if kind is not None and not isinstance(kind, str) and kind not in types:
+                    types.append(kind)
+    return types
+
+
+def _operation(
+    route: Route, verb: str, described: Operation, schemas: dict[int, Any]
+) -> dict[str, Any]:
+    paths = [
+        Parameter(name=name, description="", schema={"type": "string"})
+        for name in _PARAMETER.findall(route.path)
+    ]
+    operation: dict[str, Any] = {
+        "operationId": f"{verb}_{'_'.join(re.findall('[a-z]+', route.path))}",
+        "summary": described.summary,
+        "description": described.description,
+        "parameters": [
+            *({"name": p.name, "in": "path", "required": True, "schema": p.schema} for p in paths),
+            *(
+                {
+                    "name": p.name,
+                    "in": p.place,
+                    "description": p.description,
+                    "schema": p.schema,
+                }
+                for p in described.parameters
+            ),
+        ],
+        "responses": {
+            **{
+                str(int(status)): _answer(status, kind, schemas)
+                for status, kind in described.answers.items()
+            },
+            **{
+                str(int(status)): _answer(status, ErrorBody, schemas)
+                for status in sorted({*ERRORS_OF_ALL, *described.errors})
+            },
+        },
+    }
+    if described.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[id(described.body)]}},
+        }
+    return operation
+
+
+def _answer(status: HTTPStatus, kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": status.phrase}
+    if isinstance(kind, str):
+        answer["content"] = {kind: {"schema": {"type": "string"}}}
+    elif kind is not None:
+        answer["content"] = {"application/json": {"schema": schemas[id(kind)]}}
+    return answer
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return schemas that say what is sent: an absent field, never ``null`` instead of it."""
+    if isinstance(value, dict):
+        shown = {key: _without_nulls(item) for key, item in value.items()}
+        options = shown.get("anyOf")
+        if isinstance(options, list) and {"type": "null"} in options:
+            options.remove({"type": "null"})
+            if shown.get("default", 0) is None:
+                del shown["default"]
+            if len(options) == 1:
+                del shown["anyOf"]
+                shown.update(options[0])
+        return shown
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

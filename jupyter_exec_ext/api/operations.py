@@ -1,0 +1,69 @@
+"""Says of each verb of a handler what the contract says; see `api.openapi`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A parameter of the query string or a header."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    place: Literal["query", "header"] = "query"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One verb on one path.
+
+    Attributes:
+        summary: What it does, in the imperative.
+        description: More of it, Markdown; may be empty.
+        body: The type of the request's body; ``None`` for none.
+        answers: By status what comes back: a type for JSON, a media type, or ``None`` for nothing.
+        errors: Which error statuses it can answer besides those that every operation can.
+    """
+
+    summary: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    body: type | None
+    answers: dict[HTTPStatus, Any]
+    errors: tuple[HTTPStatus, ...]
+
+
+def operation(
+    summary: str,
+    *,
+    description: str = "",
+    parameters: tuple[Parameter, ...] = (),
+    body: type | None = None,
+    answers: dict[HTTPStatus, Any],
+    errors: tuple[HTTPStatus, ...] = (),
+) -> Callable[[F], F]:
+    """Attach an `Operation` to a verb."""
+    described = Operation(
+        summary=summary,
+        description=description,
+        parameters=parameters,
+        body=body,
+        answers=answers,
+        errors=errors,
+    )
+
+    def attach(method: F) -> F:
+        method.operation = described  # type: ignore[attr-defined]
+        return method
+
+    return attach
+
+
+def operation_of(method: Callable[..., Any]) -> Operation | None:
+    """Return what `operation` attached to *method* or to what it decorates."""
+    return getattr(method, "operation", None)

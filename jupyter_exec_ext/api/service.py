@@ -1,0 +1,95 @@
+"""REST handlers about the service itself: what it can do, its contract, and unknown paths."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from jupyter_server.utils import ensure_async
+from tornado.web import HTTPError, authenticated
+
+from jupyter_exec_ext import __version__
+from jupyter_exec_ext.api.operations import operation
+from jupyter_exec_ext.api.responses import Capabilities, KernelspecView
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.rights import authorized
+
+FEATURES = ["notebooks", "cells", "inputs", "variables", "save_to", "cancel", "log", "wait"]
+
+
+class CapabilitiesHandler(ExecHandler):
+    """What this service can do."""
+
+    _track_activity = False
+
+    def initialize(self, *, limits: Limits) -> None:  # type: ignore[override]
+        """Take the limits."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.limits = limits
+
+    @operation(
+        "Show what the service can do",
+        description="A safe probe: it changes nothing.",
+        answers={HTTPStatus.OK: Capabilities},
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self) -> None:
+        """Show version, features, kernelspecs and limits."""
+        manager: Any = self.kernel_spec_manager
+        specs = await ensure_async(manager.get_all_specs())
+        self.write_value(
+            Capabilities(
+                version=__version__,
+                features=FEATURES,
+                default_kernel_name=self.kernel_manager.default_kernel_name,
+                kernelspecs=[
+                    KernelspecView(
+                        name=name,
+                        display_name=found["spec"]["display_name"],
+                        language=found["spec"]["language"],
+                        reads_variables=language_of(found["spec"]["language"]) is not None,
+                    )
+                    for name, found in sorted(specs.items())
+                ],
+                limits=self.limits,
+                time=datetime.now(UTC),
+            )
+        )
+
+
+class ContractHandler(ExecHandler):
+    """The contract as an OpenAPI document."""
+
+    _track_activity = False
+
+    def initialize(  # type: ignore[override]
+        self, *, limits: Limits, document: dict[str, Any]
+    ) -> None:
+        """Take the document."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.document = document
+
+    @operation("Show the contract in OpenAPI 3.1", answers={HTTPStatus.OK: dict[str, Any]})
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self) -> None:
+        """Show it, with this server's address."""
+        self.write_value({**self.document, "servers": [{"url": self.base_url.rstrip("/") or "/"}]})
+
+
+class UnknownHandler(ExecHandler):
+    """Every path below ours that is not in the table."""
+
+    _track_activity = False
+
+    def initialize(self, *, limits: Limits) -> None:  # type: ignore[override]
+        """Take the limits."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Refuse whatever it is, once the caller is known."""
+        await super().prepare()
+        status = HTTPStatus.NOT_FOUND if self.current_user else HTTPStatus.FORBIDDEN
+        self.refuse(HTTPError(status))

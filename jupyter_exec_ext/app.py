@@ -1,0 +1,154 @@
+"""The server extension: its configuration, and the object graph that it builds from it."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+from traitlets import CaselessStrEnum, Float, Integer, TraitType, Unicode
+
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.engine.kernels import ServerHost
+from jupyter_exec_ext.routes import Services, handlers
+from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.runs import RunService
+from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
+from jupyter_exec_ext.services.upkeep import Upkeep
+from jupyter_exec_ext.store.leases import Instance
+from jupyter_exec_ext.store.store import Store
+
+STOP_SECONDS = 4.0
+"""How long the end of the extension may take; a server waits for it before it ends its kernels."""
+
+ACTIVITY_SETTING = "jupyter_exec_ext_last_activity"
+"""The server, and so a hub's culler, takes each setting with this ending as activity."""
+
+
+def _limit_traits() -> Iterator[tuple[str, TraitType[Any, Any]]]:
+    """Yield a configurable trait for each limit."""
+    for limit in fields(Limits):
+        kind: Any = Integer if isinstance(limit.default, int) else Float
+        trait = kind(limit.default, min=limit.metadata["minimum"], help=limit.metadata["help"])
+        yield limit.name, trait.tag(config=True)
+
+
+class ExecApp(ExtensionApp):
+    """Runs notebooks as durable executions on this server."""
+
+    name = "jupyter_exec_ext"
+    load_other_extensions = True
+
+    db_url = Unicode(
+        help="Where records are kept, as an SQLAlchemy URL: sqlite:///PATH or postgresql://…"
+        " Empty: an SQLite file in the Jupyter data directory."
+    ).tag(config=True)
+    sqlite_journal_mode = CaselessStrEnum(
+        ["auto", "wal", "delete"],
+        default_value="auto",
+        help="SQLite's journal: 'auto' takes WAL where the file system allows it, which network"
+        " file systems do not.",
+    ).tag(config=True)
+    server_id = Unicode(
+        help="Whose records this server sees, among all in the database. Empty: it follows from"
+        " the root folder and the base URL."
+    ).tag(config=True)
+
+    locals().update(_limit_traits())
+
+    @property
+    def limits(self) -> Limits:
+        """The limits as configured."""
+        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
+
+    def initialize_settings(self) -> None:
+        """Build the object graph; nothing runs yet, and no database is touched."""
+        serverapp = self._server()
+        limits = self.limits
+        host = ServerHost(
+            kernel_manager=serverapp.kernel_manager,
+            session_manager=serverapp.session_manager,
+            kernel_spec_manager=serverapp.kernel_spec_manager,
+            log=self.log,
+        )
+        self.supervisor = Supervisor(self.log)
+        self.store = Store(
+            self.db_url or _default_db_url(),
+            Instance.of_this_process(self.server_id or _server_id(serverapp)),
+            sqlite_journal_mode=self.sqlite_journal_mode,
+            logger=self.log,
+        )
+        runs = RunService(
+            host=host,
+            contents_manager=serverapp.contents_manager,
+            store=self.store,
+            limits=limits,
+            is_stopping=lambda: self.supervisor.is_stopping,
+            log=self.log,
+        )
+        self.executions = ExecutionService(
+            host=host,
+            contents_manager=serverapp.contents_manager,
+            store=self.store,
+            runs=runs,
+            supervisor=self.supervisor,
+            limits=limits,
+            on_activity=self.note_activity,
+            log=self.log,
+        )
+        self.upkeep = Upkeep(
+            store=self.store,
+            executions=self.executions,
+            limits=limits,
+            on_activity=self.note_activity,
+            log=self.log,
+        )
+
+    def initialize_handlers(self) -> None:
+        """Add the routes."""
+        self.handlers.extend(handlers(Services(executions=self.executions, limits=self.limits)))
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
+        """Start background work; a real server calls this once its event loop runs."""
+        await self.supervisor.start()
+        self.supervisor.spawn(self.upkeep.run)
+
+    async def stop_extension(self) -> None:
+        """Make all executions final and close the store: bounded, and without an exception.
+
+        The server calls this before it ends its kernels, and an exception here would keep it from
+        stopping.
+        """
+        try:
+            await self.supervisor.close(timeout_seconds=STOP_SECONDS)
+            await self.executions.close(timeout_seconds=1)
+            await self.store.close()
+        except Exception as error:  # noqa: BLE001 - the server has to go on stopping
+            log_defect(self.log, error)
+
+    def current_activity(self) -> dict[str, int] | None:
+        """Return what keeps the server from shutting down for inactivity; ``None`` if nothing."""
+        count = self.executions.active_count
+        return {"executions": count} if count else None
+
+    def note_activity(self) -> None:
+        """Tell the server, and so a hub's culler, that it is in use."""
+        self._server().web_app.settings[ACTIVITY_SETTING] = datetime.now(UTC)
+
+    def _server(self) -> ServerApp:
+        assert self.serverapp is not None
+        return self.serverapp
+
+
+def _default_db_url() -> str:
+    return f"sqlite:///{Path(jupyter_data_dir()) / 'jupyter_exec_ext' / 'executions.sqlite'}"
+
+
+def _server_id(serverapp: ServerApp) -> str:
+    """Return what stays the same each time this server starts, and differs from its neighbours'."""
+    identity = f"{Path(serverapp.root_dir).resolve()}\n{serverapp.base_url}"
+    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -1,0 +1,155 @@
+"""Progress of a run: a bar on a terminal, plain lines elsewhere, nothing for programs."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+from jupyter_exec_ext.cli.notebooks import CellTexts
+from jupyter_exec_ext.cli.render import Screen, printable
+from jupyter_exec_ext.client import Record
+from jupyter_exec_ext.core.states import FINAL_STATES, State
+
+
+class ProgressView(Protocol):
+    """Shows how far a run has come; a context manager that leaves a clean terminal."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End to show."""
+
+    def tell(self, message: str) -> None:
+        """Say what happens now, before there is anything to count."""
+
+    def update(self, record: Record, cells: CellTexts) -> None:
+        """Show the record as it is now."""
+
+
+def progress_view(screen: Screen, *, quiet: bool) -> ProgressView:
+    """Return the view for this screen.
+
+    Args:
+        quiet: Show a bar, which leaves no trace, but no lines.
+    """
+    if screen.err.is_interactive:
+        return BarView(screen.err)
+    return LineView(None if quiet else screen)
+
+
+class BarView:
+    """A bar over cells, the current cell and the elapsed time; gone when the run ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}", style="progress.percentage", markup=False),
+            TimeElapsedColumn(),
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            console=console,
+            transient=True,
+            expand=True,
+        )
+        self._task = self._progress.add_task("", total=None, count="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def tell(self, message: str) -> None:
+        """Show *message* where the current cell will be."""
+        self._progress.update(self._task, description=printable(message))
+
+    def update(self, record: Record, cells: CellTexts) -> None:
+        """Move the bar."""
+        progress = record.get("progress") or {}
+        done, total = progress.get("done", 0), progress.get("total", 0)
+        self._progress.update(
+            self._task,
+            completed=done,
+            total=total or None,
+            count=f"{done}/{total}" if total else "",
+            description=printable(activity(record, cells)),
+        )
+
+
+class LineView:
+    """One line for each thing that is new.
+
+    Args:
+        screen: Takes the lines; ``None`` for silence.
+    """
+
+    def __init__(self, screen: Screen | None) -> None:
+        self._screen = screen
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def tell(self, message: str) -> None:
+        """Print *message*, unless it is what was printed last."""
+        if self._screen is not None and message and message != self._last:
+            self._screen.err.print(Text(printable(message)), soft_wrap=True)
+        self._last = message
+
+    def update(self, record: Record, cells: CellTexts) -> None:
+        """Print the cell that runs now, or what is waited for."""
+        if record["state"] in FINAL_STATES:
+            return
+        progress = record.get("progress") or {}
+        done, total = progress.get("done", 0), progress.get("total", 0)
+        text = activity(record, cells)
+        self.tell(f"[{min(done + 1, total)}/{total}] {text}" if _cell(record) else text)
+
+
+def activity(record: Record, cells: CellTexts) -> str:
+    """Return in one line what the execution does now."""
+    state = record["state"]
+    if state == State.CANCELLING:
+        return "cancelling"
+    if state == State.PENDING:
+        position = record.get("position")
+        return f"waiting, {position} before it" if position else "waiting to start"
+    if request := record.get("input_request"):
+        return f"waits for input: {request.get('prompt', '')}"
+    cell = _cell(record)
+    if cell is not None:
+        return cells.title(*cell)
+    return "" if state != State.RUNNING or record.get("started") else "starting the kernel"
+
+
+def _cell(record: Record) -> tuple[str | None, int | None] | None:
+    """Return id and index of the cell that runs now."""
+    progress = record.get("progress") or {}
+    cell = progress.get("current_cell_id"), progress.get("current_cell_index")
+    return None if cell == (None, None) or record["state"] != State.RUNNING else cell

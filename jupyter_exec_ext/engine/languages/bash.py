@@ -1,0 +1,175 @@
+"""bash: bash_kernel, which types each line of a request into a terminal.
+
+So lines are short and hold no tabs, and each one costs about 50 ms. Data comes in a here-document;
+answers go out in base64 behind a marker. Aliases and functions of the user are passed by.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jupyter_exec_ext.engine.languages.exchange import (
+    Language,
+    Reply,
+    Request,
+    base64_of,
+    marked_bytes,
+)
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+_TERMINAL_NAMES = frozenset({"PROMPT_COMMAND", "PS0", "PS1", "PS2", "TMOUT"})
+"""Names that would cut the line between the kernel and its shell."""
+
+_LINE = 3_000
+"""Characters of one line of code: the terminal takes 4096 and drops the rest."""
+
+_OUT_LINE = 30_000
+"""Characters of one line of the answer: bash_kernel sends a message for each."""
+
+_END = "JUPYTER_EXEC_EXT_END"
+
+_SET = r"""
+__jupyter_exec_ext_set() {
+\builtin local __jx_line __jx_value __jx_old __jx_name='' __jx_text='' __jx_status=0;
+\builtin declare -gA __jupyter_exec_ext_environment;
+while IFS= \builtin read -r __jx_line; do
+if [[ $__jx_line == :* ]]; then __jx_name=${__jx_line:1}; __jx_text='';
+elif [[ $__jx_line == +* ]]; then __jx_text+=${__jx_line:1};
+else
+__jx_old=$(\builtin declare -p -- "$__jx_name" 2>/dev/null) || __jx_old=unset;
+if [[ ${__jx_old%% "$__jx_name"*} == *' -'*[nr]* ]]; then __jx_status=1; continue; fi;
+if [[ -z ${__jupyter_exec_ext_environment[$__jx_name]-} ]]; then
+__jupyter_exec_ext_environment[$__jx_name]=$__jx_old;
+fi;
+__jx_value=$(\builtin printf %s "$__jx_text" | \command base64 -d; \builtin printf /);
+\builtin unset -v "$__jx_name" || __jx_status=1;
+\builtin declare -gx -- "$__jx_name=${__jx_value%/}" || __jx_status=1;
+fi;
+done;
+\builtin unset -f __jupyter_exec_ext_set;
+\builtin return $__jx_status;
+};
+"""
+
+_RESTORE = r"""
+__jupyter_exec_ext_restore() {
+\builtin local __jx_name __jx_old;
+for __jx_name in "${!__jupyter_exec_ext_environment[@]}"; do
+__jx_old=${__jupyter_exec_ext_environment[$__jx_name]};
+if \builtin unset -v "$__jx_name" && [[ $__jx_old == 'declare -'* ]]; then
+\builtin eval "\\builtin declare -g ${__jx_old#declare }";
+fi;
+done;
+\builtin unset -v __jupyter_exec_ext_environment;
+\builtin unset -f __jupyter_exec_ext_restore;
+\builtin return 0;
+};
+__jupyter_exec_ext_restore
+"""
+
+_READ = r"""
+( \builtin set +eux;
+while IFS= \builtin read -r __jx_name; do
+for __jx_hop in 1 2 3 4 5 6 7 8 9; do
+__jx_old=$(\builtin declare -p -- "$__jx_name" 2>/dev/null);
+__jx_kind=${__jx_old#declare -}; __jx_kind=${__jx_kind%% *};
+if [[ $__jx_kind == *n* ]]; then __jx_name=${__jx_old#*=\"}; __jx_name=${__jx_name%\"};
+else break; fi;
+done;
+if [[ $__jx_old == 'declare -'*=* ]]; then \builtin unset -n __jx_ref;
+\builtin declare -n __jx_ref=$__jx_name;
+else \builtin printf 'missing\0'; continue; fi;
+if ( LC_ALL=C; __jx_old="${__jx_ref[*]}"; (( ${#__jx_old} > __LIMIT__ )) ); then
+\builtin printf 'large\0%s\0' "$__jx_kind";
+elif [[ $__jx_kind == *A* ]]; then
+\builtin printf '%s\0' object "${#__jx_ref[@]}" "${!__jx_ref[@]}" "${__jx_ref[@]}";
+elif [[ $__jx_kind == *a* ]]; then
+\builtin printf '%s\0' array "${#__jx_ref[@]}" "${__jx_ref[@]}";
+else \builtin printf '%s\0' string "$__jx_ref"; fi;
+done ) <<'__END__' | \command base64 | \command tr -d '\n' | \command fold -w __WIDTH__ |
+\command sed 's/^/__MARKER__ /'; \builtin echo
+"""
+
+
+class Bash(Language):
+    """bash_kernel."""
+
+    name = "bash"
+
+    def _setting(self, variables: Mapping[str, bytes]) -> Request:
+        lines = []
+        for name, value in variables.items():
+            if not _NAME.fullmatch(name) or name in _TERMINAL_NAMES:
+                raise ValueError("not an environment variable that bash can take")
+            lines += [f":{name}", *(f"+{chunk}" for chunk in _chunks(base64_of(value))), "."]
+        return _request(f"{_packed(_SET)}\n__jupyter_exec_ext_set <<'{_END}'", lines)
+
+    def _restoring(self) -> Request:
+        return Request(code=_packed(_RESTORE), silent=False)
+
+    def _reading(self, names: tuple[str, ...], max_bytes: int, marker: str) -> Request:
+        code = (
+            _packed(_READ)
+            .replace("__LIMIT__", str(max_bytes))
+            .replace("__WIDTH__", str(_OUT_LINE))
+            .replace("__MARKER__", marker)
+            .replace("__END__", _END)
+        )
+        # What cannot be a name is asked for as one that nothing has, to keep the order.
+        return _request(code, (name if _NAME.fullmatch(name) else "" for name in names))
+
+    def _entries(self, reply: Reply, marker: str, names: tuple[str, ...]) -> Sequence[Any]:
+        fields = marked_bytes(reply, marker).decode(errors="surrogateescape").split("\0")
+        entries = list(_described(iter(fields[:-1])))
+        for index, name in enumerate(names):
+            if not _NAME.fullmatch(name):
+                entries[index] = {"problem": "impossible"}
+        return entries
+
+
+def _described(fields: Iterator[str]) -> Iterator[dict[str, str]]:
+    for kind in fields:
+        match kind:
+            case "string":
+                yield {"type": "string", "json": json.dumps(next(fields))}
+            case "array":
+                values = _take(fields, int(next(fields)))
+                yield {"type": "array", "json": json.dumps(values)}
+            case "object":
+                count = int(next(fields))
+                keys = _take(fields, count)
+                pairs = dict(zip(keys, _take(fields, count), strict=True))
+                yield {"type": "associative array", "json": json.dumps(pairs)}
+            case "large":
+                flags = next(fields)
+                kind = "associative array" if "A" in flags else "array" if "a" in flags else ""
+                yield {"type": kind or "string", "problem": "large"}
+            case "missing":
+                yield {"problem": "missing"}
+            case _:
+                raise ValueError("the reading is damaged")
+
+
+def _take(fields: Iterator[str], count: int) -> list[str]:
+    return [next(fields) for _ in range(count)]
+
+
+def _request(code: str, lines: Iterable[str]) -> Request:
+    return Request(code="\n".join((code, *lines, _END)), silent=False)
+
+
+def _packed(source: str) -> str:
+    """Return *source* in as few lines as may be; each line of it can be joined to the next."""
+    packed: list[str] = []
+    for line in source.strip().splitlines():
+        if packed and len(packed[-1]) + len(line) < _LINE:
+            packed[-1] += f" {line}"
+        else:
+            packed.append(line)
+    return "\n".join(packed)
+
+
+def _chunks(text: str) -> Iterator[str]:
+    return (text[start : start + _LINE] for start in range(0, len(text), _LINE))

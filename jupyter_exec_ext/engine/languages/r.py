@@ -1,0 +1,235 @@
+"""R: IRkernel, through a private MIME type that it publishes even for silent requests.
+
+Unlike standard output that also works while the user diverts output with ``sink()``. The code runs
+in an environment below base R's, so that nothing the user defined takes part in it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from jupyter_exec_ext.engine.languages.exchange import (
+    MAX_DEPTH,
+    MAX_ERROR_LENGTH,
+    READING_MIME,
+    Language,
+    Request,
+    base64_of,
+)
+
+_CHUNK = 2_000
+"""Characters of one string literal."""
+
+_CALL = (
+    "base::invisible(base::eval(base::as.call(base::list(base::eval(base::quote({source}),"
+    " base::new.env(parent = base::baseenv())), {data})), base::new.env(parent = base::baseenv())))"
+)
+
+_SET = """
+function(data) {
+  decode <- function(text) rawToChar(jsonlite::base64_dec(text))
+  previous <- getOption("jupyter_exec_ext.environment", list())
+  for (pair in data) {
+    name <- decode(pair[[1]])
+    if (is.null(previous[[name]])) previous[[name]] <- Sys.getenv(name, unset = NA)
+  }
+  options(jupyter_exec_ext.environment = previous)
+  for (pair in data) {
+    value <- list(decode(paste0(pair[[2]], collapse = "")))
+    names(value) <- decode(pair[[1]])
+    if (!do.call(Sys.setenv, value)) stop("an environment variable could not be set")
+  }
+}
+"""
+
+_RESTORE = """
+function(data) {
+  previous <- getOption("jupyter_exec_ext.environment", list())
+  options(jupyter_exec_ext.environment = NULL)
+  for (name in names(previous)) {
+    if (is.na(previous[[name]])) Sys.unsetenv(name) else do.call(Sys.setenv, previous[name])
+  }
+}
+"""
+
+_READ = """
+function(data) {
+  names <- data[[1]]; limit <- data[[2]]; marker <- data[[3]]; mime <- data[[4]]
+  max_depth <- data[[5]]; max_error_length <- data[[6]]
+  refuse <- function(kind) {
+    stop(structure(class = c(kind, "error", "condition"), list(message = kind, call = NULL)))
+  }
+  left <- 0
+  spend <- function(text) {
+    left <<- left - sum(nchar(text, "bytes"))
+    if (left < 0) refuse("too_large")
+    text
+  }
+  json_text <- function(x) {
+    as.character(jsonlite::toJSON(x, auto_unbox = TRUE, na = "null"))
+  }
+  distinct <- function(keys) {
+    if (anyNA(keys) || any(keys == "") || anyDuplicated(keys) > 0) refuse("not_json")
+    enc2utf8(keys)
+  }
+  quoted <- function(x) {
+    x <- enc2utf8(x)
+    if (!all(validUTF8(x[!is.na(x)]))) refuse("not_json")
+    if (sum(nchar(x, "bytes"), na.rm = TRUE) > left) refuse("too_large")
+    vapply(x, json_text, "", USE.NAMES = FALSE)
+  }
+  strings <- function(x) {
+    # One call for a whole vector is far faster than one for each string.
+    x <- enc2utf8(x)
+    if (!all(validUTF8(x[!is.na(x)]))) refuse("not_json")
+    if (sum(nchar(x, "bytes"), na.rm = TRUE) > left) refuse("too_large")
+    spend(as.character(jsonlite::toJSON(x, na = "null")))
+  }
+  numbers <- function(x) {
+    if (any(is.nan(x) | is.infinite(x))) refuse("not_json")
+    if (length(x) > left) refuse("too_large")
+    # As few digits as give the same number again.
+    text <- sprintf("%.15g", x)
+    for (format in c("%.16g", "%.17g")) {
+      inexact <- !is.na(x) & suppressWarnings(as.numeric(text)) != x
+      text[inexact] <- sprintf(format, x[inexact])
+    }
+    text[is.na(x)] <- "null"
+    text
+  }
+  elements <- function(x) {
+    if (length(x) > left) refuse("too_large")
+    if (is.logical(x)) ifelse(is.na(x), "null", ifelse(x, "true", "false"))
+    else if (is.integer(x)) ifelse(is.na(x), "null", sprintf("%d", x))
+    else if (is.double(x)) numbers(x)
+    else if (is.character(x)) quoted(x)
+    else refuse("not_json")
+  }
+  encode <- function(x, depth) {
+    if (depth > max_depth) refuse("not_json")
+    if (is.null(x)) return(spend("null"))
+    if (is.object(x) || !all(names(attributes(x)) %in% "names")) refuse("not_json")
+    keys <- names(x)
+    if (is.list(x)) {
+      if (length(x) > left) refuse("too_large")
+      items <- vapply(x, encode, "", depth + 1, USE.NAMES = FALSE)
+    } else {
+      if (is.character(x) && is.null(keys) && length(x) != 1) return(strings(x))
+      items <- spend(elements(x))
+      if (is.null(keys) && length(items) == 1) return(items)
+    }
+    if (is.null(keys)) {
+      spend(strrep(" ", 2 + length(items)))
+      paste0("[", paste0(items, collapse = ","), "]")
+    } else {
+      keys <- spend(quoted(distinct(keys)))
+      spend(strrep(" ", 2 + 2 * length(items)))
+      paste0("{", paste0(keys, ":", items, collapse = ","), "}")
+    }
+  }
+  shown <- function(x) {
+    error <- NULL
+    note <- function(e) if (is.null(error)) error <<- conditionMessage(e)
+    types <- "text/plain"
+    if (isTRUE(getOption("jupyter.rich_display", TRUE))) {
+      types <- unique(c(types, getOption("jupyter.display_mimetypes")))
+    }
+    parts <- IRdisplay::prepare_mimebundle(x, types, error_handler = note)$data
+    entry <- list(data = list(), json_data = list())
+    for (type in names(parts)) {
+      part <- parts[[type]]
+      key <- "data"
+      if (is.raw(part)) {
+        if (length(part) > limit) { entry$truncated <- TRUE; next }
+        part <- gsub("[[:space:]]", "", jsonlite::base64_enc(part))
+      } else if (is.character(part)) {
+        part <- paste0(part, collapse = "\\n")
+      } else {
+        key <- "json_data"
+        part <- json_text(part)
+      }
+      if (nchar(part, "bytes") > limit) { entry$truncated <- TRUE; next }
+      entry[[key]][[type]] <- part
+    }
+    if (length(entry$data) + length(entry$json_data) == 0) entry$error <- error
+    entry
+  }
+  describe <- function(name) {
+    if (name == "") return(list(problem = "impossible"))
+    if (!exists(name, envir = globalenv(), inherits = FALSE)) return(list(problem = "missing"))
+    x <- get(name, envir = globalenv(), inherits = FALSE)
+    entry <- list(type = class(x)[[1]])
+    left <<- limit
+    tryCatch({
+      entry$json <- encode(x, 0)
+      entry
+    },
+    too_large = function(e) c(entry, problem = "large"),
+    not_json = function(e) c(entry, shown(x)))
+  }
+  explain <- function(e) {
+    list(error = substr(enc2utf8(conditionMessage(e)), 1, max_error_length))
+  }
+  read <- function(code) {
+    tryCatch({
+      name <- rawToChar(jsonlite::base64_dec(code))
+      Encoding(name) <- "UTF-8"
+      entry <- describe(name)
+      for (key in c("data", "json_data")) {
+        entry[[key]] <- if (length(entry[[key]]) > 0) as.list(entry[[key]])
+      }
+      json_text(entry)
+    }, error = function(e) json_text(explain(e)))
+  }
+  texts <- suppressWarnings(suppressMessages(vapply(names, read, "", USE.NAMES = FALSE)))
+  text <- enc2utf8(paste0("[", paste0(texts, collapse = ","), "]"))
+  encoded <- gsub("[[:space:]]", "", jsonlite::base64_enc(charToRaw(text)))
+  bundle <- list(paste(marker, encoded))
+  names(bundle) <- mime
+  IRdisplay::publish_mimebundle(bundle)
+}
+"""
+
+
+class R(Language):
+    """IRkernel; jsonlite, repr and IRdisplay come with it."""
+
+    name = "r"
+    aliases = ("ir", "irkernel")
+
+    def _setting(self, variables: Mapping[str, bytes]) -> Request:
+        pairs = (
+            f"base::list({_string(base64_of(name))}, {_strings(_chunks(base64_of(value)))})"
+            for name, value in variables.items()
+        )
+        return _request(_SET, ",\n".join(pairs))
+
+    def _restoring(self) -> Request:
+        return _request(_RESTORE, "")
+
+    def _reading(self, names: tuple[str, ...], max_bytes: int, marker: str) -> Request:
+        data = (
+            _strings(base64_of(name) for name in names),
+            str(max_bytes),
+            _string(marker),
+            _string(READING_MIME),
+            str(MAX_DEPTH),
+            str(MAX_ERROR_LENGTH),
+        )
+        return _request(_READ, ", ".join(data))
+
+
+def _request(source: str, data: str) -> Request:
+    return Request(code=_CALL.format(source=source.strip(), data=f"base::list({data})"))
+
+
+def _chunks(text: str) -> Iterable[str]:
+    return (text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK))
+
+
+def _string(text: str) -> str:
+    """Return the literal of *text*, which is base64 or one of our own words."""
+    return f'"{text}"'
+
+
+def _strings(texts: Iterable[str]) -> str:
+    """Return the vector of *texts*, with empty base64 for a value that is empty."""
+    return f"base::c({', '.join(map(_string, texts)) or _string('')})"

@@ -1,0 +1,220 @@
+"""Runs the chosen cells of a notebook in a kernel of its own, and reads variables afterwards."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError, RunTimeoutError
+from jupyter_exec_ext.core.models import ExecutionError, OnError, Variable
+from jupyter_exec_ext.core.ports import Sink
+from jupyter_exec_ext.engine.channels import Message
+from jupyter_exec_ext.engine.kernels import Kernel
+from jupyter_exec_ext.engine.languages import (
+    Language,
+    Reply,
+    Request,
+    language_of,
+    unread_variables,
+)
+from jupyter_exec_ext.engine.outputs import event_of
+from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
+
+VARIABLES_SECONDS = 60.0
+"""How long reading the variables may take in all."""
+
+ENVIRONMENT_SECONDS = 30.0
+"""How long setting the inputs in a kernel may take."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A code cell to run.
+
+    Attributes:
+        index: 0-based, in the notebook.
+        may_fail: Tagged ``raises-exception``: an error neither stops nor fails the run.
+    """
+
+    index: int
+    cell_id: str | None
+    source: str
+    may_fail: bool = False
+
+
+@dataclass
+class NotebookRun:
+    """One run of cells. Tells its progress by callbacks, its outputs through the sink.
+
+    Attributes:
+        on_started: Called once, before the first request goes to the kernel.
+        on_cell: Called with the cell that begins and how many are done; with ``None`` at the end.
+        on_count: Called with a cell's index and the kernel's prompt number for it.
+        is_abandoned: Asked when the run is cancelled: if true, the kernel is left as it is.
+        error: The first failure of the code, or ``None``.
+    """
+
+    kernel: Kernel
+    sink: Sink
+    interrupt_grace_seconds: float
+    on_started: Callable[[], None]
+    on_cell: Callable[[Cell | None, int], None]
+    on_count: Callable[[int, int | None], None]
+    is_abandoned: Callable[[], bool]
+    error: ExecutionError | None = None
+    _runner: Runner = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._runner = Runner(
+            self.kernel,
+            interrupt_grace_seconds=self.interrupt_grace_seconds,
+            is_abandoned=self.is_abandoned,
+        )
+
+    @property
+    def language(self) -> Language | None:
+        """The language table's entry for this kernel; ``None`` where it has none."""
+        return language_of(str(self.kernel.language_info.get("name", "")))
+
+    async def set_inputs(self, environment: Mapping[str, str]) -> None:
+        """Set *environment* inside the running kernel, for names that its kernelspec overrules.
+
+        Raises:
+            KernelStartFailedError: They could not be set.
+            RunError: The kernel ended meanwhile, or did not answer in time.
+        """
+        if not environment:
+            return
+        problem = None
+        if self.language is not None:
+            request = self.language.set_environment(environment)
+            reply = await self._exchange(request, ENVIRONMENT_SECONDS)
+            problem = self.language.environment_error(reply)
+        if self.language is None or problem:
+            raise KernelStartFailedError("the inputs could not be set in the kernel")
+
+    async def run(
+        self,
+        cells: Sequence[Cell],
+        *,
+        on_error: OnError,
+        deadline: float,
+        cell_timeout_seconds: float | None,
+    ) -> None:
+        """Run *cells* in order. The first failure of the code is in ``error`` afterwards.
+
+        Raises:
+            RunError: The run could not go on: a time-out, or the kernel died or was restarted.
+        """
+        self.on_started()
+        for done, cell in enumerate(cells):
+            self.on_cell(cell, done)
+            cell_deadline = deadline
+            if cell_timeout_seconds is not None:
+                cell_deadline = min(deadline, time.monotonic() + cell_timeout_seconds)
+            try:
+                reply = await self._run_cell(cell, cell_deadline)
+            except RunError as error:
+                message = str(error)
+                if isinstance(error, RunTimeoutError):
+                    limit = "cell" if cell_deadline < deadline else "execution"
+                    message = f"the time limit of the {limit} passed"
+                self.error = replace(
+                    error_of(error), message=message, cell_id=cell.cell_id, cell_index=cell.index
+                )
+                raise
+            self.on_count(cell.index, reply.get("execution_count"))
+            if reply.get("status") == "error" and not cell.may_fail:
+                self.error = self.error or _code_error_of(reply, cell)
+                if on_error is OnError.STOP:
+                    self.on_cell(None, done + 1)
+                    return
+        self.on_cell(None, len(cells))
+
+    async def _run_cell(self, cell: Cell, deadline: float) -> dict[str, Any]:
+        def publish(message: Message) -> None:
+            event = event_of(message)
+            if event is not None:
+                self.sink.emit(event[0], event[1], cell_index=cell.index)
+
+        return await self._runner.run(ExecuteRequest(code=cell.source), publish, deadline=deadline)
+
+    async def read_variables(
+        self, names: Sequence[str], *, max_variable_bytes: int
+    ) -> dict[str, Variable]:
+        """Return the named variables as they are now; each name has an entry, if only an error."""
+        if not names:
+            return {}
+        if self.language is None:
+            known = self.kernel.language_info.get("name", "unknown")
+            why = f"variables of a kernel whose language is {known} cannot be read"
+            return unread_variables(names, why)
+        reading = self.language.read_variables(names, max_bytes=max_variable_bytes)
+        try:
+            reply = await self._exchange(reading.request, VARIABLES_SECONDS)
+        except RunTimeoutError:
+            return unread_variables(names, "reading the variables took too long")
+        except RunError as error:
+            return unread_variables(names, str(error))
+        return reading.parse(reply)
+
+    async def _exchange(self, request: Request, seconds: float) -> Reply:
+        """Run a request of ours and return what came back; nothing of it is published."""
+        stdout: list[str] = []
+        bundles: list[dict[str, Any]] = []
+
+        def collect(message: Message) -> None:
+            content = message["content"]
+            match message["header"]["msg_type"]:
+                case "stream" if content.get("name") == "stdout":
+                    stdout.append(str(content.get("text", "")))
+                case "display_data" | "execute_result":
+                    bundles.append(content.get("data") or {})
+
+        content = await self._runner.run(
+            ExecuteRequest(
+                code=request.code,
+                silent=request.silent,
+                store_history=False,
+                user_expressions=request.user_expressions,
+            ),
+            collect,
+            deadline=time.monotonic() + seconds,
+        )
+        return Reply(stdout="".join(stdout), content=content, display_data=bundles)
+
+    def close(self) -> None:
+        """Stop listening for late output."""
+        self._runner.close()
+
+
+def error_of(error: RunError) -> ExecutionError:
+    """Return *error* as it stands in the record."""
+    return ExecutionError(
+        code=error.code,
+        message=str(error),
+        exit_code=getattr(error, "exit_code", None),
+        signal=getattr(error, "signal", None),
+    )
+
+
+def _code_error_of(reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
+    ename, evalue = _text(reply.get("ename")), _text(reply.get("evalue"))
+    traceback = [_text(line) for line in reply.get("traceback") or ()]
+    return ExecutionError(
+        code="CodeError",
+        message=f"{ename}: {evalue}" if evalue else ename,
+        ename=ename,
+        evalue=evalue,
+        traceback=traceback,
+        traceback_text=_ANSI.sub("", "\n".join(traceback)),
+        cell_id=cell.cell_id,
+        cell_index=cell.index,
+    )
+
+
+def _text(value: object) -> str:
+    return str(value if value is not None else "").encode("utf-8", "replace").decode()

@@ -1,0 +1,176 @@
+"""Runs one request in a kernel: sends it, hands on what it publishes, waits until it is over."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from jupyter_exec_ext.core.errors import KernelDiedError, RunError, RunTimeoutError
+from jupyter_exec_ext.engine.channels import Channel, Message
+from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
+
+DRAIN_SECONDS = 2.0
+"""How long after the reply to wait for more output; ``idle`` ends it at once, but can be lost."""
+
+MAX_DRAIN_SECONDS = 60.0
+"""The same while output goes on coming."""
+
+MAX_ABORTED = 5
+"""How often a request that the kernel aborted, for another client's error, is sent again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecuteRequest:
+    """What to execute; the fields of the protocol's ``execute_request``."""
+
+    code: str
+    silent: bool = False
+    store_history: bool = True
+    user_expressions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Pending:
+    """A request in flight."""
+
+    reply: Message | None = None
+    is_idle: bool = False
+    last_message_time: float = field(default_factory=time.monotonic)
+
+
+class Runner:
+    """Runs requests in one kernel, one at a time.
+
+    Output that a request publishes after its end, from a thread it left behind, still reaches its
+    handler until `close`, as in JupyterLab.
+    """
+
+    def __init__(
+        self, kernel: Kernel, *, interrupt_grace_seconds: float, is_abandoned: Callable[[], bool]
+    ) -> None:
+        self._kernel = kernel
+        self._is_abandoned = is_abandoned
+        self._grace_seconds = interrupt_grace_seconds
+        self._msg_ids: list[str] = []
+
+    async def run(
+        self,
+        request: ExecuteRequest,
+        on_message: Callable[[Message], None],
+        *,
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        """Run *request* and return the content of its ``execute_reply``.
+
+        When cancelled, the kernel is interrupted and what it still publishes is handed on, before
+        the cancellation goes on.
+
+        Args:
+            on_message: Gets each IOPub message of the request.
+            deadline: By `time.monotonic`; ``None`` means none.
+
+        Raises:
+            KernelDiedError: The process ended before it replied.
+            KernelRestartedError: Somebody else restarted the kernel or shut it down.
+            RunTimeoutError: The deadline passed. The kernel was interrupted, and if it did not
+                react to that, killed.
+        """
+        for _ in range(MAX_ABORTED):
+            reply = await self._run_once(request, on_message, deadline)
+            if reply["content"].get("status") not in ("aborted", "abort"):
+                content: dict[str, Any] = reply["content"]
+                return content
+        raise KernelDiedError("the kernel aborts every request")
+
+    async def _run_once(
+        self,
+        request: ExecuteRequest,
+        on_message: Callable[[Message], None],
+        deadline: float | None,
+    ) -> Message:
+        pending = _Pending()
+
+        def receive(channel: Channel, message: Message) -> None:
+            msg_type = message["header"]["msg_type"]
+            pending.last_message_time = time.monotonic()
+            if channel == "iopub":
+                if msg_type == "status":
+                    pending.is_idle |= message["content"].get("execution_state") == "idle"
+                else:
+                    on_message(message)
+            elif msg_type == "execute_reply":
+                pending.reply = message
+            if pending.reply is not None:
+                self._kernel.changed.fire()
+
+        msg_id = self._kernel.channels.send(
+            "execute_request",
+            {
+                "code": request.code,
+                "silent": request.silent,
+                "store_history": request.store_history,
+                "user_expressions": request.user_expressions,
+                "allow_stdin": False,
+                # An error must not abort what other clients of this kernel have queued.
+                "stop_on_error": False,
+            },
+            channel="shell",
+        )
+        self._kernel.channels.subscribe(msg_id, receive)
+        self._msg_ids.append(msg_id)
+        try:
+            await self._wait_for_reply(pending, deadline)
+        except anyio.get_cancelled_exc_class():
+            if not self._is_abandoned():
+                with anyio.CancelScope(shield=True):
+                    await self._interrupt_and_drain(pending)
+            raise
+        except RunTimeoutError:
+            await self._interrupt_and_drain(pending)
+            raise
+        await self._drain(pending)
+        assert pending.reply is not None
+        if pending.reply["content"].get("status") == "error":
+            # A restart interrupts the code first; then the restart is the truth, not the error.
+            await self._kernel.check()
+        return pending.reply
+
+    async def _wait_for_reply(self, pending: _Pending, deadline: float | None) -> None:
+        while pending.reply is None:
+            await self._kernel.check()
+            seconds = LIVENESS_SECONDS
+            if deadline is not None:
+                seconds = min(seconds, deadline - time.monotonic())
+                if seconds <= 0:
+                    raise RunTimeoutError("the time limit passed")
+            await self._kernel.changed.wait(seconds)
+
+    async def _drain(self, pending: _Pending) -> None:
+        start = time.monotonic()
+        while not pending.is_idle:
+            now = time.monotonic()
+            quiet_until = max(start, pending.last_message_time) + DRAIN_SECONDS
+            seconds = min(quiet_until, start + MAX_DRAIN_SECONDS) - now
+            if seconds <= 0:
+                return
+            await self._kernel.changed.wait(seconds)
+
+    async def _interrupt_and_drain(self, pending: _Pending) -> None:
+        """Interrupt the kernel; when it does not end the request in time, kill it."""
+        deadline = time.monotonic() + self._grace_seconds
+        try:
+            await self._kernel.interrupt()
+            await self._wait_for_reply(pending, deadline)
+            await self._drain(pending)
+        except RunTimeoutError:
+            await self._kernel.kill("the kernel did not react to an interrupt and was killed")
+        except RunError:
+            return  # The kernel is gone, so nothing runs any more.
+
+    def close(self) -> None:
+        """Stop listening for late output."""
+        for msg_id in self._msg_ids:
+            self._kernel.channels.unsubscribe(msg_id)
+        self._msg_ids.clear()

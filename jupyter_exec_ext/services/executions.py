@@ -1,0 +1,371 @@
+"""The verbs on executions; every door calls these and nothing below them."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from jupyter_server.utils import ensure_async
+
+from jupyter_exec_ext.core.errors import (
+    InvalidArgumentError,
+    ServerStoppedError,
+    ServerStoppingError,
+    StateConflictError,
+    TooManyError,
+    UnknownKernelError,
+)
+from jupyter_exec_ext.core.inputs import environment_of
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import Execution, ExecutionError, NewExecution, Progress, Result
+from jupyter_exec_ext.core.states import State, advance
+from jupyter_exec_ext.engine.kernels import ServerHost
+from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.services.journal import decode_event
+from jupyter_exec_ext.services.notebooks import (
+    Snapshot,
+    check_save_target,
+    decode_result,
+    decode_snapshot,
+    encode_snapshot,
+    executed_notebook,
+    read_notebook,
+    without_trust,
+)
+from jupyter_exec_ext.services.runs import Live, RunService
+from jupyter_exec_ext.services.supervisor import Supervisor
+from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
+from jupyter_exec_ext.store.store import Store
+
+MAX_WAITING_INPUT_BYTES = 256_000_000
+"""How much memory the inputs of all waiting executions may take: they are kept nowhere else."""
+
+LOG_PAGE = 200
+"""How many events of a log are read at once."""
+
+MAX_NAME_LENGTH = 256
+
+
+class ExecutionService:
+    """Creates, shows, stops and deletes executions, and decides when each one's turn comes."""
+
+    def __init__(
+        self,
+        *,
+        host: ServerHost,
+        contents_manager: Any,
+        store: Store,
+        runs: RunService,
+        supervisor: Supervisor,
+        limits: Limits,
+        on_activity: Callable[[], None],
+        log: logging.Logger,
+    ) -> None:
+        self._host = host
+        self._contents_manager = contents_manager
+        self._store = store
+        self._runs = runs
+        self._supervisor = supervisor
+        self._limits = limits
+        self._on_activity = on_activity
+        self._log = log
+        self._live: dict[str, Live] = {}
+        self._queue: deque[Live] = deque()
+        self._running_count = 0
+        self._accepting_count = 0
+
+    @property
+    def active_count(self) -> int:
+        """How many executions wait or run."""
+        return sum(not live.execution.state.is_final for live in self._live.values())
+
+    async def create(self, new: NewExecution, *, owner: str) -> Execution:
+        """Accept an execution: from when this returns its record is durable.
+
+        Raises:
+            ExecError: The request is refused, and nothing is left of it.
+        """
+        if self._supervisor.is_stopping:
+            raise ServerStoppingError("the server is stopping")
+        self._check_request(new)
+        environment = environment_of(new.inputs, max_inputs=self._limits.max_inputs)
+        self._check_room(environment)
+        # From here to the queue there are waits, in which others could fill the last place.
+        self._accepting_count += 1
+        try:
+            await check_save_target(self._contents_manager, new.notebook.save_to)
+            snapshot = await read_notebook(
+                self._contents_manager, new.notebook, max_bytes=self._limits.max_notebook_bytes
+            )
+            kernel_name = await self._choose_kernel(new, snapshot, environment)
+            execution = Execution(
+                id=str(uuid4()),
+                type="notebook",
+                state=State.PENDING,
+                source=replace(new.notebook, path=new.notebook.path.strip("/")),
+                session_id=str(uuid4()),
+                kernel_name=kernel_name,
+                owner=owner,
+                description=new.description,
+                labels=new.labels,
+                input_names=sorted(new.inputs),
+                variable_names=new.variable_names,
+                timeout_seconds=new.timeout_seconds,
+                cell_timeout_seconds=new.cell_timeout_seconds,
+                on_error=new.on_error,
+                created_time=datetime.now(UTC),
+                progress=Progress(total=len(snapshot.cell_indexes)),
+            )
+            await self._store.insert(execution, notebook=encode_snapshot(snapshot))
+        finally:
+            self._accepting_count -= 1
+        await self.enqueue(Live(execution=execution, environment=environment, snapshot=snapshot))
+        return await self.get(execution.id)
+
+    def _check_request(self, new: NewExecution) -> None:
+        limits = self._limits
+        for name, seconds in (
+            ("timeout_seconds", new.timeout_seconds),
+            ("cell_timeout_seconds", new.cell_timeout_seconds),
+        ):
+            if seconds is not None and not 0 < seconds <= limits.max_execution_seconds:
+                raise InvalidArgumentError(
+                    f"a time limit is above 0 and at most {limits.max_execution_seconds:g} s",
+                    target=name,
+                )
+        if len(new.variable_names) > limits.max_variables:
+            raise InvalidArgumentError(
+                f"at most {limits.max_variables} variables are gathered", target="variable_names"
+            )
+        for name in new.variable_names:
+            if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+                raise InvalidArgumentError(
+                    f"a name has 1 to {MAX_NAME_LENGTH} printable characters",
+                    target="variable_names",
+                )
+        if len(set(new.variable_names)) < len(new.variable_names):
+            raise InvalidArgumentError("a name stands there twice", target="variable_names")
+        if len(new.labels) > limits.max_labels:
+            raise InvalidArgumentError(f"at most {limits.max_labels} labels", target="labels")
+        for name, value in new.labels.items():
+            is_short = len(name) <= limits.max_label_length >= len(value)
+            if not (is_short and name and name.isprintable() and value.isprintable()):
+                raise InvalidArgumentError(
+                    f"names and values have at most {limits.max_label_length} printable"
+                    " characters, and a name is not empty",
+                    target="labels",
+                )
+        if len(new.description) > limits.max_description_length:
+            raise InvalidArgumentError(
+                f"at most {limits.max_description_length} characters", target="description"
+            )
+
+    def _check_room(self, environment: dict[str, str]) -> None:
+        if self._running_count + self._accepting_count < self._limits.max_sessions:
+            return
+        waiting = len(self._queue) + self._accepting_count
+        if waiting >= self._limits.max_pending:
+            raise TooManyError(
+                f"{self._limits.max_pending} executions are waiting already",
+                retry_after_seconds=10,
+            )
+        size = sum(len(name) + len(value) for name, value in environment.items())
+        if size + sum(live.input_bytes for live in self._queue) > MAX_WAITING_INPUT_BYTES and size:
+            raise TooManyError(
+                "the inputs of the waiting executions take too much memory already",
+                retry_after_seconds=10,
+            )
+
+    async def _choose_kernel(
+        self, new: NewExecution, snapshot: Snapshot, environment: dict[str, str]
+    ) -> str:
+        specs = self._host.kernel_spec_manager
+        name = (
+            new.kernel_name or snapshot.kernel_name or self._host.kernel_manager.default_kernel_name
+        )
+        known = await ensure_async(specs.find_kernel_specs())
+        if name not in known:
+            target = "kernel_name" if new.kernel_name else "notebook.path"
+            raise UnknownKernelError(name[:64], tuple(sorted(known)), target=target)
+        spec = await ensure_async(specs.get_kernel_spec(name))
+        if language_of(spec.language) is None:
+            for input_name in environment.keys() & spec.env.keys():
+                raise InvalidArgumentError(
+                    f"the kernelspec {name!r} sets this name itself, and in its language"
+                    " it cannot be overruled",
+                    target=f"inputs.{input_name}",
+                )
+        return str(name)
+
+    async def enqueue(self, live: Live) -> None:
+        """Let *live*, which is stored as pending, wait for its turn."""
+        await self._supervisor.start()
+        self._live[live.execution.id] = live
+        self._queue.append(live)
+        self._on_activity()
+        self._dispatch()
+        if live.execution.state is State.PENDING:
+            live.snapshot = None
+
+    def _dispatch(self) -> None:
+        while (
+            self._queue
+            and self._running_count < self._limits.max_sessions
+            and not self._supervisor.is_stopping
+        ):
+            live = self._queue.popleft()
+            self._running_count += 1
+            live.change_to(advance(live.execution, State.RUNNING))
+            self._supervisor.spawn(self._run, live)
+
+    async def _run(self, live: Live) -> None:
+        try:
+            await self._runs.run(live)
+        finally:
+            self._running_count -= 1
+            self._settle(live)
+            self._dispatch()
+
+    def _settle(self, live: Live) -> None:
+        """Forget *live* if its final record is stored; else `store_unstored` tries again."""
+        self._on_activity()
+        if live.is_stored:
+            self._live.pop(live.execution.id, None)
+
+    async def store_unstored(self) -> None:
+        """Try again to store the final records that a failing store did not take."""
+        for live in list(self._live.values()):
+            if live.execution.state.is_final and not live.is_stored:
+                await self._runs.store_final(live, live.execution)
+                self._settle(live)
+
+    async def get(self, execution_id: str) -> Execution:
+        """Return the record.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+        live = self._live.get(execution_id)
+        if live is None:
+            return await self._store.get(execution_id)
+        if live.execution.state is State.PENDING:
+            return replace(live.execution, position=self._queue.index(live))
+        return live.execution
+
+    async def wait(self, execution_id: str, *, seconds: float) -> Execution:
+        """Return the record once it is final, or as it is after *seconds*."""
+        deadline = time.monotonic() + min(seconds, self._limits.max_wait_seconds)
+        live = self._live.get(execution_id)
+        while live is not None and not live.execution.state.is_final:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            await live.changed.wait(left)
+        return await self.get(execution_id)
+
+    async def result(self, execution_id: str) -> Result:
+        """Return what the execution left, or has left so far."""
+        live = self._live.get(execution_id)
+        if live is not None:
+            return live.result()
+        data = await self._store.get_result(execution_id)
+        return decode_result(data) if data is not None else Result()
+
+    async def list(self, query: ListQuery) -> Page:
+        """Return one page of records, as fresh as `get` would show them."""
+        page = await self._store.list(query)
+        positions = {live.execution.id: number for number, live in enumerate(self._queue)}
+        fresh = [
+            replace(live.execution, position=positions.get(execution.id))
+            if (live := self._live.get(execution.id)) is not None
+            else execution
+            for execution in page.executions
+        ]
+        return replace(page, executions=fresh)
+
+    async def cancel(self, execution_id: str) -> Execution:
+        """Stop exactly this execution, and return its record at once; final ones stay as they are.
+
+        One that waits is cancelled when this returns; one that runs is being interrupted.
+        """
+        live = self._live.get(execution_id)
+        if live is None:
+            return await self._store.get(execution_id)
+        if live.execution.state is State.PENDING:
+            self._queue.remove(live)
+            await self._runs.end_pending(live, State.CANCELLED, None)
+            self._settle(live)
+        elif live.execution.state is State.RUNNING:
+            live.change_to(advance(live.execution, State.CANCELLING))
+            if live.scope is not None:
+                live.scope.cancel()
+        return live.execution
+
+    async def delete(self, execution_id: str, *, force: bool = False) -> None:
+        """Delete a record and all that belongs to it.
+
+        Args:
+            force: Cancel it first, if it is not final.
+
+        Raises:
+            StateConflictError: It is not final, or did not become so in time.
+        """
+        execution = await self.get(execution_id)
+        if not execution.state.is_final and force:
+            await self.cancel(execution_id)
+            execution = await self.wait(
+                execution_id, seconds=self._limits.interrupt_grace_seconds + 20
+            )
+        if not execution.state.is_final:
+            raise StateConflictError(execution_id, execution.state, "deleted")
+        live = self._live.get(execution_id)
+        if live is not None:
+            await self.store_unstored()
+        await self._store.delete(execution_id)
+
+    async def delete_where(self, filters: Filters) -> int:
+        """Delete the final records that match; return how many."""
+        return await self._store.delete_where(filters)
+
+    async def notebook(self, execution_id: str) -> dict[str, Any]:
+        """Return the notebook with the outputs so far, as it would be saved."""
+        stored = await self._store.get_notebook(execution_id)
+        result = await self.result(execution_id)
+        notebook = executed_notebook(decode_snapshot(stored.source), result)
+        notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]
+        return notebook
+
+    async def log_text(self, execution_id: str) -> AsyncGenerator[str, None]:
+        """Yield the printed text so far, in order and in pieces; both streams as they came."""
+        live = self._live.get(execution_id)
+        if live is not None and live.journal is not None:
+            await live.journal.flush()
+        else:
+            await self.get(execution_id)
+        last = 0
+        while rows := await self._store.events(execution_id, after=last, limit=LOG_PAGE):
+            for number, payload in rows:
+                if number > last + 1:
+                    yield f"\n[... {number - last - 1} events left out ...]\n"
+                last = number
+                event = decode_event(payload)
+                if event.type == "stream":
+                    yield event.content["text"]
+
+    async def close(self, *, timeout_seconds: float) -> None:
+        """Make what waits final, since the server stops; what runs, its own task makes final.
+
+        What does not fit in the time is made final at the next start.
+        """
+        error = ServerStoppedError("the server was stopped before this execution's turn came")
+        deadline = time.monotonic() + timeout_seconds
+        while self._queue and time.monotonic() < deadline:
+            live = self._queue.popleft()
+            await self._runs.end_pending(
+                live, State.FAILED, ExecutionError(code=error.code, message=str(error))
+            )
+            self._settle(live)

@@ -1,0 +1,253 @@
+"""The account of one run while it runs: takes its events, folds them, writes them in groups."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import anyio
+import msgspec
+
+from jupyter_exec_ext.core.errors import StoreUnavailableError
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncation
+from jupyter_exec_ext.engine.kernels import Signal
+from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.store.store import Store
+
+WRITE_SECONDS = 0.2
+"""For how long events are gathered before they are written together."""
+
+MERGE_BYTES = 64 * 1024
+"""Neighbouring stream chunks become one event until it has this size."""
+
+
+class Journal:
+    """Takes a run's events (a `core.ports.Sink`), within limits, and knows what they add up to."""
+
+    def __init__(
+        self, execution_id: str, *, store: Store, fold: OutputFold, limits: Limits
+    ) -> None:
+        self._execution_id = execution_id
+        self._store = store
+        self._fold = fold
+        self._limits = limits
+        self._number = 0
+        self._total_bytes = 0
+        self._refused_bytes = 0
+        self._shown = _ShownBytes(fold, limits.max_output_bytes)
+        self._kept_streams = _HeadAndTail(limits.max_stream_bytes)
+        self._kept_others = _HeadAndTail(limits.max_output_bytes)
+        self._pending: dict[int, Event] = {}
+        self._to_drop: list[int] = []
+        self._has_news = Signal()
+        self._write_lock = anyio.Lock()
+
+    def emit(self, event_type: EventType, content: dict[str, Any], *, cell_index: int) -> None:
+        """Take one event; *content* is not changed by the caller afterwards."""
+        if event_type is EventType.STREAM:
+            self._emit_stream(content, cell_index)
+        else:
+            self._emit_other(event_type, content, cell_index)
+        self._has_news.fire()
+
+    def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
+        text = content["text"]
+        size = len(text) if text.isascii() else len(text.encode())
+        self._total_bytes += size
+        self._fold.apply(_event(0, EventType.STREAM, cell_index, content))
+        last = self._pending.get(self._number)
+        if (
+            last is not None
+            and last.type is EventType.STREAM
+            and last.cell_index == cell_index
+            and last.content["name"] == content["name"]
+            and len(last.content["text"]) < MERGE_BYTES
+        ):
+            last.content["text"] += text
+            self._forget(self._kept_streams.grow(size))
+            return
+        self._append(EventType.STREAM, dict(content), cell_index)
+        self._forget(self._kept_streams.add(self._number, size))
+
+    def _emit_other(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> None:
+        size = len(msgspec.json.encode(content))
+        self._total_bytes += size
+        if size > self._limits.max_display_bytes:
+            content = _without_large_parts(content, self._limits.max_display_bytes)
+            smaller = len(msgspec.json.encode(content))
+            self._refused_bytes += size - smaller
+            size = smaller
+        if event_type is not EventType.CLEAR and not self._shown.has_room(size):
+            self._refused_bytes += size
+            return
+        event = self._append(event_type, content, cell_index)
+        self._fold.apply(event)
+        self._forget(self._kept_others.add(self._number, size))
+
+    def _append(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> Event:
+        self._number += 1
+        event = _event(self._number, event_type, cell_index, content)
+        self._pending[self._number] = event
+        return event
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if self._pending.pop(number, None) is None:
+                self._to_drop.append(number)
+
+    def set_execution_count(self, cell_index: int, count: int | None) -> None:
+        """Note the kernel's prompt number of a cell."""
+        self._fold.set_execution_count(cell_index, count)
+
+    def cells(self, indexes: Iterable[int]) -> list[CellResult]:
+        """Return what these cells have published so far; the outputs must not be changed."""
+        return [
+            CellResult(
+                cell_index=index,
+                execution_count=self._fold.execution_count(index),
+                outputs=self._fold.outputs(index),
+            )
+            for index in indexes
+        ]
+
+    @property
+    def truncated(self) -> Truncation | None:
+        """How much of the output was kept; ``None`` when all of it."""
+        lost = self._fold.budget.lost_bytes + self._refused_bytes
+        if not lost:
+            return None
+        return Truncation(kept_bytes=self._total_bytes - lost, total_bytes=self._total_bytes)
+
+    def widget_metadata(self) -> dict[str, Any]:
+        """Return the ``widgets`` entry of the notebook's metadata, empty without widgets."""
+        return self._fold.widget_metadata()
+
+    async def keep_written(self) -> None:
+        """Write events soon after they come, until cancelled; a failing store is tried again."""
+        while True:
+            if not self._pending and not self._to_drop:
+                await self._has_news.wait(60)
+            await anyio.sleep(WRITE_SECONDS)
+            try:
+                await self.flush()
+            except StoreUnavailableError:
+                # The events stay, within the limits; the final record says if the store was lost.
+                await anyio.sleep(1)
+
+    async def flush(self) -> None:
+        """Write what is not written yet.
+
+        Raises:
+            StoreUnavailableError: It could not be written, and is kept for the next time.
+        """
+        with anyio.CancelScope(shield=True):
+            async with self._write_lock:
+                rows, drop = self.take()
+                if not rows and not drop:
+                    return
+                try:
+                    await self._store.append_events(self._execution_id, rows, drop=drop)
+                except StoreUnavailableError:
+                    self.put_back(rows, drop)
+                    raise
+
+    def take(self) -> tuple[list[tuple[int, bytes]], list[int]]:
+        """Return the rows to write and the numbers of rows to delete, and forget both."""
+        rows = [(number, msgspec.json.encode(event)) for number, event in self._pending.items()]
+        drop = self._to_drop
+        self._pending, self._to_drop = {}, []
+        return rows, drop
+
+    def put_back(self, rows: list[tuple[int, bytes]], drop: list[int]) -> None:
+        """Take back what `take` returned, since it could not be written."""
+        again = {number: decode_event(payload) for number, payload in rows}
+        for number in self._to_drop:
+            again.pop(number, None)
+        self._pending = {**again, **self._pending}
+        self._to_drop = drop + self._to_drop
+
+
+class _HeadAndTail:
+    """Which events are kept in the store: the first half of the budget and the last half."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._head_left = max_bytes // 2
+        self._tail_left = max_bytes - max_bytes // 2
+        self._tail: deque[tuple[int, int]] = deque()
+
+    def add(self, number: int, size: int) -> list[int]:
+        """Count event *number*; return the numbers of those that are kept no longer."""
+        if size <= self._head_left and not self._tail:
+            self._head_left -= size
+            return []
+        self._tail.append((number, 0))
+        return self.grow(size)
+
+    def grow(self, size: int) -> list[int]:
+        """Count *size* more bytes of the newest event; return what is kept no longer."""
+        if not self._tail:
+            self._head_left -= size
+            return []
+        number, before = self._tail.pop()
+        self._tail.append((number, before + size))
+        self._tail_left -= size
+        dropped = []
+        while self._tail_left < 0 and len(self._tail) > 1:
+            number, freed = self._tail.popleft()
+            self._tail_left += freed
+            dropped.append(number)
+        return dropped
+
+
+class _ShownBytes:
+    """How many bytes the outputs have that are shown now: what was cleared or replaced is not.
+
+    Keeps an upper estimate, and measures only when that reaches the limit.
+    """
+
+    def __init__(self, fold: OutputFold, max_bytes: int) -> None:
+        self._fold = fold
+        self._max_bytes = max_bytes
+        self._estimate = 0
+        self._refused = max_bytes
+
+    def has_room(self, size: int) -> bool:
+        """Count *size* bytes of new output, if they fit."""
+        if self._estimate + size > self._max_bytes:
+            self._refused += size
+            # Measuring costs as much as encoding all; not for each output that is refused.
+            if self._refused < self._max_bytes // 16:
+                return False
+            self._refused = 0
+            self._estimate = self._fold.measure()
+        if self._estimate + size > self._max_bytes:
+            return False
+        self._estimate += size
+        return True
+
+
+def _event(number: int, event_type: EventType, cell_index: int, content: dict[str, Any]) -> Event:
+    return Event(number=number, type=event_type, cell_index=cell_index, content=content)
+
+
+def _without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    """Return *content* without what is too large in it; a picture is left out whole, never cut."""
+    half = max_bytes // 2
+    changed = dict(content)
+    data = changed.get("data")
+    if isinstance(data, dict):
+        sizes = {key: len(msgspec.json.encode(value)) for key, value in data.items()}
+        left_out = [key for key, size in sizes.items() if size > half]
+        kept = {key: value for key, value in data.items() if key not in left_out}
+        note = "".join(f"[{key}, {sizes[key]} bytes, left out]" for key in left_out)
+        changed["data"] = {**kept, "text/plain": kept.get("text/plain", note)}
+        changed["metadata"] = {"jupyter_exec_ext": {"left_out": left_out}}
+    elif changed.get("msg_type") == "error":
+        changed["evalue"] = changed["evalue"][:half]
+        changed["traceback"] = ["[traceback left out]"]
+    return changed
+
+
+def decode_event(payload: bytes) -> Event:
+    """Return the event of a stored row."""
+    return msgspec.json.decode(payload, type=Event)

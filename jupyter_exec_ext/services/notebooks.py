@@ -1,0 +1,319 @@
+"""Notebooks in the server's contents: read one, choose its cells, save what became of it."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from anyio import to_thread
+from jupyter_server.utils import ensure_async
+from nbformat import from_dict
+from tornado.web import HTTPError
+
+from jupyter_exec_ext.core.errors import (
+    InvalidArgumentError,
+    InvalidNotebookError,
+    NotebookNotFoundError,
+    TooLargeError,
+    UnknownCellError,
+)
+from jupyter_exec_ext.core.models import NotebookSource, Result
+from jupyter_exec_ext.engine.notebooks import Cell
+
+IN_PLACE = "in_place"
+
+SKIP_TAG = "skip-execution"
+MAY_FAIL_TAG = "raises-exception"
+
+MAX_REASON_LENGTH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A notebook as it was when its execution was accepted.
+
+    Attributes:
+        notebook: In the current nbformat; the cells that will run have no outputs any more.
+        digest: Tells whether the file changed since; see `save_notebook`.
+        cell_indexes: The code cells that will run, in document order.
+    """
+
+    notebook: dict[str, Any]
+    digest: str
+    cell_indexes: list[int] = field(default_factory=list)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells that will run."""
+        return [_cell(self.notebook["cells"][index], index) for index in self.cell_indexes]
+
+    @property
+    def cell_count(self) -> int:
+        """How many cells of any type the notebook has."""
+        return len(self.notebook["cells"])
+
+    @property
+    def kernel_name(self) -> str | None:
+        """The kernelspec that the notebook names; ``None`` when it names none."""
+        spec = self.notebook["metadata"].get("kernelspec")
+        name = spec.get("name") if isinstance(spec, dict) else None
+        return name if isinstance(name, str) and name else None
+
+
+async def read_notebook(
+    contents_manager: Any, source: NotebookSource, *, max_bytes: int
+) -> Snapshot:
+    """Read the notebook of *source* and choose its cells.
+
+    Raises:
+        NotebookNotFoundError: Nothing is there, or nothing that the caller may see.
+        InvalidNotebookError: It is not a notebook.
+        TooLargeError: It has more than *max_bytes*.
+        UnknownCellError: It lacks a chosen cell.
+    """
+    path = source.path.strip("/")
+    if not is_plain_path(path):
+        raise NotebookNotFoundError
+    notebook = await _get(contents_manager, path, max_bytes)
+    digest = await to_thread.run_sync(_digest, notebook)
+    indexes = select_cells(notebook["cells"], source.cells)
+    for index in indexes:
+        notebook["cells"][index]["outputs"] = []
+        notebook["cells"][index]["execution_count"] = None
+    return Snapshot(notebook=notebook, digest=digest, cell_indexes=indexes)
+
+
+async def _get(contents_manager: Any, path: str, max_bytes: int) -> dict[str, Any]:
+    try:
+        if not await ensure_async(contents_manager.file_exists(path)):
+            raise NotebookNotFoundError
+        if not contents_manager.allow_hidden and await ensure_async(
+            contents_manager.is_hidden(path)
+        ):
+            raise NotebookNotFoundError
+        stat = await ensure_async(contents_manager.get(path, content=False))
+        if (stat.get("size") or 0) > max_bytes:
+            raise TooLargeError(
+                f"the notebook has more than {max_bytes} bytes", target="notebook.path"
+            )
+        model = await ensure_async(contents_manager.get(path, type="notebook", content=True))
+    except HTTPError as error:
+        if error.status_code in (403, 404):
+            raise NotebookNotFoundError from error
+        # The message of the contents manager names the file on disk; its cause does not.
+        raise _invalid(str(error.__cause__ or "it cannot be read")) from error
+    except (OSError, ValueError) as error:
+        raise NotebookNotFoundError from error
+    if model.get("message"):
+        raise _invalid(model["message"])
+    notebook: dict[str, Any] = model["content"]
+    return notebook
+
+
+def _invalid(reason: str) -> InvalidNotebookError:
+    reason = reason.encode("utf-8", "replace").decode()[:MAX_REASON_LENGTH]
+    return InvalidNotebookError(f"this is not a valid notebook: {reason}", target="notebook.path")
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether *path* is an API path that stays where it starts; ``False`` for the root itself."""
+    if "\0" in path or "\\" in path:
+        return False
+    parts = path.split("/")
+    return all(
+        part not in ("", ".", "..") and len(part.encode("utf-8", "replace")) < 256 for part in parts
+    ) and not (len(parts[0]) == 2 and parts[0][1] == ":")
+
+
+def select_cells(
+    cells: list[dict[str, Any]], chosen: list[str | int] | dict[str, str | int] | None
+) -> list[int]:
+    """Return the indexes of the code cells to run, in document order.
+
+    Cells without code or with the tag ``skip-execution`` never run.
+
+    Raises:
+        UnknownCellError: A chosen cell or tag is not there.
+        InvalidArgumentError: The choice itself makes no sense.
+    """
+    selected: Iterable[int]
+    match chosen:
+        case None:
+            selected = range(len(cells))
+        case list() if chosen:
+            selected = sorted(
+                {
+                    _index_of(cells, cell, target=f"notebook.cells.{number}")
+                    for number, cell in enumerate(chosen)
+                }
+            )
+        case {"from": start, **rest} if not rest:
+            selected = range(_index_of(cells, start, target="notebook.cells.from"), len(cells))
+        case {"up_to": end, **rest} if not rest:
+            selected = range(_index_of(cells, end, target="notebook.cells.up_to") + 1)
+        case {"tag": str(tag), **rest} if not rest:
+            selected = [i for i, cell in enumerate(cells) if tag in _tags(cell)]
+            if not selected:
+                raise UnknownCellError(
+                    f"no cell has the tag {tag[:64]!r}", target="notebook.cells.tag"
+                )
+        case _:
+            raise InvalidArgumentError(
+                'choose cells by a list that is not empty or by one of {"from": cell},'
+                ' {"up_to": cell} and {"tag": name}',
+                target="notebook.cells",
+            )
+    return [index for index in selected if _is_runnable(cells[index])]
+
+
+def _index_of(cells: list[dict[str, Any]], cell: str | int, *, target: str) -> int:
+    if isinstance(cell, int):
+        if 0 <= cell < len(cells):
+            return cell
+    else:
+        for index, candidate in enumerate(cells):
+            if candidate.get("id") == cell:
+                return index
+    shown = cell if isinstance(cell, int) else repr(cell[:64])
+    raise UnknownCellError(f"the notebook has no cell {shown}", target=target)
+
+
+def _tags(cell: dict[str, Any]) -> list[str]:
+    tags = cell["metadata"].get("tags")
+    return tags if isinstance(tags, list) else []
+
+
+def _is_runnable(cell: dict[str, Any]) -> bool:
+    return (
+        cell["cell_type"] == "code" and bool(cell["source"].strip()) and SKIP_TAG not in _tags(cell)
+    )
+
+
+def _cell(cell: dict[str, Any], index: int) -> Cell:
+    return Cell(
+        index=index,
+        cell_id=cell.get("id"),
+        source=cell["source"],
+        may_fail=MAY_FAIL_TAG in _tags(cell),
+    )
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return *snapshot* for the store; `json` since a notebook may hold lone surrogates."""
+    return json.dumps(
+        {
+            "notebook": snapshot.notebook,
+            "digest": snapshot.digest,
+            "cell_indexes": snapshot.cell_indexes,
+        }
+    ).encode()
+
+
+def decode_snapshot(data: bytes) -> Snapshot:
+    """Return the snapshot that `encode_snapshot` encoded."""
+    return Snapshot(**json.loads(data))
+
+
+def executed_notebook(snapshot: Snapshot, result: Result) -> dict[str, Any]:
+    """Return the notebook with what its run left so far; changes *snapshot*'s own."""
+    notebook = snapshot.notebook
+    notebook["metadata"].update(result.metadata)
+    for cell in result.cells:
+        node = notebook["cells"][cell.cell_index]
+        node["outputs"] = cell.outputs
+        node["execution_count"] = cell.execution_count
+    return notebook
+
+
+async def check_save_target(contents_manager: Any, save_to: str | None) -> None:
+    """Raise `InvalidArgumentError` when *save_to* can never be written, before anything runs."""
+    if save_to is None or save_to == IN_PLACE:
+        return
+    path = save_to.strip("/")
+    target = "notebook.save_to"
+    if not is_plain_path(path) or not path.endswith(".ipynb"):
+        raise InvalidArgumentError("this is not the path of a notebook", target=target)
+    folder = path.rpartition("/")[0]
+    try:
+        is_folder = await ensure_async(contents_manager.dir_exists(folder))
+        is_taken = await ensure_async(contents_manager.dir_exists(path))
+        is_hidden = not contents_manager.allow_hidden and await ensure_async(
+            contents_manager.is_hidden(path)
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        raise InvalidArgumentError("no notebook can be saved here", target=target) from error
+    if not is_folder or is_taken or is_hidden:
+        raise InvalidArgumentError("there is no folder to save this notebook in", target=target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """Where an executed notebook went; the fields are those of `core.models.Result`."""
+
+    notebook_path: str | None = None
+    save_conflict: str | None = None
+    save_error: str | None = None
+
+
+async def save_notebook(
+    contents_manager: Any, source: NotebookSource, snapshot: Snapshot, notebook: dict[str, Any]
+) -> Saved:
+    """Save *notebook* as *source* asks; a failure is told in the answer, not raised.
+
+    The contents manager validates and signs it, as when a user saves. Saved in place, it does not
+    overwrite a file that changed since it was read: then a copy is saved beside it.
+    """
+    path = source.path.strip("/")
+    is_conflict = False
+    if source.save_to != IN_PLACE:
+        path = (source.save_to or "").strip("/")
+    try:
+        if source.save_to == IN_PLACE and not await _is_unchanged(
+            contents_manager, path, snapshot.digest
+        ):
+            is_conflict = True
+            folder, _, name = path.rpartition("/")
+            name = await ensure_async(
+                contents_manager.increment_filename(name, folder, insert="-executed")
+            )
+            path = f"{folder}/{name}".strip("/")
+        # In JupyterLab a cell that the user ran is trusted; its outputs were made here.
+        for index in snapshot.cell_indexes:
+            notebook["cells"][index]["metadata"]["trusted"] = True
+        content = from_dict(notebook)  # type: ignore[no-untyped-call]
+        model = {"type": "notebook", "format": "json", "content": content}
+        saved = await ensure_async(contents_manager.save(model, path))
+    except HTTPError as error:
+        return Saved(save_error=f"the contents manager refused it with status {error.status_code}")
+    except (OSError, ValueError) as error:
+        return Saved(save_error=f"it could not be written: {type(error).__name__}")
+    if saved.get("message"):
+        return Saved(notebook_path=path, save_error="the saved notebook does not validate")
+    return Saved(notebook_path=path, save_conflict=path if is_conflict else None)
+
+
+async def _is_unchanged(contents_manager: Any, path: str, digest: str) -> bool:
+    try:
+        model = await ensure_async(contents_manager.get(path, type="notebook", content=True))
+    except HTTPError as error:
+        return error.status_code == 404
+    return bool(await to_thread.run_sync(_digest, model["content"]) == digest)
+
+
+def _digest(notebook: dict[str, Any]) -> str:
+    """Return what identifies *notebook*: not trust, nor ids that were made up while reading."""
+    cells = [{**without_trust(cell), "id": None} for cell in notebook["cells"]]
+    text = json.dumps({**notebook, "cells": cells}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def without_trust(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return *cell* without the mark that the server keeps in memory, but in no file."""
+    return {**cell, "metadata": {k: v for k, v in cell["metadata"].items() if k != "trusted"}}
+
+
+def decode_result(data: bytes) -> Result:
+    """Return the result of a stored record."""
+    return msgspec.json.decode(data, type=Result)

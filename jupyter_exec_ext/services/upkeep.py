@@ -1,0 +1,145 @@
+"""What the service does without being asked: recovers after a crash, heartbeats, purges."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import msgspec
+
+from jupyter_exec_ext.core.errors import (
+    ExecutionNotFoundError,
+    ServerRestartedError,
+    StoreUnavailableError,
+)
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import CellResult, Execution, ExecutionError, Result, Truncation
+from jupyter_exec_ext.core.states import State, advance
+from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.services.executions import LOG_PAGE, ExecutionService
+from jupyter_exec_ext.services.journal import decode_event
+from jupyter_exec_ext.services.notebooks import decode_snapshot
+from jupyter_exec_ext.services.runs import Live
+from jupyter_exec_ext.store.store import Store
+
+ROUND_SECONDS = 15.0
+"""How often the heartbeat is renewed and lost executions are looked for."""
+
+RETRY_SECONDS = 2.0
+"""The same while the store fails, or holds less than it should."""
+
+PURGE_SECONDS = 600.0
+
+
+class Upkeep:
+    """Runs in the background from the start of the server to its end."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executions: ExecutionService,
+        limits: Limits,
+        on_activity: Callable[[], None],
+        log: logging.Logger,
+    ) -> None:
+        self._store = store
+        self._executions = executions
+        self._limits = limits
+        self._on_activity = on_activity
+        self._log = log
+        self._next_purge = 0.0
+        self._had_trouble = False
+
+    async def run(self) -> None:
+        """Do one round after the other, until cancelled; a failing store is tried again."""
+        while True:
+            seconds = ROUND_SECONDS
+            try:
+                await self._do_round()
+                self._had_trouble = False
+            except StoreUnavailableError as error:
+                if not self._had_trouble:
+                    self._log.warning("the store of executions fails: %s", error.message)
+                self._had_trouble = True
+                seconds = RETRY_SECONDS
+            if self._executions.active_count:
+                self._on_activity()
+            await anyio.sleep(seconds)
+
+    async def _do_round(self) -> None:
+        await self._store.open()
+        await self._store.heartbeat()
+        await self._executions.store_unstored()
+        await self.recover()
+        if time.monotonic() >= self._next_purge:
+            self._next_purge = time.monotonic() + PURGE_SECONDS
+            await self._store.purge(
+                now=datetime.now(UTC),
+                max_records=self._limits.max_records,
+                min_age=timedelta(seconds=self._limits.min_retention_seconds),
+            )
+
+    async def recover(self) -> None:
+        """Settle what a dead process of this server left behind: run it now or make it final."""
+        for execution in await self._store.lost():
+            try:
+                if not await self._store.adopt(execution.id):
+                    continue
+                if self._can_resume(execution):
+                    await self._executions.enqueue(Live(execution=execution))
+                else:
+                    await self._settle(execution)
+            except ExecutionNotFoundError:
+                continue
+        await self._store.drop_dead_leases()
+
+    def _can_resume(self, execution: Execution) -> bool:
+        """Whether *execution* can still run as it was asked for: inputs are never stored."""
+        age = (datetime.now(UTC) - execution.created_time).total_seconds()
+        return (
+            execution.state is State.PENDING
+            and not execution.input_names
+            and age <= self._limits.resume_pending_seconds
+        )
+
+    async def _settle(self, execution: Execution) -> None:
+        did_run = "while this execution ran" if execution.started else "before it ran"
+        error = ServerRestartedError(f"the server ended without a word {did_run}")
+        state = State.CANCELLED if execution.state is State.CANCELLING else State.FAILED
+        final = advance(execution, state)
+        assert final.end_time is not None
+        final = replace(
+            final,
+            error=ExecutionError(code=error.code, message=str(error)),
+            expire_time=final.end_time + timedelta(seconds=self._limits.retention_seconds),
+        )
+        result = await self._result_of(execution)
+        await self._store.finish(final, result=msgspec.json.encode(result), executed=None)
+
+    async def _result_of(self, execution: Execution) -> Result:
+        """Fold the stored events of *execution* into what it left."""
+        if not execution.started:
+            return Result()
+        snapshot = decode_snapshot((await self._store.get_notebook(execution.id)).source)
+        fold = OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes)
+        last = kept_bytes = 0
+        has_holes = False
+        while rows := await self._store.events(execution.id, after=last, limit=LOG_PAGE):
+            for number, payload in rows:
+                has_holes |= number > last + 1
+                last = number
+                kept_bytes += len(payload)
+                fold.apply(decode_event(payload))
+        cells = [
+            CellResult(
+                cell_index=index,
+                execution_count=fold.execution_count(index),
+                outputs=fold.outputs(index),
+            )
+            for index in snapshot.cell_indexes
+        ]
+        truncated = Truncation(kept_bytes=kept_bytes, total_bytes=kept_bytes) if has_holes else None
+        return Result(cells=cells, truncated=truncated)

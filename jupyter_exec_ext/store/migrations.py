@@ -1,0 +1,66 @@
+"""The versions of the tables, and the steps from each to the next."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from sqlalchemy import Connection, delete, func, insert, inspect, select
+
+from jupyter_exec_ext.core.errors import StoreUnavailableError
+from jupyter_exec_ext.store import tables
+
+Migration: TypeAlias = Callable[[Connection], None]
+"""Changes the tables from one version to the next, within the transaction of the connection."""
+
+_ADVISORY_LOCK = 0x65786563_6D696772
+"""Any number that other users of the same PostgreSQL database are unlikely to take."""
+
+
+def _create_tables(connection: Connection) -> None:
+    # Version 1. A second version gives this step a frozen copy of the tables it creates.
+    tables.metadata.create_all(connection)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
+"""In order and never changed once released: a database of version *n* has had the first *n*."""
+
+
+def current_version(connection: Connection) -> int:
+    """Return the version of the tables behind *connection*; 0 when there are none."""
+    if not inspect(connection).has_table(tables.schema_version.name):
+        return 0
+    return connection.scalar(select(func.max(tables.schema_version.c.version))) or 0
+
+
+def check_version(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Return the version of the tables without changing anything.
+
+    Raises:
+        StoreUnavailableError: They are newer than this release.
+    """
+    version = current_version(connection)
+    if version > len(migrations):
+        raise StoreUnavailableError(
+            f"the store has version {version}, this release of jupyter_exec_ext knows"
+            f" up to version {len(migrations)}; it was left as it is"
+        )
+    return version
+
+
+def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Bring the tables to the newest version, in the transaction of *connection*.
+
+    Of several processes that do this at once one does the work and the others find it done:
+    SQLite needs a transaction that began with ``IMMEDIATE`` for that.
+
+    Raises:
+        StoreUnavailableError: The tables are newer than this release.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    version = check_version(connection, migrations)
+    if version == len(migrations):
+        return
+    for step in migrations[version:]:
+        step(connection)
+    connection.execute(delete(tables.schema_version))
+    connection.execute(insert(tables.schema_version).values(version=len(migrations)))

@@ -1,0 +1,86 @@
+"""How an execution becomes a row and a row an execution."""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from jupyter_exec_ext.core.models import Execution
+
+MAX_KEY_LENGTH = 256
+"""Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def encode(value: object) -> bytes:
+    """Return *value* as JSON in UTF-8; lone surrogates stay as escapes."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode()
+
+
+def decode_execution(record: bytes) -> Execution:
+    """Return what `encode` made of an execution.
+
+    Raises:
+        ValueError: It is not the record of an execution.
+    """
+    try:
+        return msgspec.json.decode(record, type=Execution)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # msgspec takes no escape of a lone surrogate, the standard library does.
+        return msgspec.convert(json.loads(record), type=Execution)
+
+
+def clean_text(text: str) -> str:
+    """Return *text* as every database takes it in an indexed column.
+
+    Different texts stay different: what cannot be stored is escaped, and what is too long ends
+    in its hash.
+    """
+    clean = text.replace("\\", "\\\\").replace("\0", "\\x00")
+    clean = clean.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(clean) <= MAX_KEY_LENGTH:
+        return clean
+    digest = hashlib.sha256(clean.encode()).hexdigest()
+    return f"{clean[: MAX_KEY_LENGTH - len(digest) - 2]}\\#{digest}"
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Return the aware *moment* as microseconds since 1970 in UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def changing_columns(execution: Execution) -> dict[str, Any]:
+    """Return the columns of *execution* that its life changes."""
+    end_time = execution.end_time
+    if end_time is None and execution.state.is_final:
+        end_time = execution.created_time
+    return {
+        "state": execution.state.value,
+        "end_time": None if end_time is None else microseconds_of(end_time),
+        "expire_time": (
+            None if execution.expire_time is None else microseconds_of(execution.expire_time)
+        ),
+        "record": encode(execution),
+    }
+
+
+def all_columns(execution: Execution) -> dict[str, Any]:
+    """Return all columns of *execution* but those that say whose it is."""
+    return {
+        "id": clean_text(execution.id),
+        "session_id": clean_text(execution.session_id),
+        "type": execution.type,
+        "path": clean_text(execution.source.path),
+        "owner": clean_text(execution.owner),
+        "created_time": microseconds_of(execution.created_time),
+        **changing_columns(execution),
+    }

@@ -1,0 +1,200 @@
+"""What the store does within a transaction: the rows of one server's executions."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+
+from jupyter_exec_ext.core.errors import ExecutionNotFoundError, StateConflictError
+from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.core.states import FINAL_STATES, State
+from jupyter_exec_ext.store.leases import Instance, Leases
+from jupyter_exec_ext.store.records import all_columns, clean_text, microseconds_of
+from jupyter_exec_ext.store.tables import (
+    events,
+    executions,
+    insert_into,
+    labels,
+    notebooks,
+    results,
+)
+
+EventRow: TypeAlias = tuple[int, bytes]
+"""An event's number within its execution, and its encoded form."""
+
+_FINAL = [state.value for state in FINAL_STATES]
+_DELETED_AT_ONCE = 200
+_MAX_INTEGER = 2**63 - 1
+
+
+class Rows:
+    """The rows of one server, for one of its instances.
+
+    A *key* is an execution's id as `clean_text` makes it: a row's primary key.
+    """
+
+    def __init__(self, instance: Instance, leases: Leases) -> None:
+        self.server_id = clean_text(instance.server_id)
+        self._instance_id = clean_text(instance.id)
+        self._leases = leases
+
+    def insert(self, connection: Connection, execution: Execution, notebook: bytes) -> None:
+        """Add an execution that this instance runs."""
+        row = all_columns(execution)
+        connection.execute(
+            insert(executions).values(
+                server_id=self.server_id, instance_id=self._instance_id, **row
+            )
+        )
+        connection.execute(insert(notebooks).values(execution_id=row["id"], source=notebook))
+        clean = {clean_text(name): clean_text(text) for name, text in execution.labels.items()}
+        if clean:
+            connection.execute(
+                insert(labels),
+                [
+                    {"execution_id": row["id"], "name": name, "value": value}
+                    for name, value in clean.items()
+                ],
+            )
+
+    def find(
+        self, connection: Connection, execution_id: str, *columns: Any, lock: bool = False
+    ) -> Row[Any]:
+        """Return *columns* of an execution's row; with *lock* nobody else changes it meanwhile.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+        statement = select(executions.c.id, *columns).where(
+            executions.c.id == clean_text(execution_id),
+            executions.c.server_id == self.server_id,
+        )
+        if lock:
+            statement = statement.with_for_update()
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise ExecutionNotFoundError(execution_id)
+        return row
+
+    def changeable(self, connection: Connection, execution_id: str) -> str | None:
+        """Lock an execution and return its key, or ``None`` when it must not be changed."""
+        row = self._find_locked(connection, execution_id)
+        if State(row.state).is_final or not self._leases.owns(connection, row.instance_id):
+            return None
+        return str(row.id)
+
+    def change(self, connection: Connection, key: str, values: Mapping[str, Any]) -> None:
+        """Set columns of an execution."""
+        connection.execute(update(executions).where(executions.c.id == key).values(**values))
+
+    def add_result(
+        self, connection: Connection, key: str, result: bytes, executed: bytes | None
+    ) -> None:
+        """Add what a run left."""
+        connection.execute(insert(results).values(execution_id=key, result=result))
+        connection.execute(
+            update(notebooks).where(notebooks.c.execution_id == key).values(executed=executed)
+        )
+
+    def write_events(
+        self, connection: Connection, key: str, added: Sequence[EventRow], drop: Sequence[int]
+    ) -> None:
+        """Remove the events numbered *drop*, then add those whose number is not there."""
+        for start in range(0, len(drop), _DELETED_AT_ONCE):
+            connection.execute(
+                delete(events).where(
+                    events.c.execution_id == key,
+                    events.c.number.in_(drop[start : start + _DELETED_AT_ONCE]),
+                )
+            )
+        if added:
+            connection.execute(
+                insert_into(connection, events).on_conflict_do_nothing(),
+                [{"execution_id": key, "number": n, "payload": payload} for n, payload in added],
+            )
+
+    def events(
+        self, connection: Connection, execution_id: str, *, after: int, limit: int
+    ) -> list[EventRow]:
+        """Return at most *limit* events with a number above *after*, in order."""
+        found = connection.execute(
+            select(events.c.number, events.c.payload)
+            .where(
+                events.c.execution_id == self.find(connection, execution_id).id,
+                events.c.number > min(max(after, 0), _MAX_INTEGER),
+            )
+            .order_by(events.c.number)
+            .limit(min(max(limit, 0), _MAX_INTEGER))
+        )
+        return [(row.number, row.payload) for row in found]
+
+    def lost(self, connection: Connection) -> list[tuple[str, bytes]]:
+        """Return key and record of what is not final and whose instance is dead."""
+        found = connection.execute(
+            select(executions.c.id, executions.c.record)
+            .where(
+                executions.c.server_id == self.server_id,
+                executions.c.state.not_in(_FINAL),
+                executions.c.instance_id.not_in(sorted(self._leases.living(connection))),
+            )
+            .order_by(executions.c.created_time, executions.c.id)
+        )
+        return [(row.id, row.record) for row in found]
+
+    def adopt(self, connection: Connection, execution_id: str) -> bool:
+        """Make this instance the one that runs a lost execution."""
+        row = self._find_locked(connection, execution_id)
+        if State(row.state).is_final or row.instance_id in self._leases.living(connection):
+            return False
+        self.change(connection, row.id, {"instance_id": self._instance_id})
+        return True
+
+    def delete(self, connection: Connection, execution_id: str) -> None:
+        """Remove a final execution with all that belongs to it."""
+        row = self._find_locked(connection, execution_id)
+        if not State(row.state).is_final:
+            raise StateConflictError(execution_id, row.state, "deleted")
+        connection.execute(delete(executions).where(executions.c.id == row.id))
+
+    def delete_final(self, connection: Connection, keys: Sequence[str]) -> int:
+        """Remove those of *keys* that are final and still there, and return how many."""
+        return connection.execute(
+            delete(executions).where(
+                executions.c.id.in_(keys),
+                executions.c.server_id == self.server_id,
+                executions.c.state.in_(_FINAL),
+            )
+        ).rowcount
+
+    def final_keys(self) -> Select[Any]:
+        """Return the statement for the keys of all final executions."""
+        return select(executions.c.id).where(
+            executions.c.server_id == self.server_id, executions.c.state.in_(_FINAL)
+        )
+
+    def keys_to_purge(
+        self, connection: Connection, *, now: datetime, max_records: int, min_age: timedelta
+    ) -> list[str]:
+        """Return the keys of what expired, then of the oldest above *max_records*."""
+        moment = microseconds_of(now)
+        old = self.final_keys().where(executions.c.end_time <= microseconds_of(now - min_age))
+        expired = connection.scalars(old.where(executions.c.expire_time <= moment)).all()
+        total = connection.scalar(
+            select(func.count())
+            .select_from(executions)
+            .where(executions.c.server_id == self.server_id)
+        )
+        surplus = (total or 0) - len(expired) - max(max_records, 0)
+        if surplus <= 0:
+            return [*expired]
+        not_expired = executions.c.expire_time.is_(None) | (executions.c.expire_time > moment)
+        oldest = (
+            old.where(not_expired).order_by(executions.c.end_time, executions.c.id).limit(surplus)
+        )
+        return [*expired, *connection.scalars(oldest)]
+
+    def _find_locked(self, connection: Connection, execution_id: str) -> Row[Any]:
+        return self.find(
+            connection, execution_id, executions.c.state, executions.c.instance_id, lock=True
+        )

@@ -1,0 +1,333 @@
+"""The store of executions: the only account of them, in a database."""
+
+import builtins
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
+
+from jupyter_exec_ext.core.errors import ConflictError, StoreUnavailableError
+from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.store.database import Database, backend_of
+from jupyter_exec_ext.store.leases import Instance, Leases
+from jupyter_exec_ext.store.listing import (
+    Filters,
+    ListQuery,
+    Page,
+    conditions_of,
+    page_statement,
+    token_after,
+)
+from jupyter_exec_ext.store.records import changing_columns, decode_execution
+from jupyter_exec_ext.store.rows import EventRow, Rows
+from jupyter_exec_ext.store.sqlite import JournalMode
+from jupyter_exec_ext.store.tables import executions, notebooks, results
+
+__all__ = ["EventRow", "Filters", "Instance", "ListQuery", "Page", "Store", "StoredNotebook"]
+
+_DELETED_AT_ONCE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredNotebook:
+    """The notebook of an execution.
+
+    Attributes:
+        source: As it was when the execution was accepted.
+        executed: With its outputs; ``None`` until the execution is final.
+    """
+
+    source: bytes
+    executed: bytes | None
+
+
+class Store:
+    """Keeps the executions of one server; several servers can share a database.
+
+    Every method but `close` raises `StoreUnavailableError` when the database cannot be used now,
+    and `StoreFullError` when it takes nothing more. A change that raised is not stored, unless
+    the connection broke at the very moment of the commit.
+
+    An execution is changed only by the instance that runs it, or by any other of its server once
+    that one is dead.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        instance: Instance,
+        *,
+        sqlite_journal_mode: JournalMode = "auto",
+        busy_timeout_seconds: float = 5,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self._log = logger or logging.getLogger(__name__)
+        self._leases = Leases(instance)
+        self._rows = Rows(instance, self._leases)
+        self._database = Database(
+            lambda: backend_of(
+                url,
+                journal_mode=sqlite_journal_mode,
+                busy_timeout_seconds=busy_timeout_seconds,
+                logger=self._log,
+            ),
+            greet=self._leases.renew,
+            one_writer=url.startswith("sqlite"),
+            busy_timeout_seconds=busy_timeout_seconds,
+            logger=self._log,
+        )
+
+    async def open(self) -> None:
+        """Make or open the database, bring it up to date and take this instance's lease.
+
+        Opening an open store does nothing; every other method opens a store that is not.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Give up the lease and close the database, within two seconds and without an error."""
+        await self._database.close(self._leases.remove)
+
+    async def heartbeat(self) -> None:
+        """Say that this instance is alive; due every 15 seconds or so."""
+        await self._database.write(self._leases.renew)
+
+    async def insert(self, execution: Execution, *, notebook: bytes) -> None:
+        """Store a new execution, run by this instance, with the notebook it was given.
+
+        Raises:
+            ConflictError: An execution has this id.
+        """
+
+        def work(connection: Connection) -> None:
+            try:
+                self._rows.insert(connection, execution, notebook)
+            except IntegrityError:
+                raise ConflictError("an execution with this id exists", target="id") from None
+
+        await self._database.write(work)
+
+    async def get(self, execution_id: str) -> Execution:
+        """Return the execution.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+        row = await self._database.read(
+            lambda connection: self._rows.find(connection, execution_id, executions.c.record)
+        )
+        execution = self._decoded(row.id, row.record)
+        if execution is None:
+            raise StoreUnavailableError("the record of this execution cannot be read")
+        return execution
+
+    async def get_result(self, execution_id: str) -> bytes | None:
+        """Return the encoded result; ``None`` until the execution is final.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+
+        def work(connection: Connection) -> bytes | None:
+            key = self._rows.find(connection, execution_id).id
+            return connection.scalar(select(results.c.result).where(results.c.execution_id == key))
+
+        return await self._database.read(work)
+
+    async def get_notebook(self, execution_id: str) -> StoredNotebook:
+        """Return the notebook as it was given and as it was executed.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+
+        def work(connection: Connection) -> StoredNotebook:
+            key = self._rows.find(connection, execution_id).id
+            row = connection.execute(
+                select(notebooks.c.source, notebooks.c.executed).where(
+                    notebooks.c.execution_id == key
+                )
+            ).one()
+            return StoredNotebook(source=row.source, executed=row.executed)
+
+        return await self._database.read(work)
+
+    async def update(self, execution: Execution) -> bool:
+        """Store a change that is not final, and return whether it was taken.
+
+        It is not when the stored execution is final already or another instance runs it.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+            ValueError: The execution is final; that is what `finish` is for.
+        """
+        if execution.state.is_final:
+            raise ValueError("a final state is stored by finish()")
+        values = changing_columns(execution)
+
+        def work(connection: Connection) -> bool:
+            key = self._rows.changeable(connection, execution.id)
+            if key is None:
+                return False
+            self._rows.change(connection, key, values)
+            return True
+
+        return await self._database.write(work)
+
+    async def append_events(
+        self, execution_id: str, events: Sequence[EventRow], *, drop: Sequence[int] = ()
+    ) -> None:
+        """Remove the events numbered *drop*, then add *events*.
+
+        An event whose number is there already is left out, so that the same call can be made
+        again. Nothing changes in an execution that is final or that another instance runs.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+
+        def work(connection: Connection) -> None:
+            key = self._rows.changeable(connection, execution_id)
+            if key is not None:
+                self._rows.write_events(connection, key, events, drop)
+
+        await self._database.write(work)
+
+    async def events(
+        self, execution_id: str, *, after: int = 0, limit: int = 1000
+    ) -> builtins.list[EventRow]:
+        """Return at most *limit* events with a number above *after*, in order.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+        return await self._database.read(
+            partial(self._rows.events, execution_id=execution_id, after=after, limit=limit)
+        )
+
+    async def finish(
+        self,
+        execution: Execution,
+        *,
+        result: bytes,
+        executed: bytes | None,
+        events: Sequence[EventRow] = (),
+        drop: Sequence[int] = (),
+    ) -> bool:
+        """Store the end of an execution whole, and return whether it was taken.
+
+        State, result, executed notebook and last events are stored together or not at all. They
+        are not when the stored execution is final already or another instance runs it.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+            ValueError: The execution is not final.
+        """
+        if not execution.state.is_final:
+            raise ValueError("finish() takes a final execution")
+        values = changing_columns(execution)
+
+        def work(connection: Connection) -> bool:
+            key = self._rows.changeable(connection, execution.id)
+            if key is None:
+                return False
+            self._rows.change(connection, key, values)
+            self._rows.add_result(connection, key, result, executed)
+            self._rows.write_events(connection, key, events, drop)
+            return True
+
+        return await self._database.write(work)
+
+    async def list(self, query: ListQuery) -> Page:
+        """Return one page of a list.
+
+        A record that is there throughout is on exactly one page, whatever is added or deleted
+        between the pages.
+
+        Raises:
+            InvalidArgumentError: The page size, order or token cannot be used.
+        """
+        statement = page_statement(query, self._rows.server_id)
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        shown = rows[: query.page_size]
+        token = None
+        if len(rows) > query.page_size:
+            token = token_after(shown[-1].created_time, shown[-1].id, query, self._rows.server_id)
+        return Page(
+            executions=self._all_decoded((row.id, row.record) for row in shown),
+            next_page_token=token,
+        )
+
+    async def delete(self, execution_id: str) -> None:
+        """Remove a final execution with all that belongs to it.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+            StateConflictError: It is not final.
+        """
+        await self._database.write(partial(self._rows.delete, execution_id=execution_id))
+
+    async def delete_where(self, filters: Filters) -> int:
+        """Remove the final executions that *filters* choose, and return how many there were."""
+        statement = self._rows.final_keys().where(*conditions_of(filters))
+        return await self._delete_final(
+            await self._database.read(lambda connection: connection.scalars(statement).all())
+        )
+
+    async def purge(self, *, now: datetime, max_records: int, min_age: timedelta) -> int:
+        """Remove the final executions that expired, and the oldest ones above *max_records*.
+
+        One that ended less than *min_age* before *now* stays in any case.
+
+        Returns:
+            How many were removed.
+        """
+        choose = partial(
+            self._rows.keys_to_purge, now=now, max_records=max_records, min_age=min_age
+        )
+        return await self._delete_final(await self._database.read(choose))
+
+    async def lost(self) -> builtins.list[Execution]:
+        """Return this server's executions that are not final and whose instance is dead."""
+        return self._all_decoded(await self._database.read(self._rows.lost))
+
+    async def adopt(self, execution_id: str) -> bool:
+        """Make this instance the one that runs a lost execution, and return whether it is now.
+
+        Of several servers that compete for it exactly one gets ``True``. It is ``False`` for an
+        execution that is final, that lives, or that this instance runs already.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+        """
+        return await self._database.write(partial(self._rows.adopt, execution_id=execution_id))
+
+    async def drop_dead_leases(self) -> None:
+        """Remove the leases of this server's dead instances."""
+        await self._database.write(self._leases.drop_dead)
+
+    async def _delete_final(self, keys: Sequence[str]) -> int:
+        count = 0
+        # In pieces: a write of minutes would keep all others waiting.
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            chosen = keys[start : start + _DELETED_AT_ONCE]
+            count += await self._database.write(partial(self._rows.delete_final, keys=chosen))
+        if count:
+            await self._database.give_back()
+        return count
+
+    def _decoded(self, key: str, record: bytes) -> Execution | None:
+        try:
+            return decode_execution(record)
+        except ValueError as error:
+            # Not the error itself: it can repeat what the record holds.
+            self._log.error("record %s cannot be read: %s", key, type(error).__name__)
+            return None
+
+    def _all_decoded(self, rows: Iterable[tuple[str, bytes]]) -> builtins.list[Execution]:
+        decoded = (self._decoded(key, record) for key, record in rows)
+        return [execution for execution in decoded if execution is not None]

@@ -1,0 +1,107 @@
+"""The tables, their names prefixed so that a PostgreSQL database can be shared with others.
+
+Text columns serve filters and scopes only and hold `records.clean_text`; what was said word for
+word is in the byte columns. Moments are microseconds since 1970 in UTC.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+metadata = MetaData()
+
+schema_version = Table(
+    "exec_schema_version",
+    metadata,
+    Column("version", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "exec_leases",
+    metadata,
+    Column("instance_id", Text, primary_key=True),
+    Column("server_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("process_start_time", Float(53), nullable=False),
+    Column("heartbeat_time", BigInteger, nullable=False),
+)
+
+executions = Table(
+    "exec_executions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("server_id", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    Column("expire_time", BigInteger),
+    Column("record", LargeBinary, nullable=False),
+    Index("exec_executions_by_time", "server_id", "created_time", "id"),
+    Index("exec_executions_by_state", "server_id", "state", "end_time"),
+    Index("exec_executions_by_session", "server_id", "session_id", "created_time"),
+    Index("exec_executions_by_path", "server_id", "path", "created_time"),
+)
+
+
+def _execution_id(**kwargs: Any) -> Column[str]:
+    return Column(
+        "execution_id", Text, ForeignKey("exec_executions.id", ondelete="CASCADE"), **kwargs
+    )
+
+
+labels = Table(
+    "exec_labels",
+    metadata,
+    _execution_id(primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("exec_labels_by_name", "name", "value", "execution_id"),
+)
+
+results = Table(
+    "exec_results",
+    metadata,
+    _execution_id(primary_key=True),
+    Column("result", LargeBinary, nullable=False),
+)
+
+notebooks = Table(
+    "exec_notebooks",
+    metadata,
+    _execution_id(primary_key=True),
+    Column("source", LargeBinary, nullable=False),
+    Column("executed", LargeBinary),
+)
+
+events = Table(
+    "exec_events",
+    metadata,
+    _execution_id(primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+
+def insert_into(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    """Return an insert for *table* in the dialect of *connection*, which knows ``ON CONFLICT``."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

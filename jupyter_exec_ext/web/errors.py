@@ -1,0 +1,69 @@
+"""Which HTTP status each error has, and the one shape of an error body."""
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from jupyter_exec_ext.core.errors import (
+    ConflictError,
+    ExecError,
+    InvalidArgumentError,
+    MalformedRequestError,
+    NotFoundError,
+    StoreFullError,
+    TooLargeError,
+    TooManyError,
+    UnavailableError,
+)
+
+STATUS: dict[type[ExecError], HTTPStatus] = {
+    MalformedRequestError: HTTPStatus.BAD_REQUEST,
+    InvalidArgumentError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    ConflictError: HTTPStatus.CONFLICT,
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyError: HTTPStatus.TOO_MANY_REQUESTS,
+    UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+CODE_OF_STATUS = {
+    HTTPStatus.BAD_REQUEST: "MalformedRequest",
+    HTTPStatus.UNAUTHORIZED: "Unauthorized",
+    HTTPStatus.FORBIDDEN: "Forbidden",
+    HTTPStatus.NOT_FOUND: "NotFound",
+    HTTPStatus.METHOD_NOT_ALLOWED: "MethodNotAllowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "TooLarge",
+}
+"""Codes of errors that Jupyter Server and Tornado raise themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorBody:
+    """The body of every answer with a status of 400 or more.
+
+    Attributes:
+        code: A stable name for programs.
+        message: A sentence for people.
+        target: The field of the request that is at fault, dotted.
+        details: More findings.
+    """
+
+    code: str
+    message: str
+    target: str | None = None
+    details: list[str] = field(default_factory=list)
+
+
+def status_of(error: ExecError) -> HTTPStatus:
+    """Return the HTTP status of *error*: that of its nearest listed base class."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def body_of(error: ExecError) -> ErrorBody:
+    """Return *error* as an answer shows it."""
+    return ErrorBody(
+        code=error.code,
+        message=error.message.encode("utf-8", "replace").decode(),
+        target=error.target and error.target.encode("utf-8", "replace").decode(),
+        details=list(error.details),
+    )

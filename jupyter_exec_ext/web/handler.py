@@ -1,0 +1,125 @@
+"""The base of all handlers: bodies in, values out, errors in one shape."""
+
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import ensure_async, url_path_join
+from tornado.web import HTTPError, stream_request_body
+
+from jupyter_exec_ext.core.errors import ExecError, TooLargeError, TooManyError
+from jupyter_exec_ext.web.errors import CODE_OF_STATUS, ErrorBody, body_of, status_of
+from jupyter_exec_ext.web.reading import decode_body
+from jupyter_exec_ext.web.views import encode
+
+T = TypeVar("T")
+
+
+@stream_request_body
+class ExecHandler(APIHandler):
+    """A handler that knows the error table and keeps no more of a body than it may.
+
+    The body is streamed, so that of one that is too large, or whose sender may not send it,
+    nothing stays in memory. Tornado calls the verb when the body is complete.
+    """
+
+    def initialize(self, *, max_body_bytes: int) -> None:
+        """Take the limit; subclasses take their services."""
+        self._max_body_bytes = max_body_bytes
+        self._body: bytearray | None = bytearray()
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Authenticate; a refusal is answered when the body has been read and thrown away."""
+        try:
+            await super().prepare()
+            if int(self.request.headers.get("Content-Length") or 0) > self._max_body_bytes:
+                raise self._too_large()
+        except (HTTPError, ExecError) as refusal:
+            self.refuse(refusal)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take a piece of the body."""
+        if self._body is None:
+            return
+        self._body += chunk
+        if len(self._body) > self._max_body_bytes:
+            self.refuse(self._too_large())
+
+    def refuse(self, refusal: Exception) -> None:
+        """Let the verb raise *refusal*: an earlier answer would make Tornado cut the connection
+        while the client still sends, and many clients then do not read the answer.
+        """
+
+        def raise_it(*_: str) -> None:
+            raise refusal
+
+        self._body = None
+        setattr(self, str(self.request.method).lower(), raise_it)
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"the body of a request has at most {self._max_body_bytes} bytes")
+
+    def read_body(self, kind: type[T]) -> T:
+        """Return the body as a *kind*; raises `MalformedRequestError` naming the field at fault."""
+        return decode_body(bytes(self._body or b""), kind)
+
+    async def require(self, action: str, resource: str) -> None:
+        """Ask the server's authorizer for one more right than the verb itself needs.
+
+        Raises:
+            HTTPError: 403, the user lacks it.
+        """
+        if not await ensure_async(
+            self.authorizer.is_authorized(self, self.current_user, action, resource)
+        ):
+            raise HTTPError(HTTPStatus.FORBIDDEN)
+
+    def link(self, *parts: str) -> str:
+        """Return the path of a resource of ours, right under any base URL and behind any proxy."""
+        return url_path_join(self.base_url, "exec", *parts)
+
+    def write_value(self, value: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+        """Answer with *value* as JSON; see `web.views`."""
+        self.set_status(status)
+        self.finish(encode(value))
+
+    def set_default_headers(self) -> None:
+        """Keep browsers from taking what users' code made for a page."""
+        super().set_default_headers()
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+
+    @property
+    def content_security_policy(self) -> str:
+        """Jupyter's policy for APIs, and a sandbox."""
+        return f"{super().content_security_policy}; sandbox"
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Answer an error with the status of our table."""
+        error = _error_in(kwargs)
+        if error is not None:
+            status_code = status_of(error)
+        super().send_error(status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Write the body of an error; never a traceback of the server."""
+        error = _error_in(kwargs)
+        if error is not None:
+            body = body_of(error)
+            if isinstance(error, TooManyError):
+                self.set_header("Retry-After", str(error.retry_after_seconds))
+        else:
+            status = HTTPStatus(status_code)
+            code = CODE_OF_STATUS.get(status, "InternalError")
+            body = ErrorBody(code=code, message=status.phrase)
+        self.finish(encode(body))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log a defect, but not a refused request, which the access log has."""
+        if not isinstance(value, ExecError):
+            super().log_exception(typ, value, tb)
+
+
+def _error_in(kwargs: dict[str, Any]) -> ExecError | None:
+    error = kwargs.get("exc_info", (None, None))[1]
+    return error if isinstance(error, ExecError) else None

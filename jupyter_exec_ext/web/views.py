@@ -1,0 +1,66 @@
+"""How the values of the core look as JSON: what is not known yet is left out."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import msgspec
+
+from jupyter_exec_ext.core.models import Execution, Result, Variable
+
+
+def encode(value: Any) -> bytes:
+    """Return *value* as JSON in UTF-8; fields that are ``None`` are left out."""
+    return msgspec.json.encode(present(value))
+
+
+def present(value: Any) -> Any:
+    """Return *value* in JSON's terms, without the fields of its dataclasses that are ``None``."""
+    if isinstance(value, Variable):
+        shown = _fields_of(value)
+        text = shown.pop("json_text", None)
+        if text is not None:
+            shown["json"] = msgspec.Raw(text.encode())
+        if not value.truncated:
+            del shown["truncated"]
+        return shown
+    if is_dataclass(value):
+        return _fields_of(value)
+    if isinstance(value, dict) and any(map(is_dataclass, value.values())):
+        return {key: present(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and any(map(is_dataclass, value)):
+        return [present(item) for item in value]
+    return value
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    return {
+        field.name: present(item)
+        for field in fields(value)
+        if (item := getattr(value, field.name)) is not None
+    }
+
+
+def full_view(execution: Execution, result: Result) -> dict[str, Any]:
+    """Return the record together with what the run left."""
+    shown = _fields_of(execution)
+    left = _fields_of(result)
+    del left["cells"], left["metadata"]
+    shown["result"] = {
+        "stdout": result.stream("stdout"),
+        "stderr": result.stream("stderr"),
+        "outputs": result.outputs,
+        **left,
+    }
+    return shown
+
+
+def basic_view(execution: Execution) -> dict[str, Any]:
+    """Return the record as a list shows it: no result, no traceback."""
+    shown = _fields_of(execution)
+    if execution.error is not None:
+        shown["error"] = {
+            key: value
+            for key, value in shown["error"].items()
+            if key not in ("traceback", "traceback_text")
+        }
+    return shown

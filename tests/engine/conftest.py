@@ -1,0 +1,148 @@
+"""Real kernels for the tests of the languages, one of each kind for a module."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from jupyter_exec_ext.core.models import Variable
+from jupyter_exec_ext.engine.languages import Language, Reply, Request, language_of
+
+TIMEOUT_SECONDS = 60
+
+
+@dataclass
+class KernelUnderTest:
+    """One running kernel, its language, and what the last request published."""
+
+    client: BlockingKernelClient
+    language: Language
+    published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def send(self, request: Request, *, store_history: bool = False) -> Reply:
+        message_id = self.client.execute(
+            request.code,
+            silent=request.silent,
+            store_history=store_history,
+            user_expressions=request.user_expressions,
+            allow_stdin=False,
+        )
+        self.published = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=TIMEOUT_SECONDS)
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            content = message["content"]
+            if message["msg_type"] == "status":
+                if content["execution_state"] == "idle":
+                    break
+                continue
+            self.published.append((message["msg_type"], content))
+        while True:
+            message = self.client.get_shell_msg(timeout=TIMEOUT_SECONDS)
+            if message["parent_header"].get("msg_id") == message_id:
+                break
+        return Reply(
+            content=message["content"],
+            stdout="".join(
+                content["text"]
+                for kind, content in self.published
+                if kind == "stream" and content["name"] == "stdout"
+            ),
+            display_data=[
+                content["data"] for kind, content in self.published if kind == "display_data"
+            ],
+        )
+
+    def run(self, code: str) -> str:
+        """Run *code* as a user's cell and return what it printed."""
+        reply = self.send(Request(code=code, silent=False), store_history=True)
+        assert reply.content["status"] == "ok", reply.content
+        return reply.stdout
+
+    def read(self, *names: str, max_bytes: int = 1_000_000) -> dict[str, Variable]:
+        reading = self.language.read_variables(names, max_bytes=max_bytes)
+        return reading.parse(self.send(reading.request))
+
+    def read_json(self, *names: str) -> list[Any]:
+        variables = self.read(*names)
+        for name in names:
+            assert variables[name].json_text is not None, variables[name]
+        return [json.loads(variables[name].json_text or "") for name in names]
+
+    def set_environment(self, **variables: str) -> None:
+        reply = self.send(self.language.set_environment(variables))
+        assert self.language.environment_error(reply) is None
+
+    def restore_environment(self) -> None:
+        reply = self.send(self.language.restore_environment())
+        assert self.language.environment_error(reply) is None
+
+
+@contextmanager
+def running(folder: Path, language: str, argv: list[str], **env: str) -> Iterator[KernelUnderTest]:
+    spec = {"argv": argv, "display_name": language, "language": language, "env": env}
+    (folder / "test").mkdir()
+    (folder / "test" / "kernel.json").write_text(json.dumps(spec))
+    manager = KernelManager(
+        kernel_name="test", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(folder)])
+    )
+    manager.start_kernel(cwd=str(folder), stderr=subprocess.DEVNULL)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=TIMEOUT_SECONDS)
+        client.kernel_info()
+        info = client.get_shell_msg(timeout=TIMEOUT_SECONDS)["content"]
+        found = language_of(info["language_info"]["name"])
+        assert found is not None
+        yield KernelUnderTest(client, found)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+def missing(reason: str) -> None:
+    """Skip the test, or fail it where everything has to be there."""
+    if os.environ.get("EXEC_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def python_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelUnderTest]:
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    with running(tmp_path_factory.mktemp("python"), "python", argv) as kernel:
+        yield kernel
+
+
+@pytest.fixture(scope="module")
+def bash_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelUnderTest]:
+    if importlib.util.find_spec("bash_kernel") is None:
+        missing("bash_kernel is not installed: pip install bash_kernel")
+    argv = [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"]
+    with running(tmp_path_factory.mktemp("bash"), "bash", argv, PS1="$") as kernel:
+        yield kernel
+
+
+@pytest.fixture(scope="module")
+def r_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelUnderTest]:
+    check = ["R", "--slave", "-e", "library(IRkernel)"]
+    if not shutil.which("R") or subprocess.run(check, capture_output=True, check=False).returncode:
+        missing("R with IRkernel is not installed: apt-get install r-cran-irkernel")
+    argv = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
+    with running(tmp_path_factory.mktemp("r"), "R", argv) as kernel:
+        yield kernel
