@@ -184,9 +184,8 @@ class ExecutionService:
         self, new: NewExecution, snapshot: Snapshot, environment: dict[str, str]
     ) -> str:
         specs = self._host.kernel_spec_manager
-        name = (
-            new.kernel_name or snapshot.kernel_name or self._host.kernel_manager.default_kernel_name
-        )
+        default = self._host.kernel_manager.default_kernel_name
+        name = new.kernel_name or snapshot.kernel_name or default
         known = await ensure_async(specs.find_kernel_specs())
         if name not in known:
             target = "kernel_name" if new.kernel_name else "notebook.path"

@@ -275,9 +275,8 @@ async def save_notebook(
         ):
             is_conflict = True
             folder, _, name = path.rpartition("/")
-            name = await ensure_async(
-                contents_manager.increment_filename(name, folder, insert="-executed")
-            )
+            name = f"{name.removesuffix('.ipynb')}-executed.ipynb"
+            name = await ensure_async(contents_manager.increment_filename(name, folder))
             path = f"{folder}/{name}".strip("/")
         # In JupyterLab a cell that the user ran is trusted; its outputs were made here.
         for index in snapshot.cell_indexes:

@@ -56,6 +56,15 @@ _SQLITE: dict[int, tuple[Kind, str]] = {
     sqlite3.SQLITE_IOERR: (Kind.GONE, "the store's disk reports an error"),
 }
 
+_REFUSED_BY_SQLITE = (
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_NOMEM,
+)
+_REFUSED_BY_POSTGRESQL = ("22", "23", "53", "54")
+"""Classes of SQLSTATE: data exceptions, constraints, resources and limits."""
+
 _POSTGRESQL: dict[str, tuple[Kind, str]] = {
     "53100": (Kind.FULL, FULL_MESSAGE),
     "57014": (Kind.PASSING, "the store took too long to answer"),
@@ -90,7 +99,8 @@ def failure_of(error: DatabaseError) -> Failure:
     if isinstance(error, DBAPIError) and (error.connection_invalidated or state is None):
         return Failure(kind=Kind.GONE, message="the store's database cannot be reached")
     name = type(origin).__name__
-    return Failure(kind=Kind.GONE, message=f"the store's database failed: {name} {state or ''}")
+    kind = Kind.PASSING if str(state).startswith(_REFUSED_BY_POSTGRESQL) else Kind.GONE
+    return Failure(kind=kind, message=f"the store's database refused: {name}")
 
 
 def _sqlite_failure(error: sqlite3.Error) -> Failure:
@@ -100,4 +110,5 @@ def _sqlite_failure(error: sqlite3.Error) -> Failure:
         kind, message = _SQLITE[code & 0xFF]
         return Failure(kind=kind, message=message)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return Failure(kind=Kind.GONE, message=f"the store's file failed: {name}")
+    kind = Kind.PASSING if code & 0xFF in _REFUSED_BY_SQLITE else Kind.GONE
+    return Failure(kind=kind, message=f"the store's file refused: {name}")

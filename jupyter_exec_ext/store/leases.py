@@ -10,10 +10,11 @@ import os
 import platform
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from sqlalchemy import BigInteger, Connection, Row, cast, delete, func, select
 
 from jupyter_exec_ext.store.records import clean_text
@@ -85,8 +86,11 @@ def is_running(pid: int, process_start_time: float) -> bool:
 class Leases:
     """The leases of one server's processes, seen by one of them."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(
+        self, instance: Instance, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._instance = instance
+        self._monotonic = monotonic
         self._id = clean_text(instance.id)
         self._server_id = clean_text(instance.server_id)
         self._seen: dict[str, tuple[int, float]] = {}
@@ -136,7 +140,7 @@ class Leases:
         if now - lease.heartbeat_time > HEARTBEAT_LIMIT_SECONDS * 1_000_000:
             return False
         # A heartbeat from the future, of a clock that was wrong, must not live on until then.
-        moment = time.monotonic()
+        moment = self._monotonic()
         heartbeat, since = self._seen.get(lease.instance_id, (None, moment))
         if heartbeat != lease.heartbeat_time:
             since = moment

@@ -78,9 +78,11 @@ def connected(url: str) -> Iterator[Connection]:
     """Connect to the database beside the store and commit at the end."""
     address = url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(address, poolclass=NullPool)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager

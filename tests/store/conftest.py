@@ -48,7 +48,7 @@ class Postgresql:
     def control(self, *arguments: str) -> None:
         """Run pg_ctl."""
         subprocess.run(
-            [*self.account, self.binaries / "pg_ctl", "-D", self.folder / "data", *arguments],
+            [*self.account, f"{self.binaries}/pg_ctl", "-D", f"{self.folder}/data", *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -67,7 +67,7 @@ class Postgresql:
     def new_database(self) -> str:
         """Make a database of its own for a test and return its URL."""
         name = f"test_{uuid.uuid4().hex}"
-        createdb = [self.binaries / "createdb", "-h", self.folder, "-U", "tester", name]
+        createdb = [f"{self.binaries}/createdb", "-h", str(self.folder), "-U", "tester", name]
         subprocess.run([*self.account, *createdb], check=True, cwd="/")
         return self.url(name)
 

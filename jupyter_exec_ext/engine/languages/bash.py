@@ -55,11 +55,13 @@ done;
 
 _RESTORE = r"""
 __jupyter_exec_ext_restore() {
-\builtin local __jx_name __jx_old;
+\builtin local __jx_name __jx_old __jx_kind;
 for __jx_name in "${!__jupyter_exec_ext_environment[@]}"; do
 __jx_old=${__jupyter_exec_ext_environment[$__jx_name]};
 if \builtin unset -v "$__jx_name" && [[ $__jx_old == 'declare -'* ]]; then
-\builtin eval "\\builtin declare -g ${__jx_old#declare }";
+__jx_old=${__jx_old#declare }; __jx_kind=${__jx_old%% *};
+\builtin declare -g "$__jx_kind" "$__jx_name";
+if [[ $__jx_old == *=* ]]; then \builtin eval "${__jx_old#* }"; fi;
 fi;
 done;
 \builtin unset -v __jupyter_exec_ext_environment;

@@ -118,7 +118,7 @@ _READ = """
     return { write, text: () => parts.join("") };
   }
   function isPlain(value) {
-    if (typeof value !== "object") { return false; }
+    if (typeof value !== "object" || Object.getOwnPropertySymbols(value).length) { return false; }
     const proto = Object.getPrototypeOf(value);
     return proto === null || Object.getPrototypeOf(proto) === null
       && Object.prototype.hasOwnProperty.call(proto, "hasOwnProperty");

@@ -68,21 +68,20 @@ function(data) {
   }
   distinct <- function(keys) {
     if (anyNA(keys) || any(keys == "") || anyDuplicated(keys) > 0) refuse("not_json")
-    enc2utf8(keys)
+    keys
   }
-  quoted <- function(x) {
-    x <- enc2utf8(x)
-    if (!all(validUTF8(x[!is.na(x)]))) refuse("not_json")
+  utf8 <- function(x) {
+    if (length(x) == 0) return(x)
     if (sum(nchar(x, "bytes"), na.rm = TRUE) > left) refuse("too_large")
-    vapply(x, json_text, "", USE.NAMES = FALSE)
+    # Also where the locale is not UTF-8, what has no declared encoding may be it.
+    encodings <- Encoding(x)
+    Encoding(x)[encodings == "unknown"] <- "UTF-8"
+    if (any(encodings == "bytes") || !all(validUTF8(x[!is.na(x)]))) refuse("not_json")
+    enc2utf8(x)
   }
-  strings <- function(x) {
-    # One call for a whole vector is far faster than one for each string.
-    x <- enc2utf8(x)
-    if (!all(validUTF8(x[!is.na(x)]))) refuse("not_json")
-    if (sum(nchar(x, "bytes"), na.rm = TRUE) > left) refuse("too_large")
-    spend(as.character(jsonlite::toJSON(x, na = "null")))
-  }
+  quoted <- function(x) vapply(utf8(x), json_text, "", USE.NAMES = FALSE)
+  # One call for a whole vector is far faster than one for each string.
+  strings <- function(x) spend(as.character(jsonlite::toJSON(utf8(x), na = "null")))
   numbers <- function(x) {
     if (any(is.nan(x) | is.infinite(x))) refuse("not_json")
     if (length(x) > left) refuse("too_large")

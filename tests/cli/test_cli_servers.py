@@ -1,0 +1,261 @@
+"""The command line with a server that somebody else runs."""
+
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jupyter_exec_ext.cli.servers import api_path, find_server, own_root
+
+from .conftest import Here
+from .machine import Machine, RunningServer, wait_until
+
+
+@pytest.fixture
+def named(server: RunningServer, monkeypatch: pytest.MonkeyPatch, here: Here) -> RunningServer:
+    """The server, named in the environment."""
+    monkeypatch.setenv("JUPYTER_EXEC_URL", server.url)
+    monkeypatch.setenv("JUPYTER_EXEC_TOKEN", server.token)
+    return server
+
+
+def test_a_running_server_that_holds_the_notebook_is_found(
+    machine: Machine, server: RunningServer, here: Here
+) -> None:
+    """It is used and left running; its records are found from its folder."""
+    notebook = machine.notebook("../served/sub/found.ipynb", "x = 1", "print(x)")
+
+    code, out, err = here("run", notebook, "-o", "x")
+
+    assert (code, out) == (0, "x (int) = 1\n")
+    assert f"using the running server {server.url}" in err.splitlines()
+    assert server.process.poll() is None
+    assert err.splitlines()[-1].startswith("executed notebook: kept with the record; jupyter exec")
+
+
+def test_a_server_elsewhere_is_not_found(
+    machine: Machine, server: RunningServer, here: Here, tmp_path: Path
+) -> None:
+    """Its root must hold the notebook in the open, and it must answer."""
+    assert find_server(tmp_path / "a.ipynb") is None
+    assert find_server(server.root / ".hidden" / "a.ipynb") is None
+    assert find_server(server.root.with_name("served-too") / "a.ipynb") is None
+    found = find_server(server.root / "a" / "b.ipynb")
+    assert found is not None
+    assert found[0].url == server.url
+    stale = machine.runtime / "jpserver-1.json"
+    for change in ({"url": "http://127.0.0.1:1/"}, {"token": ""}, {"url": "http+unix://%2Fs"}):
+        info = {"url": server.url, "token": "x", "root_dir": str(tmp_path), "pid": os.getpid()}
+        stale.write_text(json.dumps({**info, **change}))
+        assert find_server(tmp_path / "a.ipynb") is None
+    stale.write_text("{")
+    assert find_server(tmp_path / "a.ipynb") is None
+    stale.unlink()
+
+
+def test_the_root_of_an_own_server(tmp_path: Path) -> None:
+    """The current folder if it can serve the notebook, else the notebook's folder."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / ".b").mkdir()
+
+    assert own_root(tmp_path / "a" / "n.ipynb", tmp_path) == tmp_path
+    assert own_root(tmp_path / ".b" / "n.ipynb", tmp_path) == tmp_path / ".b"
+    assert own_root(tmp_path / "n.ipynb", tmp_path / "a") == tmp_path
+    assert own_root(tmp_path, tmp_path / "a") == tmp_path
+    assert api_path(tmp_path / "a" / ".." / "n.ipynb", tmp_path) == "n.ipynb"
+    assert api_path(tmp_path / ".n.ipynb", tmp_path) is None
+
+
+def test_a_named_server_is_talked_to(machine: Machine, named: RunningServer, here: Here) -> None:
+    """The notebook is a path there; the executed one is saved here or there."""
+    machine.notebook("../served/named.ipynb", "x = [1, 2]", "print('hello')")
+
+    code, out, err = here("run", "named.ipynb", "-o", "x", "--save-to", "here.ipynb")
+    assert (code, out) == (0, "x (list) = [1, 2]\n")
+    assert err.splitlines()[-1] == "executed notebook: here.ipynb"
+    assert (machine.folder / "work" / "here.ipynb").is_file()
+
+    code, out, err = here("run", "named.ipynb", "--save-to", "server:there.ipynb", "--cells", "1")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1] == "executed notebook: there.ipynb on the server"
+    there = json.loads((named.root / "there.ipynb").read_text("utf-8"))
+    assert there["cells"][0]["outputs"] == []
+    assert there["cells"][1]["outputs"][0]["text"] == ["hello\n"]
+
+    code, out, _ = here("list", "--limit", "2")
+    lines = out.splitlines()
+    assert [line.split()[1:3] for line in lines[1:]] == [["succeeded", "named.ipynb"]] * 2
+    code, out, _ = here("log", lines[1].split()[0])
+    assert (code, out) == (0, "hello\n")
+    code, out, err = here("cancel", lines[1].split()[0])
+    assert (code, err) == (0, f"{lines[1].split()[0]} had succeeded already\n")
+
+
+def test_a_local_notebook_is_sent(machine: Machine, named: RunningServer, here: Here) -> None:
+    """What is on the server is replaced only when it is named."""
+    local = machine.notebook("local.ipynb", "print('first')")
+
+    assert here("run", "--upload", local)[0] == 0
+    assert (named.root / "local.ipynb").is_file()
+
+    code, _, err = here("run", "--upload", local)
+    assert (code, err.startswith("error: --upload: the server has a file local.ipynb")) == (2, True)
+    assert here("run", "local.ipynb", "--upload", local)[0] == 0
+
+    (machine.folder / "work" / "broken.ipynb").write_text("[]")
+    code, _, err = here("run", "--upload", "broken.ipynb")
+    assert (code, err) == (2, "error: --upload: broken.ipynb is not a notebook\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "gone.ipynb"], 2, "error: notebook.path: no notebook at this path"),
+        (["run", "here.ipynb"], 2, "error: NOTEBOOK: the server has no notebook at here.ipynb"),
+        (["run", "good.ipynb", "-i", "PATH=x"], 2, "error: inputs.PATH: the name PATH is reserved"),
+        (["run", "good.ipynb", "--kernel", "klingon"], 2, "error: kernel_name: no kernelspec"),
+        (["run", "good.ipynb", "--cells", "gone"], 2, "error: notebook.cells: "),
+        (["show", "00000000-0000-4000-8000-000000000000"], 2, "error: "),
+        (["show", "0000"], 2, "error: ID: no execution 0000"),
+        (["list", "--token", "wrong"], 3, "error: the server at "),
+        (["run", "good.ipynb", "--token", "wrong"], 3, "error: the server at "),
+        (["list", "--server", "http://127.0.0.1:1/"], 3, "error: cannot reach a server at "),
+    ],
+)
+def test_a_refusal_is_one_line_and_has_its_exit_code(
+    arguments: list[str],
+    code: int,
+    message: str,
+    machine: Machine,
+    named: RunningServer,
+    here: Here,
+) -> None:
+    """2 for what was typed, 3 for what the service cannot do; no token is shown."""
+    machine.notebook("../served/good.ipynb", "1")
+    machine.notebook("here.ipynb", "1")
+    (named.root / "here.ipynb").unlink(missing_ok=True)
+
+    exit_code, out, err = here(*arguments)
+
+    assert (exit_code, out) == (code, "")
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert named.token not in err
+
+
+def test_a_time_out_is_the_codes_failure(
+    machine: Machine, named: RunningServer, here: Here
+) -> None:
+    """Exit code 1, whatever the cell waits for."""
+    machine.notebook("../served/slow.ipynb", "import time\ntime.sleep(600)")
+
+    code, _, err = here("run", "slow.ipynb", "--cell-timeout", "0.5")
+
+    assert code == 1
+    assert "Timeout in cell cell-0" in err
+
+
+def test_running_executions_are_deleted_only_by_force(
+    machine: Machine, named: RunningServer, here: Here
+) -> None:
+    """A refusal names the execution; with force it is cancelled first."""
+    machine.notebook("../served/long.ipynb", "import time\ntime.sleep(600)")
+    with machine.start(
+        "run", "long.ipynb", "--server", named.url, "--token", named.token
+    ) as process:
+        [record] = wait_until(
+            lambda: json.loads(here("list", "--state", "pending,running", "--json")[1]),
+            "the execution",
+        )
+
+        code, _, err = here("delete", record["id"])
+        assert code == 2
+        assert err.startswith("error: execution ")
+        assert here("delete", record["id"], "--force")[0] == 0
+        process.communicate(timeout=60)
+        assert process.returncode in (1, 2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_a_progress_bar(machine: Machine, server: RunningServer) -> None:
+    """Cells done of all, elapsed time and the current cell; then the bar is gone."""
+    import fcntl
+    import pty
+    import termios
+
+    notebook = machine.notebook(
+        "../served/bar.ipynb",
+        "x = '[bold]'",
+        "# the long one\nimport time\ntime.sleep(1.2)",
+        "\x1b[2J; 1 / 0",
+    )
+    control, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    seen = b""
+    with machine.start("run", str(notebook), "-o", "x", **streams) as process:
+        os.close(terminal)
+        while True:
+            try:
+                chunk = os.read(control, 65536)
+            except OSError:  # Linux says so when the other side is closed
+                break
+            if not chunk:
+                break
+            seen += chunk
+        os.close(control)
+        assert process.wait(30) == 1
+
+    text = seen.decode()
+    assert "━" in text
+    assert re.search(r"1/3.*0:00:0\d.*# the long one", text)
+    assert "\x1b[2J" not in text
+    _, bar, result = text.rpartition("\x1b[2K")
+    assert bar
+    assert "━━━" not in result
+    assert "── traceback ──" in result
+    assert re.search(r"\x1b\[[0-9;]*mZeroDivisionError|SyntaxError", result)
+    assert '"[bold]"' in result
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_cancels_on_a_named_server(
+    machine: Machine, named: RunningServer, here: Here
+) -> None:
+    """The server goes on; the execution does not."""
+    machine.notebook("../served/ctrl-c.ipynb", "import time\ntime.sleep(600)")
+    arguments = ("run", "ctrl-c.ipynb", "--server", named.url, "--token", named.token, "--json")
+    with machine.start(*arguments) as process:
+        wait_until(
+            lambda: json.loads(here("list", "--state", "running", "--json")[1]), "the execution"
+        )
+
+        process.send_signal(signal.SIGINT)
+
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert json.loads(out)["state"] == "cancelled"
+        assert "as you asked" in err
+    assert named.process.poll() is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
+def test_a_closed_pipe_is_no_traceback(machine: Machine, named: RunningServer) -> None:
+    """As in `jupyter exec list | head -0`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with machine.start(
+        *("list", "--json", "--server", named.url, "--token", named.token),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(writer)
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (141, "")
