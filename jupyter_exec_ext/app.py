@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -22,7 +23,7 @@ from jupyter_exec_ext.services.upkeep import Upkeep
 from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
 
-STOP_SECONDS = 4.0
+STOP_SECONDS = 5.0
 """How long the end of the extension may take; a server waits for it before it ends its kernels."""
 
 ACTIVITY_SETTING = "jupyter_exec_ext_last_activity"
@@ -124,9 +125,10 @@ class ExecApp(ExtensionApp):
         stopping.
         """
         try:
-            await self.supervisor.close(timeout_seconds=STOP_SECONDS)
-            await self.executions.close(timeout_seconds=1)
-            await self.store.close()
+            with anyio.move_on_after(STOP_SECONDS):
+                await self.supervisor.close(timeout_seconds=STOP_SECONDS - 1.5)
+                await self.executions.close(timeout_seconds=0.5)
+                await self.store.close()
         except Exception as error:  # noqa: BLE001 - the server has to go on stopping
             log_defect(self.log, error)
 

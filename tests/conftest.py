@@ -178,6 +178,7 @@ def jp_server_config(exec_config: dict[str, Any], tmp_path: Path) -> Config:
 def exec_app(jp_serverapp: ServerApp) -> ExecApp:
     """The extension in the server under test."""
     (app,) = jp_serverapp.extension_manager.extension_apps["jupyter_exec_ext"]
+    assert isinstance(app, ExecApp)
     return app
 
 

@@ -16,14 +16,20 @@ from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.store.listing import Filters, ListQuery, OrderBy
 from jupyter_exec_ext.web.handler import ExecHandler
-from jupyter_exec_ext.web.reading import read_choice, read_flag, read_number, read_time
+from jupyter_exec_ext.web.reading import (
+    read_choice,
+    read_count,
+    read_flag,
+    read_number,
+    read_time,
+)
 from jupyter_exec_ext.web.rights import authorized
 from jupyter_exec_ext.web.views import basic_view, full_view
 
-ID = {"type": "string", "format": "uuid"}
 _STRING = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
 _SECONDS = {"type": "number", "minimum": 0}
+_PARAMETERS_OF_SERVER = ("token", "_xsrf", "no_track_activity")
 _VIEWS = {"basic": "basic", "full": "full"}
 _STATES = {state.value: state for state in State}
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
@@ -31,7 +37,8 @@ _PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
 
 _WAIT = Parameter(
     name="wait",
-    description="Answer when the execution is final, or after so many seconds.",
+    description="Answer when the execution is final, or after so many seconds; more than"
+    " `max_wait_seconds` is `max_wait_seconds`.",
     schema=_SECONDS,
 )
 _PREFER_WAIT = Parameter(
@@ -79,9 +86,14 @@ class _Handler(ExecHandler):
             text = found[1] if found else None
         return read_number("wait", text, default=0, minimum=0, maximum=self.limits.max_wait_seconds)
 
-    async def write_execution(self, execution_id: str, status: HTTPStatus = HTTPStatus.OK) -> None:
-        """Answer with the record in the view that the client wants."""
-        view = read_choice("view", self.get_query_argument("view", "full"), _VIEWS)
+    def read_view(self) -> str:
+        """Return the view that the client wants."""
+        return read_choice("view", self.get_query_argument("view", "full"), _VIEWS)
+
+    async def write_execution(
+        self, execution_id: str, *, view: str, status: HTTPStatus = HTTPStatus.OK
+    ) -> None:
+        """Answer with the record in *view*."""
         execution = await self.executions.get(execution_id)
         if not execution.state.is_final:
             self.set_header("Retry-After", "1")
@@ -112,6 +124,16 @@ class _Handler(ExecHandler):
             ),
         )
 
+    def refuse_unknown_filters(self) -> None:
+        """Raise for a filter that is misspelt or given twice: without it more would match."""
+        known = {*(parameter.name for parameter in _FILTERS), *_PARAMETERS_OF_SERVER}
+        for name, values in self.request.query_arguments.items():
+            # JupyterLab adds the time to a URL, without a value, to keep it out of caches.
+            if (name not in known and not name.isdigit()) or len(values) > 1:
+                raise MalformedRequestError(
+                    "this is no filter, or it is given twice", target=name[:64]
+                )
+
 
 class ExecutionsHandler(_Handler):
     """All executions."""
@@ -132,6 +154,7 @@ class ExecutionsHandler(_Handler):
             HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.INSUFFICIENT_STORAGE,
         ),
+        more_rights=("execute kernels", "read contents", "write contents (with `save_to`)"),
     )
     @authenticated
     @authorized(action="execute", resource="executions")
@@ -142,13 +165,14 @@ class ExecutionsHandler(_Handler):
         body = self.read_body(ExecutionBody)
         if body.notebook.save_to is not None:
             await self.require("write", "contents")
-        seconds = self.read_wait()
+        seconds, view = self.read_wait(), self.read_view()
         execution = await self.executions.create(body.to_domain(), owner=self.current_user.username)
         self.set_header("Location", self.link("executions", execution.id))
+        status = HTTPStatus.ACCEPTED
         if seconds:
             execution = await self.executions.wait(execution.id, seconds=seconds)
-        is_final = execution.state.is_final
-        await self.write_execution(execution.id, HTTPStatus.OK if is_final else HTTPStatus.ACCEPTED)
+            status = HTTPStatus.OK if execution.state.is_final else status
+        await self.write_execution(execution.id, view=view, status=status)
 
     @operation(
         "List executions",
@@ -166,7 +190,8 @@ class ExecutionsHandler(_Handler):
             ),
             Parameter(
                 name="page_size",
-                description="How many at most; larger than the limit means the limit.",
+                description="How many at most: 0 is the default, and more than `max_page_size` is"
+                " `max_page_size`.",
                 schema={"type": "integer", "minimum": 0, "default": 100},
             ),
             Parameter(
@@ -182,11 +207,10 @@ class ExecutionsHandler(_Handler):
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """List executions."""
-        size = read_number(
+        page_size = read_count(
             "page_size",
             self.get_query_argument("page_size", None),
             default=100,
-            minimum=0,
             maximum=self.limits.max_page_size,
         )
         order_by = self.get_query_argument("order_by", "-created_time")
@@ -194,7 +218,7 @@ class ExecutionsHandler(_Handler):
             ListQuery(
                 filters=self.read_filters(),
                 order_by=read_choice("order_by", order_by, _ORDERS),
-                page_size=int(size) or 100,
+                page_size=page_size,
                 page_token=self.get_query_argument("page_token", None) or None,
             )
         )
@@ -205,14 +229,16 @@ class ExecutionsHandler(_Handler):
 
     @operation(
         "Delete the final executions that match",
-        description="At least one filter has to be given.",
+        description="At least one filter has to be given, and none twice or unknown.",
         parameters=_FILTERS,
         answers={HTTPStatus.OK: DeletedCount},
+        errors=(HTTPStatus.INSUFFICIENT_STORAGE,),
     )
     @authenticated
     @authorized(action="write", resource="executions")
     async def delete(self) -> None:
         """Delete many."""
+        self.refuse_unknown_filters()
         filters = self.read_filters()
         if filters == Filters():
             raise MalformedRequestError("a bulk delete needs a filter")
@@ -236,10 +262,10 @@ class ExecutionHandler(_Handler):
     @authorized(action="read", resource="executions")
     async def get(self, execution_id: str) -> None:
         """Show it."""
-        seconds = self.read_wait()
+        seconds, view = self.read_wait(), self.read_view()
         if seconds:
             await self.executions.wait(execution_id, seconds=seconds)
-        await self.write_execution(execution_id)
+        await self.write_execution(execution_id, view=view)
 
     @operation(
         "Delete an execution",
@@ -252,7 +278,8 @@ class ExecutionHandler(_Handler):
             ),
         ),
         answers={HTTPStatus.NO_CONTENT: None},
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.INSUFFICIENT_STORAGE),
+        more_rights=("execute executions (with `force`)",),
     )
     @authenticated
     @authorized(action="write", resource="executions")
@@ -273,7 +300,7 @@ class CancelHandler(_Handler):
         "Cancel an execution",
         description="Exactly this one. What waits leaves the queue; what runs is interrupted, and"
         " killed when it does not react. A final execution stays as it is.",
-        parameters=(_WAIT, _VIEW),
+        parameters=(_WAIT, _PREFER_WAIT, _VIEW),
         answers={HTTPStatus.OK: ExecutionRecord},
         errors=(HTTPStatus.NOT_FOUND,),
     )
@@ -281,11 +308,11 @@ class CancelHandler(_Handler):
     @authorized(action="execute", resource="executions")
     async def post(self, execution_id: str) -> None:
         """Cancel it."""
-        seconds = self.read_wait()
+        seconds, view = self.read_wait(), self.read_view()
         await self.executions.cancel(execution_id)
         if seconds:
             await self.executions.wait(execution_id, seconds=seconds)
-        await self.write_execution(execution_id)
+        await self.write_execution(execution_id, view=view)
 
 
 class LogHandler(_Handler):

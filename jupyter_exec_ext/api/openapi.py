@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from jupyter_exec_ext import __version__
-from jupyter_exec_ext.api.operations import Operation, Parameter, operation_of
+from jupyter_exec_ext.api.docstrings import description_of, fields_described
+from jupyter_exec_ext.api.operations import Operation, operation_of
 from jupyter_exec_ext.web.errors import ErrorBody
 from jupyter_exec_ext.web.handler import ExecHandler
 
@@ -21,6 +24,18 @@ ERRORS_OF_ALL = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 """What every operation can answer: bad input, no right, a store or server that is not there."""
+
+PATH_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "execution_id": ("The execution's id.", {"type": "string"}),
+}
+
+_LOCATION = {"Location": "The path of the execution."}
+_RETRY_AFTER = {"Retry-After": "After how many seconds it is worth asking again."}
+HEADERS: dict[HTTPStatus, dict[str, str]] = {
+    HTTPStatus.ACCEPTED: _LOCATION | _RETRY_AFTER,
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
+}
+"""Headers of the answers with a status."""
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
@@ -51,6 +66,8 @@ def build_document(routes: Iterable[Route]) -> dict[str, Any]:
     types = [ErrorBody, *_types_in(routes)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(map(id, types), schemas, strict=True))
+    for kind in _classes_in(types):
+        _complete(components[kind.__name__], kind)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -91,19 +108,64 @@ def _types_in(routes: Iterable[Route]) -> list[Any]:
     return types
 
 
+def _classes_in(types: Iterable[Any]) -> list[type]:
+    """Return the classes that become components: those of *types* and of their fields."""
+    found: list[type] = []
+    left = list(types)
+    while left:
+        kind = left.pop()
+        left.extend(get_args(kind))
+        if not isinstance(kind, type) or kind in found:
+            continue
+        if is_dataclass(kind) or issubclass(kind, msgspec.Struct):
+            left.extend(get_type_hints(kind).values())
+        elif not issubclass(kind, Enum):
+            continue
+        found.append(kind)
+    return found
+
+
+def _complete(schema: dict[str, Any], kind: type) -> None:
+    """Say in *schema* what msgspec does not take from *kind*.
+
+    That is the docstring, the order of words, and what is always there: a dataclass is an answer,
+    in which only what is ``None`` is left out.
+    """
+    schema["description"] = description_of(kind)
+    if issubclass(kind, Enum):
+        schema["enum"] = [member.value for member in kind]
+    if not is_dataclass(kind):
+        return
+    described = fields_described(kind)
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        shown = schema["properties"][field.name]
+        shown.pop("default", None)
+        text = described.get(field.name) or field.metadata.get("help")
+        if text:
+            shown["description"] = text
+        if datetime in (hints[field.name], *get_args(hints[field.name])):
+            options = [shown, *shown.get("anyOf", ())]
+            next(item for item in options if item.get("type") == "string")["format"] = "date-time"
+    schema["required"] = [
+        field.name for field in fields(kind) if not _can_be_none(hints[field.name])
+    ]
+
+
+def _can_be_none(hint: Any) -> bool:
+    return hint is Any or type(None) in get_args(hint)
+
+
 def _operation(
     route: Route, verb: str, described: Operation, schemas: dict[int, Any]
 ) -> dict[str, Any]:
-    paths = [
-        Parameter(name=name, description="", schema={"type": "string"})
-        for name in _PARAMETER.findall(route.path)
-    ]
     operation: dict[str, Any] = {
         "operationId": f"{verb}_{'_'.join(re.findall('[a-z]+', route.path))}",
         "summary": described.summary,
         "description": described.description,
+        "x-rights": list(described.rights),
         "parameters": [
-            *({"name": p.name, "in": "path", "required": True, "schema": p.schema} for p in paths),
+            *map(_path_parameter, _PARAMETER.findall(route.path)),
             *(
                 {
                     "name": p.name,
@@ -133,12 +195,28 @@ def _operation(
     return operation
 
 
+def _path_parameter(name: str) -> dict[str, Any]:
+    description, schema = PATH_PARAMETERS[name]
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": schema,
+    }
+
+
 def _answer(status: HTTPStatus, kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": status.phrase}
     if isinstance(kind, str):
         answer["content"] = {kind: {"schema": {"type": "string"}}}
     elif kind is not None:
         answer["content"] = {"application/json": {"schema": schemas[id(kind)]}}
+    if status in HEADERS:
+        answer["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in HEADERS[status].items()
+        }
     return answer
 
 

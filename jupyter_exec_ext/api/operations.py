@@ -28,6 +28,7 @@ class Operation:
         body: The type of the request's body; ``None`` for none.
         answers: By status what comes back: a type for JSON, a media type, or ``None`` for nothing.
         errors: Which error statuses it can answer besides those that every operation can.
+        rights: What the user must be allowed to do, as ``read executions``.
     """
 
     summary: str
@@ -36,6 +37,7 @@ class Operation:
     body: type | None
     answers: dict[HTTPStatus, Any]
     errors: tuple[HTTPStatus, ...]
+    rights: tuple[str, ...]
 
 
 def operation(
@@ -46,19 +48,24 @@ def operation(
     body: type | None = None,
     answers: dict[HTTPStatus, Any],
     errors: tuple[HTTPStatus, ...] = (),
+    more_rights: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
-    """Attach an `Operation` to a verb."""
-    described = Operation(
-        summary=summary,
-        description=description,
-        parameters=parameters,
-        body=body,
-        answers=answers,
-        errors=errors,
-    )
+    """Attach an `Operation` to a verb that `web.rights.authorized` decorates.
+
+    Args:
+        more_rights: What the verb asks for itself, besides the right of its decorator.
+    """
 
     def attach(method: F) -> F:
-        method.operation = described  # type: ignore[attr-defined]
+        method.operation = Operation(  # type: ignore[attr-defined]
+            summary=summary,
+            description=description,
+            parameters=parameters,
+            body=body,
+            answers=answers,
+            errors=errors,
+            rights=(method.right, *more_rights),  # type: ignore[attr-defined]
+        )
         return method
 
     return attach

@@ -15,13 +15,13 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         list[str | int] | dict[str, str | int] | None,
         msgspec.Meta(
             description="Ids or 0-based indexes in any order (run in document order), or one of"
-            ' {"from": cell}, {"up_to": cell} and {"tag": name}. Absent: all cells.'
+            ' `{"from": cell}`, `{"up_to": cell}` and `{"tag": name}`. Absent: all cells.'
         ),
     ] = None
     save_to: Annotated[
         str | None,
         msgspec.Meta(
-            description='Where the executed notebook is written: a path, or "in_place".'
+            description='Where the executed notebook is written: a path, or `"in_place"`.'
             " Absent: it stays with the record."
         ),
     ] = None
@@ -30,31 +30,38 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A request to execute something."""
 
-    notebook: NotebookBody
+    notebook: Annotated[NotebookBody, msgspec.Meta(description="What to run.")]
     kernel_name: Annotated[
-        str | None, msgspec.Meta(description="A kernelspec. Absent: the notebook's own.")
+        str | None,
+        msgspec.Meta(description="A kernelspec. Absent: the notebook's own, else the default."),
     ] = None
     inputs: Annotated[
         dict[str, Any],
         msgspec.Meta(
             description="Environment variables of the kernel: strings as they are, other JSON"
-            " values as compact JSON, null leaves one unset."
+            " values as compact JSON, null leaves one unset. Kept in memory only."
         ),
     ] = {}
     variable_names: Annotated[
         list[str], msgspec.Meta(description="Variables to gather after the run.")
     ] = []
     timeout_seconds: Annotated[
-        float | None, msgspec.Meta(description="For the whole run; waiting does not count.")
+        float | None,
+        msgspec.Meta(
+            description="For the whole run, above 0; waiting does not count. Absent:"
+            " `max_execution_seconds`."
+        ),
     ] = None
-    cell_timeout_seconds: Annotated[float | None, msgspec.Meta(description="For each cell.")] = None
+    cell_timeout_seconds: Annotated[
+        float | None, msgspec.Meta(description="For each cell, above 0. Absent: no limit.")
+    ] = None
     on_error: Annotated[
         OnError, msgspec.Meta(description="What to do after a cell that failed.")
     ] = OnError.STOP
     labels: Annotated[
         dict[str, str], msgspec.Meta(description="Names and values to find it by.")
     ] = {}
-    description: str = ""
+    description: Annotated[str, msgspec.Meta(description="For people.")] = ""
 
     def to_domain(self) -> NewExecution:
         """Return the request as the service takes it."""

@@ -1,27 +1,67 @@
-"""The shapes of answers that are no value of the core; they serve to describe the contract."""
+"""The shapes of answers that are no value of the core; they serve to describe the contract.
+
+What is `None` is left out of an answer: a field that can be `None` can be absent.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
 
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, MimeBundle, Output, Truncation
+from jupyter_exec_ext.core.models import Execution, ExecutionError, MimeBundle, Output
+
+Uuid: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariableView:
-    """One output variable: ``json`` where its value is JSON, else ``data``, else ``error``."""
+    """One output variable as it was after the run: `json`, else `data`, else `error`.
+
+    Attributes:
+        type: The name of its type in the kernel's language; ``None`` when it does not exist.
+        json: Its value, where that is JSON, digit for digit as the kernel wrote it.
+        data: Otherwise the MIME bundle that the kernel shows for it.
+        truncated: True when the value, or a part of its bundle, was left out for its size.
+        error: Why there is no value, or not all of it.
+    """
 
     type: str | None = None
     json: Any = None
     data: MimeBundle | None = None
-    truncated: bool = False
+    truncated: bool | None = None
     error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
+class TruncationView:
+    """How much of the published output was kept.
+
+    Attributes:
+        kept_bytes: In bytes of UTF-8.
+        total_bytes: The same of all that was published.
+    """
+
+    kept_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultView:
-    """What the run left; partial while it runs."""
+    """What the run left; partial while it runs.
+
+    Attributes:
+        stdout: What it printed, as the outputs show it.
+        stderr: The same of standard error.
+        outputs: nbformat output objects of all cells that ran, in document order.
+        variables: By name, one entry for each that was asked for, once they are gathered.
+        notebook_path: API path of the saved notebook.
+        save_conflict: API path of the copy that was saved instead, because somebody else
+            changed the notebook during the run.
+        save_error: Why the notebook could not be saved; it stays with the record.
+        truncated: ``None`` when everything was kept.
+    """
 
     stdout: str
     stderr: str
@@ -30,13 +70,53 @@ class ResultView:
     notebook_path: str | None = None
     save_conflict: str | None = None
     save_error: str | None = None
-    truncated: Truncation | None = None
+    truncated: TruncationView | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedError(ExecutionError):
+    """Why an execution failed.
+
+    Attributes:
+        code: `CodeError` when the code raised; else how the run ended, see the error codes.
+        message: A sentence for people.
+        ename: The name of the exception, in the kernel's language.
+        evalue: Its message.
+        traceback: The kernel's traceback lines, with ANSI colours; only in the full view.
+        traceback_text: The same as one text without them.
+        cell_id: The cell that failed; ``None`` where cells have no ids.
+        cell_index: Its 0-based index in the notebook.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionRecord(Execution):
-    """An execution and, in the full view, what it left."""
+    """An execution and, in the full view, what it left.
 
+    Attributes:
+        type: What it runs.
+        state: Where it is in its life.
+        source: What it runs: the request's `notebook`.
+        session_id: The session it has for itself.
+        session_name: ``None`` for a session without a name.
+        kernel_name: The kernelspec it uses.
+        owner: The user who asked for it.
+        description: As given by the client.
+        labels: As given by the client.
+        input_names: Whose values are kept nowhere.
+        variable_names: What is gathered after the run.
+        on_error: What happens after a cell that failed.
+        created_time: When it was accepted.
+        start_time: When its turn came.
+        end_time: When it became final.
+        progress: How far it has come.
+        error: Why it failed; ``None`` unless it did.
+        result: What it left, or has left so far; ``None`` in lists and in the basic view.
+    """
+
+    id: Uuid
+    session_id: Uuid
+    error: RecordedError | None = None
     result: ResultView | None = None
 
 
@@ -45,16 +125,21 @@ class ExecutionPage:
     """A page of a list.
 
     Attributes:
-        next_page_token: Gets the next page; absent on the last.
+        executions: Each in the basic view.
+        next_page_token: Gets the next page; ``None`` on the last.
     """
 
-    executions: list[Execution]
+    executions: list[ExecutionRecord]
     next_page_token: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeletedCount:
-    """How many executions a bulk delete removed."""
+    """What a bulk delete did.
+
+    Attributes:
+        deleted: How many executions it removed.
+    """
 
     deleted: int
 
@@ -64,6 +149,9 @@ class KernelspecView:
     """A kernel that executions can use.
 
     Attributes:
+        name: What a request calls it.
+        display_name: What people call it.
+        language: The language it speaks.
         reads_variables: Whether output variables can be gathered in its language.
     """
 
@@ -78,7 +166,12 @@ class Capabilities:
     """What this service can do.
 
     Attributes:
-        store: ``ok``, or why records cannot be kept now.
+        version: Of this extension.
+        features: Names of what can be asked for.
+        default_kernel_name: The kernelspec for notebooks that name none.
+        kernelspecs: Those of this server.
+        limits: As this server is configured.
+        dialects: Other services whose wire format it speaks.
         time: The server's clock.
     """
 

@@ -138,7 +138,7 @@ class Screen:
             text.append(
                 f", {progress['done']} of {progress['total']} cells", style="not bold default"
             )
-        text.append(f"  execution {record.get('id', '')}", style="not bold dim")
+        text.append(f"  execution {record.get('id', '')}", style="not bold dim default")
         self.err.print(text, soft_wrap=True)
 
     def records(self, records: Iterable[Record]) -> None:

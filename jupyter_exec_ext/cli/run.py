@@ -36,6 +36,8 @@ CANCEL_SECONDS = 30.0
 
 SERVER_PREFIX = "server:"
 
+MAX_DESCRIPTION_LENGTH = 1_000
+
 OK, CODE_FAILED, SERVICE_FAILED = 0, 1, 3
 
 FAILURES_OF_CODE = {"CodeError", "CommandFailed", "Timeout", "InputNotGiven", "KernelDied"}
@@ -215,6 +217,14 @@ def _path_on_server(plan: RunPlan, connection: Connection) -> str:
     return path
 
 
+def _local_name(plan: RunPlan, connection: Connection) -> str | None:
+    """Return the notebook's full path where the root, and so its API path, is of this run only."""
+    if connection.embedded is None or plan.local is None:
+        return None
+    name = str(plan.local.absolute())
+    return name if len(name) <= MAX_DESCRIPTION_LENGTH else None
+
+
 def _execute(
     plan: RunPlan, path: str, connection: Connection, view: ProgressView
 ) -> tuple[Record, interrupts.Wish, CellTexts]:
@@ -222,7 +232,12 @@ def _execute(
     client = connection.client
     with interrupts.noted() as wish:
         try:
-            record = client.create(path, save_to=plan.save_there, **plan.request)
+            record = client.create(
+                path,
+                save_to=plan.save_there,
+                description=_local_name(plan, connection),
+                **plan.request,
+            )
         except RefusedError as error:
             if error.status == 404 and plan.local is None and Path(path).is_file():
                 raise UsageError(

@@ -40,7 +40,7 @@ def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> dict[str, s
         text = value if isinstance(value, str) else _compact_json(value, target)
         if "\0" in text:
             raise InvalidArgumentError("the value has a NUL character", target=target)
-        if len(name) + len(text.encode()) > MAX_ENTRY_BYTES:
+        if len(name) + _byte_count(text, target) > MAX_ENTRY_BYTES:
             raise InvalidArgumentError(
                 f"name and value take more than {MAX_ENTRY_BYTES} bytes together;"
                 " pass large data as a file",
@@ -59,6 +59,13 @@ def _check_name(name: str, target: str) -> None:
     upper = name.upper()
     if upper in DENIED_NAMES or upper.startswith(DENIED_PREFIXES):
         raise InvalidArgumentError(f"the name {name} is reserved", target=target)
+
+
+def _byte_count(text: str, target: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("the value is not Unicode text", target=target) from error
 
 
 def _compact_json(value: object, target: str) -> str:

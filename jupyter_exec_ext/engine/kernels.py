@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import anyio
 from jupyter_server.utils import ensure_async
@@ -24,6 +25,8 @@ LIVENESS_SECONDS = 0.25
 
 READY_RETRY_SECONDS = 0.5
 """How long to wait for an answer of a starting kernel before asking again."""
+
+RESTART_POLL_SECONDS = 0.1
 
 CLOSE_SECONDS = 8
 """How long the end of a kernel may take: Jupyter gives a kernel 5 s before it kills it."""
@@ -107,32 +110,28 @@ class Kernel:
         """
         name = path.rpartition("/")[2]
         env = {**host.session_manager.get_kernel_env(path, name), **environment}
+        kernel_id = str(uuid4())
         kernel = None
         try:
             with anyio.fail_after(timeout_seconds):
-                try:
-                    kernel_id = await ensure_async(
-                        host.kernel_manager.start_kernel(
-                            kernel_name=kernel_name, path=kernel_path, env=env
-                        )
-                    )
-                except (OSError, RuntimeError, KeyError, ValueError, HTTPError) as error:
-                    # Only the kind: the message of a failed start can hold the environment.
-                    raise KernelStartFailedError(
-                        f"the kernel {kernel_name!r} could not be started ({type(error).__name__})"
-                    ) from error
+                await _launch(
+                    host,
+                    kernel_id=kernel_id,
+                    kernel_name=kernel_name,
+                    path=kernel_path,
+                    env=env,
+                    timeout_seconds=timeout_seconds,
+                )
                 kernel = cls(host, kernel_id, kernel_name)
                 await kernel._register(session_path, display_name)
                 await kernel._wait_until_ready()
-        except TimeoutError:
+        except BaseException as error:
             if kernel is not None:
                 await kernel.close(now=True)
-            raise KernelStartFailedError(
-                f"the kernel {kernel_name!r} did not answer within {timeout_seconds:g} s"
-            ) from None
-        except BaseException:
-            if kernel is not None:
-                await kernel.close(now=True)
+            if isinstance(error, TimeoutError):
+                raise KernelStartFailedError(
+                    f"the kernel {kernel_name!r} did not answer within {timeout_seconds:g} s"
+                ) from None
             raise
         return kernel
 
@@ -215,6 +214,7 @@ class Kernel:
         self.abandon()
         manager = self._host.kernel_manager
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await self._outlast_restart()
             try:
                 if self.kernel_id in manager:
                     manager.notify_disconnect(self.kernel_id)
@@ -229,6 +229,14 @@ class Kernel:
                 # would raise before it does.
                 with contextlib.suppress(HTTPError):
                     await self._host.session_manager.get_session(session_id=self._server_session_id)
+
+    async def _outlast_restart(self) -> None:
+        """Wait while somebody else restarts the kernel: ended meanwhile, it would come back."""
+        if isinstance(self._fate, KernelRestartedError):
+            while self.kernel_id in self._host.kernel_manager and (  # noqa: ASYNC110 - no event tells
+                self._manager.shutting_down or not self._manager.ready.done()
+            ):
+                await anyio.sleep(RESTART_POLL_SECONDS)
 
     def _set_fate(self, fate: KernelDiedError | KernelRestartedError) -> None:
         if self._fate is None and not self._is_closing:
@@ -272,3 +280,25 @@ class Kernel:
                 self._set_fate(self._death())
             else:
                 self._set_fate(KernelRestartedError("the kernel was restarted or shut down"))
+
+
+async def _launch(
+    host: ServerHost, *, kernel_id: str, kernel_name: str, timeout_seconds: float, **kwargs: Any
+) -> None:
+    """Let the server start a kernel; shielded, since a start cut in the middle leaves a process."""
+    manager = host.kernel_manager
+    with anyio.move_on_after(timeout_seconds, shield=True) as scope:
+        try:
+            await ensure_async(
+                manager.start_kernel(kernel_id=kernel_id, kernel_name=kernel_name, **kwargs)
+            )
+        except (OSError, RuntimeError, KeyError, ValueError, HTTPError) as error:
+            # Only the kind: the message of a failed start can hold the environment.
+            raise KernelStartFailedError(
+                f"the kernel {kernel_name!r} could not be started ({type(error).__name__})"
+            ) from error
+    if scope.cancelled_caught:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            if kernel_id in manager:
+                await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+        raise TimeoutError

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+from anyio import to_thread
+
 from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError, RunTimeoutError
 from jupyter_exec_ext.core.models import ExecutionError, OnError, Variable
 from jupyter_exec_ext.core.ports import Sink
@@ -23,6 +26,9 @@ from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
 
 VARIABLES_SECONDS = 60.0
 """How long reading the variables may take in all."""
+
+VARIABLES_AT_ONCE = 4
+"""How many variables one request reads."""
 
 ENVIRONMENT_SECONDS = 30.0
 """How long setting the inputs in a kernel may take."""
@@ -88,12 +94,14 @@ class NotebookRun:
         """
         if not environment:
             return
-        problem = None
-        if self.language is not None:
+        if self.language is None:
+            raise KernelStartFailedError("inputs cannot be set in a kernel of this language")
+        try:
             request = self.language.set_environment(environment)
-            reply = await self._exchange(request, ENVIRONMENT_SECONDS)
-            problem = self.language.environment_error(reply)
-        if self.language is None or problem:
+        except ValueError as error:
+            raise KernelStartFailedError("an input cannot be set in this kernel") from error
+        reply = await self._exchange(request, ENVIRONMENT_SECONDS)
+        if self.language.environment_error(reply) is not None:
             raise KernelStartFailedError("the inputs could not be set in the kernel")
 
     async def run(
@@ -143,23 +151,42 @@ class NotebookRun:
         return await self._runner.run(ExecuteRequest(code=cell.source), publish, deadline=deadline)
 
     async def read_variables(
-        self, names: Sequence[str], *, max_variable_bytes: int
+        self, names: Sequence[str], *, max_variable_bytes: int, max_total_bytes: int
     ) -> dict[str, Variable]:
-        """Return the named variables as they are now; each name has an entry, if only an error."""
-        if not names:
-            return {}
+        """Return the named variables as they are now; each name has an entry, if only an error.
+
+        They are read a few at a time, so that no more than a few are in memory twice; once they
+        have *max_total_bytes* together the rest is left out.
+        """
+        variables: dict[str, Variable] = {}
+        deadline = time.monotonic() + VARIABLES_SECONDS
+        room = max_total_bytes
+        for start in range(0, len(names), VARIABLES_AT_ONCE):
+            batch = names[start : start + VARIABLES_AT_ONCE]
+            if room <= 0:
+                why = f"left out: the variables have more than {max_total_bytes} bytes together"
+                variables.update(unread_variables(batch, why))
+                continue
+            read = await self._read_batch(batch, max_variable_bytes, deadline)
+            room -= sum(map(_size_of, read.values()))
+            variables.update(read)
+        return variables
+
+    async def _read_batch(
+        self, names: Sequence[str], max_bytes: int, deadline: float
+    ) -> dict[str, Variable]:
         if self.language is None:
             known = self.kernel.language_info.get("name", "unknown")
             why = f"variables of a kernel whose language is {known} cannot be read"
             return unread_variables(names, why)
-        reading = self.language.read_variables(names, max_bytes=max_variable_bytes)
+        reading = self.language.read_variables(names, max_bytes=max_bytes)
         try:
-            reply = await self._exchange(reading.request, VARIABLES_SECONDS)
+            reply = await self._exchange(reading.request, deadline - time.monotonic())
         except RunTimeoutError:
             return unread_variables(names, "reading the variables took too long")
         except RunError as error:
             return unread_variables(names, str(error))
-        return reading.parse(reply)
+        return await to_thread.run_sync(reading.parse, reply)
 
     async def _exchange(self, request: Request, seconds: float) -> Reply:
         """Run a request of ours and return what came back; nothing of it is published."""
@@ -189,6 +216,13 @@ class NotebookRun:
     def close(self) -> None:
         """Stop listening for late output."""
         self._runner.close()
+
+
+def _size_of(variable: Variable) -> int:
+    size = len(variable.json_text or "")
+    if variable.data is not None:
+        size += len(msgspec.json.encode(variable.data))
+    return size
 
 
 def error_of(error: RunError) -> ExecutionError:

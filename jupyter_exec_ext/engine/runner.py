@@ -14,6 +14,9 @@ from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
 DRAIN_SECONDS = 2.0
 """How long after the reply to wait for more output; ``idle`` ends it at once, but can be lost."""
 
+LAST_WORDS_SECONDS = 0.2
+"""The same after a kernel died, when no ``idle`` will come."""
+
 MAX_DRAIN_SECONDS = 60.0
 """The same while output goes on coming."""
 
@@ -90,6 +93,7 @@ class Runner:
         on_message: Callable[[Message], None],
         deadline: float | None,
     ) -> Message:
+        await self._kernel.check()
         pending = _Pending()
 
         def receive(channel: Channel, message: Message) -> None:
@@ -130,6 +134,10 @@ class Runner:
         except RunTimeoutError:
             await self._interrupt_and_drain(pending)
             raise
+        except RunError:
+            # What it published last may still be on its way.
+            await self._drain(pending, quiet_seconds=LAST_WORDS_SECONDS)
+            raise
         await self._drain(pending)
         assert pending.reply is not None
         if pending.reply["content"].get("status") == "error":
@@ -147,11 +155,11 @@ class Runner:
                     raise RunTimeoutError("the time limit passed")
             await self._kernel.changed.wait(seconds)
 
-    async def _drain(self, pending: _Pending) -> None:
+    async def _drain(self, pending: _Pending, *, quiet_seconds: float = DRAIN_SECONDS) -> None:
         start = time.monotonic()
         while not pending.is_idle:
             now = time.monotonic()
-            quiet_until = max(start, pending.last_message_time) + DRAIN_SECONDS
+            quiet_until = max(start, pending.last_message_time) + quiet_seconds
             seconds = min(quiet_until, start + MAX_DRAIN_SECONDS) - now
             if seconds <= 0:
                 return

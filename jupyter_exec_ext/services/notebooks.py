@@ -281,7 +281,7 @@ async def save_notebook(
         # In JupyterLab a cell that the user ran is trusted; its outputs were made here.
         for index in snapshot.cell_indexes:
             notebook["cells"][index]["metadata"]["trusted"] = True
-        content = from_dict(notebook)  # type: ignore[no-untyped-call]
+        content = from_dict(notebook)
         model = {"type": "notebook", "format": "json", "content": content}
         saved = await ensure_async(contents_manager.save(model, path))
     except HTTPError as error:

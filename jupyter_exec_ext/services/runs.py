@@ -13,6 +13,7 @@ from anyio import to_thread
 from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
+    ExecutionNotFoundError,
     InternalRunError,
     RunError,
     ServerStoppedError,
@@ -238,7 +239,9 @@ class RunService:
             except RunError as failure:
                 run.error = run.error or error_of(failure)
             variables = await run.read_variables(
-                execution.variable_names, max_variable_bytes=self._limits.max_variable_bytes
+                execution.variable_names,
+                max_variable_bytes=self._limits.max_variable_bytes,
+                max_total_bytes=self._limits.max_output_bytes,
             )
             run.close()
             group.cancel_scope.cancel()
@@ -267,7 +270,7 @@ class RunService:
         try:
             with anyio.CancelScope(shield=True):
                 await self._store.update(live.execution)
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, ExecutionNotFoundError) as error:
             # It goes on in memory; the final record is what has to be stored.
             self._log.warning("execution %s: %s", live.execution.id, error.message)
 
@@ -327,6 +330,9 @@ class RunService:
             result = await to_thread.run_sync(msgspec.json.encode, live.final_result)
             await self._store.finish(final, result=result, executed=None, events=rows, drop=drop)
             live.is_stored = True
+        except ExecutionNotFoundError:
+            live.is_stored = True
+            self._log.warning("execution %s: somebody removed its record from the store", final.id)
         except StoreUnavailableError as error:
             if live.journal is not None:
                 live.journal.put_back(rows, drop)

@@ -5,7 +5,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -88,6 +88,15 @@ def backend_of(
         busy_timeout_seconds=busy_timeout_seconds,
         logger=logger,
     )
+
+
+@contextlib.contextmanager
+def _transaction(engine: Engine, *, is_write: bool) -> Iterator[Connection]:
+    # Not engine.execution_options(): each call leaves event listeners behind on the engine.
+    with engine.connect() as connection:
+        connection.execution_options(is_write=is_write)
+        with connection.begin():
+            yield connection
 
 
 class Database:
@@ -192,7 +201,7 @@ class Database:
                 engine.pool.dispose()
 
     def _transact(self, work: Callable[[Connection], T], engine: Engine, *, is_write: bool) -> T:
-        with engine.execution_options(is_write=is_write).begin() as connection:
+        with _transaction(engine, is_write=is_write) as connection:
             must_greet = is_write and not self._is_greeted
             if must_greet:
                 self._greet(connection)
@@ -258,14 +267,14 @@ class Database:
         return self._backend
 
     def _prepare(self, backend: Backend, engine: Engine) -> None:
-        with engine.begin() as connection:
+        with _transaction(engine, is_write=False) as connection:
             check_version(connection)
         backend.settle(engine)
-        with engine.execution_options(is_write=True).begin() as connection:
+        with _transaction(engine, is_write=True) as connection:
             migrate(connection)
         self._is_greeted = False
         try:
-            with engine.execution_options(is_write=True).begin() as connection:
+            with _transaction(engine, is_write=True) as connection:
                 self._greet(connection)
             self._is_greeted = True
         except _DATABASE_ERRORS as error:
@@ -287,7 +296,7 @@ class Database:
 
     def _close(self, engine: Engine, farewell: Callable[[Connection], None]) -> None:
         try:
-            with engine.execution_options(is_write=True).begin() as connection:
+            with _transaction(engine, is_write=True) as connection:
                 farewell(connection)
         except _DATABASE_ERRORS:
             self._log.debug("the lease could not be removed; it expires by itself")

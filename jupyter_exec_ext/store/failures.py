@@ -18,7 +18,7 @@ DatabaseError: TypeAlias = DBAPIError | PoolTimeoutError | OSError | sqlite3.Err
 """What a database, its driver or its disk can do to us; all else is a defect of this package."""
 
 FULL_MESSAGE = "the store has no room left to write to"
-FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Kind(Enum):
@@ -80,6 +80,22 @@ _POSTGRESQL: dict[str, tuple[Kind, str]] = {
 }
 
 
+_UNREACHABLE = (
+    ("password authentication failed", "refused the user or password"),
+    ("no password supplied", "asks for a password"),
+    ("no pg_hba.conf entry", "refuses this client"),
+    ("does not exist", "has no such database or user"),
+    ("starting up", "is starting"),
+    ("shutting down", "is shutting down"),
+    ("too many", "takes no more connections"),
+    ("timeout", "does not answer"),
+    ("timed out", "does not answer"),
+    ("resolve host", "has a host name that is not known"),
+    ("translate host name", "has a host name that is not known"),
+)
+"""While it connects PostgreSQL tells the reason in words only, beside names that we keep quiet."""
+
+
 def failure_of(error: DatabaseError) -> Failure:
     """Return what *error* means."""
     if isinstance(error, PoolTimeoutError):
@@ -97,7 +113,10 @@ def failure_of(error: DatabaseError) -> Failure:
         kind, message = _POSTGRESQL[state]
         return Failure(kind=kind, message=message)
     if isinstance(error, DBAPIError) and (error.connection_invalidated or state is None):
-        return Failure(kind=Kind.GONE, message="the store's database cannot be reached")
+        said = str(origin)
+        reasons = (reason for words, reason in _UNREACHABLE if words in said)
+        message = f"the store's database {next(reasons, 'cannot be reached')}"
+        return Failure(kind=Kind.GONE, message=message)
     name = type(origin).__name__
     kind = Kind.PASSING if str(state).startswith(_REFUSED_BY_POSTGRESQL) else Kind.GONE
     return Failure(kind=kind, message=f"the store's database refused: {name}")

@@ -32,7 +32,7 @@ CODE_OF_STATUS = {
     HTTPStatus.FORBIDDEN: "Forbidden",
     HTTPStatus.NOT_FOUND: "NotFound",
     HTTPStatus.METHOD_NOT_ALLOWED: "MethodNotAllowed",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "TooLarge",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "InternalError",
 }
 """Codes of errors that Jupyter Server and Tornado raise themselves."""
 
@@ -54,9 +54,9 @@ class ErrorBody:
     details: list[str] = field(default_factory=list)
 
 
-def status_of(error: ExecError) -> HTTPStatus:
-    """Return the HTTP status of *error*: that of its nearest listed base class."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+def status_of(error: type[ExecError]) -> HTTPStatus:
+    """Return the HTTP status of errors of a class: that of its nearest listed base class."""
+    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
 
 
 def body_of(error: ExecError) -> ErrorBody:
@@ -67,3 +67,12 @@ def body_of(error: ExecError) -> ErrorBody:
         target=error.target and error.target.encode("utf-8", "replace").decode(),
         details=list(error.details),
     )
+
+
+def body_of_status(status_code: int) -> ErrorBody:
+    """Return what an answer shows of an error that is none of ours: nothing but its status."""
+    try:
+        status = HTTPStatus(status_code)
+    except ValueError:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return ErrorBody(code=CODE_OF_STATUS.get(status, "RefusedByServer"), message=status.phrase)

@@ -5,10 +5,11 @@ from typing import Any, TypeVar
 
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import ensure_async, url_path_join
-from tornado.web import HTTPError, stream_request_body
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jupyter_exec_ext.core.errors import ExecError, TooLargeError, TooManyError
-from jupyter_exec_ext.web.errors import CODE_OF_STATUS, ErrorBody, body_of, status_of
+from jupyter_exec_ext.services.supervisor import log_defect
+from jupyter_exec_ext.web.errors import body_of, body_of_status, status_of
 from jupyter_exec_ext.web.reading import decode_body
 from jupyter_exec_ext.web.views import encode
 
@@ -94,11 +95,24 @@ class ExecHandler(APIHandler):
         """Jupyter's policy for APIs, and a sandbox."""
         return f"{super().content_security_policy}; sandbox"
 
+    @property
+    def allowed_methods(self) -> list[str]:
+        """The methods that this handler has, as the header ``Allow`` names them."""
+        return [
+            method
+            for method in self.SUPPORTED_METHODS
+            if getattr(type(self), method.lower()) is not getattr(RequestHandler, method.lower())
+        ]
+
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """Answer an error with the status of our table."""
+        if self._headers_written:
+            # What was sent looks like success: only a cut connection tells that it is not whole.
+            self.detach().close()
+            return
         error = _error_in(kwargs)
         if error is not None:
-            status_code = status_of(error)
+            status_code = status_of(type(error))
         super().send_error(status_code, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -109,15 +123,17 @@ class ExecHandler(APIHandler):
             if isinstance(error, TooManyError):
                 self.set_header("Retry-After", str(error.retry_after_seconds))
         else:
-            status = HTTPStatus(status_code)
-            code = CODE_OF_STATUS.get(status, "InternalError")
-            body = ErrorBody(code=code, message=status.phrase)
+            body = body_of_status(status_code)
+            if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                self.set_header("Allow", ", ".join(self.allowed_methods))
         self.finish(encode(body))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a defect, but not a refused request, which the access log has."""
-        if not isinstance(value, ExecError):
+        if isinstance(value, HTTPError):
             super().log_exception(typ, value, tb)
+        elif not isinstance(value, ExecError):
+            log_defect(self.log, value)
 
 
 def _error_in(kwargs: dict[str, Any]) -> ExecError | None:

@@ -62,6 +62,18 @@ def read_number(
     return min(number, maximum)
 
 
+def read_count(name: str, text: str | None, *, default: int, maximum: int) -> int:
+    """Return a whole number of the query string; 0 is *default*, above *maximum* it is *maximum*.
+
+    Raises:
+        MalformedRequestError: It is not a whole number, or below 0.
+    """
+    # Not `isdecimal`, which takes digits of all scripts; and Python refuses to read long ones.
+    if not re.fullmatch(r"[0-9]{0,18}", text or ""):
+        raise MalformedRequestError(f"{name} is a whole number from 0 on", target=name)
+    return min(int(text or 0) or default, maximum)
+
+
 def read_choice(name: str, text: str, choices: Mapping[str, T]) -> T:
     """Return what *text* stands for among *choices*.
 

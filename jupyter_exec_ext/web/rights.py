@@ -16,5 +16,14 @@ def authorized(*, action: Action, resource: Resource) -> Callable[[F], F]:
 
     Jupyter's decorator takes both as optional, and then remembers those of the first request for
     all later ones, whatever handler they meet. Here they are not optional.
+
+    The verb tells them as ``right``, for the contract.
     """
-    return cast("Callable[[F], F]", decorator.authorized(action=action, resource=resource))
+    decorate = cast("Callable[[F], F]", decorator.authorized(action=action, resource=resource))
+
+    def attach(method: F) -> F:
+        decorated = decorate(method)
+        decorated.right = f"{action} {resource}"  # type: ignore[attr-defined]
+        return decorated
+
+    return attach

@@ -137,7 +137,6 @@ def make_machine(folder: Path) -> Machine:
         environment={
             **kept,
             **{name: str(folder / value) for name, value in own.items()},
-            "PYTHONWARNINGS": "error",
             "TERM": "xterm-256color",
         },
     )
@@ -158,7 +157,6 @@ def running_server(machine: Machine, root: Path) -> Iterator[RunningServer]:
     """Run a server with an odd base URL; its runtime file is on the machine."""
     root.mkdir(exist_ok=True)
     log = (machine.folder / "server.log").open("wb")
-    environment = {name: v for name, v in machine.environment.items() if name != "PYTHONWARNINGS"}
     settings = {
         "ServerApp.ip": "127.0.0.1",
         "ServerApp.port": 0,
@@ -174,7 +172,7 @@ def running_server(machine: Machine, root: Path) -> Iterator[RunningServer]:
             *(sys.executable, "-m", "jupyter_server"),
             *(f"--{name}={value}" for name, value in settings.items()),
         ],
-        env={**environment, "JUPYTER_TOKEN": "secret-of-the-server"},
+        env={**machine.environment, "JUPYTER_TOKEN": "secret-of-the-server"},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

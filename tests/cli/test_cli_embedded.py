@@ -11,7 +11,7 @@ import palmerpenguins
 import psutil
 import pytest
 
-from jupyter_exec_ext.cli.embedded import BASE_URL, running_servers
+from jupyter_exec_ext.cli.embedded import BASE_URL, EmbeddedServer, running_servers
 
 from .conftest import Here
 from .machine import Machine, assert_gone, descendants, wait_until
@@ -60,7 +60,7 @@ def test_the_example_runs_from_one_command(machine: Machine) -> None:
     expected = birds.groupby(["island", "sex"]).size().to_dict()
     assert {(row[1], row[2]): int(row[3]) for row in map(str.split, rows)} == expected
 
-    written = nbformat.read(machine.folder / "work" / "out.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    written = nbformat.read(machine.folder / "work" / "out.ipynb", as_version=4)
     nbformat.validate(written)
     outputs = {cell["id"]: cell.get("outputs", []) for cell in written.cells}
     assert any("image/png" in output.get("data", {}) for output in outputs["plot"])
@@ -69,16 +69,19 @@ def test_the_example_runs_from_one_command(machine: Machine) -> None:
 
 
 def test_the_records_stay_and_are_listed(machine: Machine, here: Here) -> None:
-    """Another command, with another server of its own, sees what was run before."""
+    """Other commands see what was run before, from whichever folder."""
     notebook = machine.notebook("parameters.ipynb", "import os\nx = os.environ['X']", "print(x)")
     assert here("run", notebook, "-i", "X=1", "-o", "x", "-o", "y")[0] == 0
 
-    code, out, _ = here("list", "--json", "--limit", "1")
-    assert code == 0
-    [record] = json.loads(out)
-    assert record["source"]["path"] == "parameters.ipynb"
+    with EmbeddedServer(machine.folder):  # which they use, so that not each starts its own
+        code, out, _ = here("list", "--json", "--limit", "1")
+        assert code == 0
+        [record] = json.loads(out)
+        assert record["source"]["path"] == "parameters.ipynb"
+        assert record["description"] == str(notebook)
+        assert here("log", record["id"])[:2] == (0, "1\n")
 
-    code, out, err = here("show", record["id"][:8], "--save-to", "shown.ipynb")
+        code, out, err = here("show", record["id"][:8], "--save-to", "shown.ipynb")
     assert (code, err) == (0, "executed notebook: shown.ipynb\n")
     assert "succeeded" in out
     assert 'x (str) = "1"' in out
@@ -98,7 +101,6 @@ def test_a_failure_shows_cell_and_traceback(machine: Machine, here: Here) -> Non
     assert code == 1
     assert out == "x (int) = 6\n"
     lines = err.splitlines()
-    assert "[2/3] # divides" in lines or "[1/3] x = 6" in lines
     assert "CodeError in cell cell-1 (index 1): ZeroDivisionError: division by zero" in lines
     assert lines[lines.index("x / 0") - 1] == "# divides"
     assert "ZeroDivisionError: division by zero" in lines
@@ -152,11 +154,8 @@ def test_a_second_ctrl_c_gives_up_at_once(machine: Machine) -> None:
 def test_other_commands_reach_a_running_one(machine: Machine, here: Here) -> None:
     """They use its server while it is there, so that they can cancel what it runs."""
     notebook = machine.notebook("cancelled.ipynb", "print('before')", SLEEPER)
-    with machine.start("run", str(notebook), "--json") as process:
-        wait_until(
-            lambda: any(json.loads(here("list", "--state", "running", "--json")[1] or "[]")),
-            "the execution",
-        )
+    with machine.start("run", str(notebook)) as process:
+        read_until(process, "import time")
         [record] = json.loads(here("list", "--state", "running", "--json")[1])
         wait_until(lambda: here("log", record["id"])[1] == "before\n", "the log")
 
@@ -164,9 +163,10 @@ def test_other_commands_reach_a_running_one(machine: Machine, here: Here) -> Non
 
         assert (code, out) == (0, "")
         assert err.startswith(f"{record['id']} is ")
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (1, "")
-        assert json.loads(out)["state"] == "cancelled"
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert err.startswith("cancelled after ") or "\ncancelled after " in err
+        assert "as you asked" not in err
 
     code, _, err = here("delete", record["id"], "00000000", record["id"])
     assert code == 2

@@ -62,7 +62,7 @@ def test_the_file_is_what_nbformat_writes(tmp_path: Path) -> None:
 
     write_notebook(path, NOTEBOOK)
 
-    theirs = nbformat.writes(nbformat.reads(json.dumps(NOTEBOOK), as_version=4))  # type: ignore[no-untyped-call]
+    theirs = nbformat.writes(nbformat.reads(json.dumps(NOTEBOOK), as_version=4))
     assert path.read_text("utf-8") == theirs + "\n"
     assert [*tmp_path.iterdir()] == [path]
 

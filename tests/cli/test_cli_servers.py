@@ -120,7 +120,7 @@ def test_a_local_notebook_is_sent(machine: Machine, named: RunningServer, here: 
         (["run", "here.ipynb"], 2, "error: NOTEBOOK: the server has no notebook at here.ipynb"),
         (["run", "good.ipynb", "-i", "PATH=x"], 2, "error: inputs.PATH: the name PATH is reserved"),
         (["run", "good.ipynb", "--kernel", "klingon"], 2, "error: kernel_name: no kernelspec"),
-        (["run", "good.ipynb", "--cells", "gone"], 2, "error: notebook.cells: "),
+        (["run", "good.ipynb", "--cells", "gone"], 2, "error: notebook.cells.0: "),
         (["show", "00000000-0000-4000-8000-000000000000"], 2, "error: "),
         (["show", "0000"], 2, "error: ID: no execution 0000"),
         (["list", "--token", "wrong"], 3, "error: the server at "),

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from jupyter_exec_ext.core.models import Execution, NotebookSource
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.store.leases import Instance, host_name
+from jupyter_exec_ext.store.store import Store
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DEADLINE_SECONDS = 30
@@ -128,3 +129,11 @@ def postgresql_binaries() -> Path | None:
         if all(os.access(folder / name, os.X_OK) for name in ("initdb", "pg_ctl", "postgres")):
             return folder
     return None
+
+
+async def filled(url: str, count: int = 50) -> None:
+    """Make a store with some records and close it."""
+    store = Store(url, new_instance())
+    for _ in range(count):
+        await store.insert(new_execution(), notebook=b"x" * 1000)
+    await store.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -13,19 +12,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from pytest_jupyter.jupyter_core import (
-    jp_asyncio_loop,
-    pytest_pycollect_makeitem,
-    pytest_pyfunc_call,
-)
 from sqlalchemy import text
 
 from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
 
 from .builders import connected, new_instance, postgresql_binaries
-
-__all__ = ["jp_asyncio_loop", "pytest_pycollect_makeitem", "pytest_pyfunc_call"]
 
 NO_POSTGRESQL = "PostgreSQL is not installed: apt-get install postgresql"
 
@@ -79,10 +71,14 @@ def _cluster() -> Iterator[Postgresql]:
     account: tuple[str, ...] = ()
     # Not under tmp_path: a socket's path must be short, and another user must reach it.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    if os.geteuid() == 0:
+    if os.name == "posix" and os.geteuid() == 0:
         # PostgreSQL refuses to run as root.
         account = ("runuser", "-u", "postgres", "--")
-        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+        try:
+            shutil.chown(folder, "postgres")
+        except LookupError:
+            folder.rmdir()
+            skip_or_fail("PostgreSQL does not run as root, and there is no user postgres")
     server = Postgresql(binaries=binaries, folder=folder, account=account)
     try:
         server.control("initdb", "-s", "-o", "-U tester -A trust -E UTF8 --no-sync")

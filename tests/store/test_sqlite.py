@@ -1,26 +1,26 @@
-"""SQLite: who may read the file, which journal it has, and files that are damaged or in use."""
+"""SQLite: who may read the file, which journal it has, and files that are damaged."""
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import stat
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 
-from jupyter_exec_ext.core.errors import StoreFullError, StoreUnavailableError
-from jupyter_exec_ext.store.sqlite import is_on_network
-from jupyter_exec_ext.store.store import Filters, ListQuery, Store
+from jupyter_exec_ext.core.errors import StoreUnavailableError
+from jupyter_exec_ext.store.sqlite import SqliteBackend, is_on_network
+from jupyter_exec_ext.store.store import ListQuery, Store
 
-from .builders import ended, eventually, locked, new_execution, new_instance, running
+from .builders import eventually, filled, new_execution
 from .conftest import NewStore
+
+NORMAL, FULL = 1, 2
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX")
 
@@ -32,14 +32,6 @@ def mode_of(path: Path) -> int:
 def pragma(path: Path, name: str) -> Any:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-
-async def filled(url: str, count: int = 50) -> None:
-    """Make a store with some records and close it."""
-    store = Store(url, new_instance())
-    for _ in range(count):
-        await store.insert(new_execution(), notebook=b"x" * 1000)
-    await store.close()
 
 
 @posix_only
@@ -70,16 +62,58 @@ async def test_a_readable_file_is_made_private(
 
 
 @pytest.mark.parametrize(
-    ("asked", "journal"), [("auto", "wal"), ("wal", "wal"), ("delete", "delete")]
+    ("asked", "journal", "synchronous"),
+    [("auto", "wal", NORMAL), ("wal", "wal", NORMAL), ("delete", "delete", FULL)],
 )
 async def test_the_journal_is_chosen(
-    new_store: NewStore, sqlite_url: str, sqlite_path: Path, asked: str, journal: str
+    new_store: NewStore,
+    sqlite_url: str,
+    sqlite_path: Path,
+    asked: str,
+    journal: str,
+    synchronous: int,
 ) -> None:
-    """On a local disk readers and the writer do not wait for each other, unless asked."""
+    """On a local disk there is a write-ahead log; any other journal is synchronised fully."""
     store = new_store(sqlite_url, sqlite_journal_mode=asked)
     await store.open()
+    found = []
+
+    def on_checkout(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
+        found.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    event.listen(Pool, "checkout", on_checkout)
+    await store.insert(new_execution(), notebook=b"")
+    await store.list(ListQuery())
+    event.remove(Pool, "checkout", on_checkout)
 
     assert pragma(sqlite_path, "journal_mode") == journal
+    assert found == [synchronous, synchronous]
+
+
+@posix_only
+def test_a_file_system_without_shared_memory_gets_a_rollback_journal(
+    sqlite_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where SQLite refuses the write-ahead log the store works without it and says so."""
+    sqlite_path.parent.mkdir()
+    # This way of locking has no shared memory, as some network disks.
+    address = f"file:{sqlite_path}?vfs=unix-dotfile"
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, isolation_level=None),
+        poolclass=NullPool,
+    )
+    backend = SqliteBackend(
+        sqlite_path,
+        journal_mode="auto",
+        busy_timeout_seconds=1,
+        logger=logging.getLogger("jupyter_exec_ext"),
+    )
+
+    backend.settle(engine)
+
+    assert pragma(sqlite_path, "journal_mode") == "delete"
+    assert "takes no write-ahead log" in caplog.text
 
 
 async def test_the_journal_can_be_changed(
@@ -213,11 +247,11 @@ async def test_a_folder_that_cannot_be_made_is_tried_again(
     """Work fails with the reason, at once and without a new attempt, until the cause is gone."""
     sqlite_path.parent.write_text("a file in the way")
     store = new_store(sqlite_url)
-    with pytest.raises(StoreUnavailableError, match="File exists|Not a directory"):
+    with pytest.raises(StoreUnavailableError, match=r"File exists|Not a directory"):
         await store.open()
     sqlite_path.parent.unlink()
 
-    with pytest.raises(StoreUnavailableError, match="File exists|Not a directory"):
+    with pytest.raises(StoreUnavailableError, match=r"File exists|Not a directory"):
         await store.insert(new_execution(), notebook=b"")
     await eventually(lambda: store.insert(new_execution(), notebook=b""), StoreUnavailableError)
 
@@ -251,139 +285,21 @@ async def test_an_unreadable_file_is_refused(
     assert list(sqlite_path.parent.glob("*.corrupt-*")) == []
 
 
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-async def test_a_locked_file_blocks_nobody_for_long(
-    new_store: NewStore, sqlite_url: str, sqlite_path: Path, mode: str
-) -> None:
-    """Writers wait in a thread, then are refused; the loop goes on; nothing was lost after."""
-    store = new_store(sqlite_url, sqlite_journal_mode=mode, busy_timeout_seconds=0.3)
-    first = new_execution()
-    await store.insert(first, notebook=b"")
-    longest, stop = 0.0, asyncio.Event()
-
-    async def measure() -> None:
-        nonlocal longest
-        while not stop.is_set():
-            begin = time.monotonic()
-            await asyncio.sleep(0)
-            longest = max(longest, time.monotonic() - begin)
-
-    watch = asyncio.create_task(measure())
-    with locked(sqlite_path):
-        begin = time.monotonic()
-        answers = await asyncio.gather(
-            *(store.insert(new_execution(), notebook=b"") for _ in range(20)),
-            return_exceptions=True,
-        )
-        waited = time.monotonic() - begin
-    stop.set()
-    await watch
-
-    assert {type(answer) for answer in answers} == {StoreUnavailableError}
-    assert "locked by another process" in str(answers[0])
-    assert 0.3 <= waited < 3
-    assert longest < 0.3
-    assert await store.update(running(first))
-    assert (await store.list(ListQuery())).executions == [running(first)]
-
-
-async def test_a_store_locked_at_its_opening_opens_later(
+async def test_only_one_of_two_servers_sets_a_damaged_file_aside(
     new_store: NewStore, sqlite_url: str, sqlite_path: Path
 ) -> None:
-    """A lock held at the start is a passing reason like any other."""
-    await filled(sqlite_url, 1)
-    store = new_store(sqlite_url, busy_timeout_seconds=0.1)
-    with locked(sqlite_path), pytest.raises(StoreUnavailableError, match="locked"):
-        await store.open()
+    """Two servers that find the damage at once end in the same new store."""
+    await filled(sqlite_url)
+    garbage(sqlite_path)
+    stores = [new_store(sqlite_url) for _ in range(4)]
 
-    page = await eventually(lambda: store.list(ListQuery()), StoreUnavailableError)
+    async def insert(store: Store) -> None:
+        await eventually(lambda: store.insert(new_execution(), notebook=b""), StoreUnavailableError)
 
-    assert len(page.executions) == 1
+    await asyncio.gather(*(insert(store) for store in stores))
 
-
-async def test_closing_is_bounded(new_store: NewStore, sqlite_url: str, sqlite_path: Path) -> None:
-    """A lock by another process does not keep the server from stopping."""
-    store = new_store(sqlite_url, busy_timeout_seconds=3)
-    await store.open()
-
-    with locked(sqlite_path):
-        begin = time.monotonic()
-        await store.close()
-        assert time.monotonic() - begin < 2.5
-    with pytest.raises(StoreUnavailableError, match="closed"):
-        await store.open()
-
-
-@dataclass
-class Room:
-    """How many pages the files of all connections may have; 0 for no limit."""
-
-    pages: int = 0
-
-
-@pytest.fixture
-def room() -> Iterator[Room]:
-    """Make SQLite's disk full at will: SQLite itself reports it."""
-    limit = Room()
-
-    def on_checkout(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
-        connection.execute(f"PRAGMA max_page_count = {limit.pages or 1_000_000_000}")
-
-    event.listen(Pool, "checkout", on_checkout)
-    yield limit
-    event.remove(Pool, "checkout", on_checkout)
-
-
-async def test_a_full_disk_refuses_writes_only(
-    new_store: NewStore, sqlite_url: str, room: Room
-) -> None:
-    """Reading goes on, no half record is left, and writing goes on when there is room."""
-    store = new_store(sqlite_url)
-    execution = new_execution()
-    await store.insert(execution, notebook=b"")
-    room.pages = 1
-
-    with pytest.raises(StoreFullError):
-        await store.insert(new_execution(), notebook=b"x" * 1_000_000)
-    with pytest.raises(StoreFullError):
-        await store.finish(ended(execution), result=b"x" * 1_000_000, executed=None)
-
-    assert (await store.list(ListQuery())).executions == [execution]
-    assert await store.get_result(execution.id) is None
-    room.pages = 0
-    assert await store.finish(ended(execution), result=b"x" * 1_000_000, executed=None)
-
-
-async def test_a_full_disk_is_no_reason_not_to_open(
-    new_store: NewStore, sqlite_url: str, room: Room
-) -> None:
-    """What is stored can be read after a restart; the lease is taken when there is room."""
-    await filled(sqlite_url, 1)
-    room.pages = 1
-    # So many leases that one more needs a page.
-    store = new_store(sqlite_url, new_instance(host="h" * 200, id="i" * 250))
-    await store.open()
-
-    assert len((await store.list(ListQuery())).executions) == 1
-
-    room.pages = 0
-    await store.insert(new_execution(), notebook=b"")
-    assert await new_store(sqlite_url).lost() != []
-
-
-async def test_deleting_gives_room_back(
-    new_store: NewStore, sqlite_url: str, sqlite_path: Path
-) -> None:
-    """After a bulk delete the file is smaller."""
-    store = new_store(sqlite_url, sqlite_journal_mode="delete")
-    execution = new_execution()
-    await store.insert(execution, notebook=b"x" * 5_000_000)
-    await store.finish(ended(execution), result=b"", executed=None)
-    assert sqlite_path.stat().st_size > 5_000_000
-
-    await store.delete_where(Filters())
-
-    assert sqlite_path.stat().st_size < 1_000_000
+    assert len((await stores[0].list(ListQuery())).executions) == 4
+    assert len(list(sqlite_path.parent.glob("executions.db.corrupt-*Z"))) == 1
 
 
 @pytest.mark.parametrize(

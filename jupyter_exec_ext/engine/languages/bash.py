@@ -25,7 +25,7 @@ _TERMINAL_NAMES = frozenset({"PROMPT_COMMAND", "PS0", "PS1", "PS2", "TMOUT"})
 _LINE = 3_000
 """Characters of one line of code: the terminal takes 4096 and drops the rest."""
 
-_OUT_LINE = 30_000
+_OUT_LINE = 8_000
 """Characters of one line of the answer: bash_kernel sends a message for each."""
 
 _END = "JUPYTER_EXEC_EXT_END"
@@ -135,15 +135,14 @@ def _described(fields: Iterator[str]) -> Iterator[dict[str, str]]:
     for kind in fields:
         match kind:
             case "string":
-                yield {"type": "string", "json": json.dumps(next(fields))}
+                yield _entry("string", next(fields))
             case "array":
-                values = _take(fields, int(next(fields)))
-                yield {"type": "array", "json": json.dumps(values)}
+                yield _entry("array", _take(fields, int(next(fields))))
             case "object":
                 count = int(next(fields))
                 keys = _take(fields, count)
                 pairs = dict(zip(keys, _take(fields, count), strict=True))
-                yield {"type": "associative array", "json": json.dumps(pairs)}
+                yield _entry("associative array", pairs)
             case "large":
                 flags = next(fields)
                 kind = "associative array" if "A" in flags else "array" if "a" in flags else ""
@@ -152,6 +151,10 @@ def _described(fields: Iterator[str]) -> Iterator[dict[str, str]]:
                 yield {"problem": "missing"}
             case _:
                 raise ValueError("the reading is damaged")
+
+
+def _entry(type_name: str, value: object) -> dict[str, str]:
+    return {"type": type_name, "json": json.dumps(value, separators=(",", ":"))}
 
 
 def _take(fields: Iterator[str], count: int) -> list[str]:

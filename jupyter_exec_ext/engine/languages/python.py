@@ -104,7 +104,7 @@ class Writer:
             base = list if issubclass(kind, list) else tuple
             for index, item in enumerate(base.__iter__(value)):
                 if index:
-                    self.add(', ')
+                    self.add(',')
                 self.write(item, depth + 1)
             self.add(']')
         elif issubclass(kind, dict):
@@ -113,9 +113,9 @@ class Writer:
                 if not issubclass(type(key), str):
                     raise NotJson
                 if index:
-                    self.add(', ')
+                    self.add(',')
                 self.write(key)
-                self.add(': ')
+                self.add(':')
                 self.write(item, depth + 1)
             self.add('}')
         else:
@@ -239,7 +239,7 @@ def main(data):
     finally:
         if digits is not None:
             sys.set_int_max_str_digits(digits)
-    return Reading(json.dumps(entries))
+    return Reading(json.dumps(entries, separators=(',', ':')))
 """
 
 

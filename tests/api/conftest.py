@@ -1,0 +1,77 @@
+"""What the tests of the REST layer need besides a server: bare HTTP, and records at no cost."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+
+from jupyter_exec_ext.app import ExecApp
+from jupyter_exec_ext.core.models import Execution, NotebookSource, Result
+from jupyter_exec_ext.core.states import State, advance
+from jupyter_exec_ext.services.notebooks import Snapshot, encode_snapshot
+from tests.conftest import WAIT_SECONDS, Answer
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class BareRequest(Protocol):
+    """Sends a request as it is: the path is not escaped, and there are no credentials."""
+
+    async def __call__(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, body: Any = None
+    ) -> Answer: ...
+
+
+@pytest.fixture
+def bare_request(http_server_client: Any, jp_base_url: str) -> BareRequest:
+    """Send a request to a path below the base URL, which starts with ``exec``."""
+
+    async def send(
+        method: str, path: str, *, headers: dict[str, str] | None = None, body: Any = None
+    ) -> Answer:
+        answer = await http_server_client.fetch(
+            jp_base_url + path,
+            method=method,
+            headers=headers or {},
+            body=body,
+            raise_error=False,
+            follow_redirects=False,
+            allow_nonstandard_methods=True,
+            request_timeout=WAIT_SECONDS,
+        )
+        return Answer(answer.code, answer.headers, answer.body)
+
+    return send
+
+
+@pytest.fixture
+def keep_final(exec_app: ExecApp) -> Callable[..., Awaitable[Execution]]:
+    """Put a final record into the store that no kernel ran; the *minute* is when it came."""
+
+    async def keep(minute: int = 0, **fields: Any) -> Execution:
+        created = START + timedelta(minutes=minute)
+        values: dict[str, Any] = {
+            "id": str(uuid.uuid4()),
+            "type": "notebook",
+            "state": State.PENDING,
+            "source": NotebookSource(path=fields.pop("path", "nb.ipynb")),
+            "session_id": str(uuid.uuid4()),
+            "kernel_name": "python3",
+            "created_time": created,
+        }
+        state = fields.pop("state", State.SUCCEEDED)
+        snapshot = Snapshot(notebook={"cells": [], "metadata": {}}, digest="")
+        pending = Execution(**(values | fields))
+        await exec_app.store.insert(pending, notebook=encode_snapshot(snapshot))
+        if state is State.PENDING:
+            return pending
+        final = advance(advance(pending, State.RUNNING, at=created), state, at=created)
+        final = replace(final, expire_time=created + timedelta(days=7))
+        await exec_app.store.finish(final, result=msgspec.json.encode(Result()), executed=None)
+        return final
+
+    return keep

@@ -1,0 +1,186 @@
+"""Kernels that do not start, die, or are taken away: the execution ends, and says the truth."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import ExecApi
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="POSIX signals; Windows ends processes in another way"
+)
+
+NOTICE_SECONDS = 5
+"""How soon a run has to know that its kernel is gone."""
+
+HERE = "import os, time\nprint('here', os.getpid(), flush=True)\n"
+
+
+def install_kernelspec(data_dir: Path, name: str, argv: list[str]) -> None:
+    folder = data_dir / "kernels" / name
+    folder.mkdir(parents=True)
+    model = {"argv": argv, "display_name": name, "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(model))
+
+
+async def start_sleeper(exec_api: ExecApi) -> tuple[dict[str, Any], int]:
+    """Start a notebook whose second cell sleeps; return the record and the kernel's pid."""
+    exec_api.write_notebook("nb.ipynb", "x = 1", f"{HERE}time.sleep(300)", "print('not reached')")
+    record = await exec_api.start("nb.ipynb", variable_names=["x"])
+    running = await exec_api.until_printed(record, "here")
+    return running, int(running["result"]["stdout"].split()[1])
+
+
+@pytest.mark.parametrize("delay_tenths", range(0, 40, 4))
+async def test_a_killed_kernel_ends_the_run_in_time(exec_api: ExecApi, delay_tenths: int) -> None:
+    """At ten moments across the restarter's three seconds: KernelDied, signal, outputs kept."""
+    record, pid = await start_sleeper(exec_api)
+    # The moment of the death within the restarter's period is what this test varies.
+    await asyncio.sleep(delay_tenths / 10)
+    killed_time = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+
+    record = await exec_api.final(record)
+
+    assert time.monotonic() - killed_time < NOTICE_SECONDS
+    assert record["state"] == "failed"
+    assert (record["error"]["code"], record["error"]["signal"]) == ("KernelDied", "SIGKILL")
+    assert record["error"]["cell_id"] == "c1"
+    assert "here" in record["result"]["stdout"]
+    assert "error" in record["result"]["variables"]["x"]
+
+
+@pytest.mark.parametrize("code", [0, 3])
+async def test_a_kernel_that_exits_by_itself_tells_its_code(exec_api: ExecApi, code: int) -> None:
+    """``os._exit`` ends the run as failed, with what was printed before and the exit code."""
+    started = time.monotonic()
+
+    record = await exec_api.run_cells(HERE, f"os._exit({code})", "print('no')")
+
+    assert time.monotonic() - started < NOTICE_SECONDS + 10
+    assert record["state"] == "failed"
+    assert (record["error"]["code"], record["error"]["exit_code"]) == ("KernelDied", code)
+    assert "here" in record["result"]["stdout"]
+    assert "no" not in record["result"]["stdout"]
+
+
+async def test_the_next_execution_is_unaffected(exec_api: ExecApi, jp_serverapp: Any) -> None:
+    """A death leaves nothing behind: no kernel, no server session, and the next run succeeds."""
+    await exec_api.run_cells("import os; os._exit(1)")
+
+    record = await exec_api.run_cells("print('fine')")
+
+    assert record["state"] == "succeeded"
+    await exec_api.until(record, lambda _: not jp_serverapp.kernel_manager.list_kernels())
+
+
+@pytest.mark.parametrize("action", ["restart", "shut down"])
+async def test_a_kernel_taken_away_ends_the_run(
+    exec_api: ExecApi, jp_serverapp: Any, action: str
+) -> None:
+    """Somebody who restarts or ends the kernel, as JupyterLab can, ends the run as failed."""
+    record, _ = await start_sleeper(exec_api)
+    manager = jp_serverapp.kernel_manager
+    began = time.monotonic()
+    if action == "restart":
+        await manager.restart_kernel(record["kernel_id"])
+    else:
+        await manager.shutdown_kernel(record["kernel_id"])
+
+    record = await exec_api.final(record)
+
+    assert time.monotonic() - began < NOTICE_SECONDS + 5
+    assert record["state"] == "failed"
+    assert record["error"]["code"] == "KernelRestarted"
+    assert "here" in record["result"]["stdout"]
+    await exec_api.until(record, lambda _: not manager.list_kernels())
+    assert not [
+        child for child in psutil.Process().children() if "ipykernel" in str(child.cmdline())
+    ]
+
+
+async def test_an_interrupt_by_somebody_else_is_the_codes_failure(
+    exec_api: ExecApi, jp_serverapp: Any
+) -> None:
+    """A KeyboardInterrupt that no client of ours asked for fails the run; variables are there."""
+    record, _ = await start_sleeper(exec_api)
+
+    await jp_serverapp.kernel_manager.interrupt_kernel(record["kernel_id"])
+    record = await exec_api.final(record)
+
+    assert record["state"] == "failed"
+    assert record["error"]["ename"] == "KeyboardInterrupt"
+    assert record["result"]["variables"]["x"]["json"] == 1
+
+
+async def test_a_kernel_that_cannot_be_launched(exec_api: ExecApi, jp_data_dir: Path) -> None:
+    """A kernelspec whose program is missing: failed, KernelStartFailed, nothing ran."""
+    install_kernelspec(jp_data_dir, "missing", ["/no/such/program", "{connection_file}"])
+
+    record = await exec_api.run_cells("1", kernel_name="missing")
+
+    assert record["state"] == "failed"
+    assert record["error"]["code"] == "KernelStartFailed"
+    assert record["started"] is False
+
+
+async def test_a_kernel_that_ends_while_it_starts(exec_api: ExecApi, jp_data_dir: Path) -> None:
+    """Its exit code is told within the time, and not after five restarts."""
+    argv = [sys.executable, "-c", "raise SystemExit(7)", "{connection_file}"]
+    install_kernelspec(jp_data_dir, "early", argv)
+    started = time.monotonic()
+
+    record = await exec_api.run_cells("1", kernel_name="early")
+
+    assert time.monotonic() - started < NOTICE_SECONDS
+    assert record["error"]["code"] == "KernelStartFailed"
+    assert record["error"]["exit_code"] == 7
+    assert record["started"] is False
+
+
+@pytest.mark.parametrize("exec_config", [{"kernel_start_timeout_seconds": 1.5}])
+async def test_a_kernel_that_never_answers(
+    exec_api: ExecApi, jp_data_dir: Path, jp_serverapp: Any
+) -> None:
+    """A start has a bound, after which the process is gone."""
+    argv = [sys.executable, "-c", "import time; time.sleep(600)", "{connection_file}"]
+    install_kernelspec(jp_data_dir, "mute", argv)
+
+    record = await exec_api.run_cells("1", kernel_name="mute")
+
+    assert record["error"]["code"] == "KernelStartFailed"
+    assert "1.5 s" in record["error"]["message"]
+    assert jp_serverapp.kernel_manager.list_kernels() == []
+
+
+async def test_a_request_aborted_for_another_clients_error_runs_again(
+    exec_api: ExecApi, jp_serverapp: Any
+) -> None:
+    """Another client's error makes the kernel abort what waits in it; ours still runs, once."""
+    exec_api.write_notebook(
+        "nb.ipynb",
+        f"{HERE}\nimport pathlib\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)",
+        "print('second')",
+    )
+    record = await exec_api.start("nb.ipynb")
+    running = await exec_api.until_printed(record, "here")
+    kernel = jp_serverapp.kernel_manager.get_kernel(running["kernel_id"])
+    client = kernel.client()
+    client.start_channels(iopub=False, stdin=False, hb=False)
+    try:
+        client.execute("import time; time.sleep(0.3); 1/0", stop_on_error=True)
+        (exec_api.root / "go").touch()
+        record = await exec_api.final(record)
+    finally:
+        client.stop_channels()
+
+    assert record["state"] == "succeeded"
+    assert record["result"]["stdout"].endswith("second\n")
