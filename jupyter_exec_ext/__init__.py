@@ -2,7 +2,10 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
+from jupyter_exec_ext._version import __version__
+
+__all__ = ["__version__"]
+
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import re
 from http import HTTPStatus
 from typing import Any, get_args
 
+from anyio import to_thread
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
@@ -24,7 +25,7 @@ from jupyter_exec_ext.web.reading import (
     read_time,
 )
 from jupyter_exec_ext.web.rights import authorized
-from jupyter_exec_ext.web.views import basic_view, full_view
+from jupyter_exec_ext.web.views import basic_view, encode_notebook, full_view
 
 _STRING = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -359,5 +360,6 @@ class NotebookHandler(_Handler):
     async def get(self, execution_id: str) -> None:
         """Write it as an attachment."""
         notebook = await self.executions.notebook(execution_id)
+        text = await to_thread.run_sync(encode_notebook, notebook)
         self.set_header("Content-Disposition", f'attachment; filename="{execution_id}.ipynb"')
-        self.finish(notebook, set_content_type="application/x-ipynb+json")
+        self.finish(text, set_content_type="application/x-ipynb+json")

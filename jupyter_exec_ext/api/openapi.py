@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from jupyter_exec_ext import __version__
+from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.docstrings import description_of, fields_described
 from jupyter_exec_ext.api.operations import Operation, operation_of
 from jupyter_exec_ext.web.errors import ErrorBody

@@ -7,7 +7,7 @@ from typing import Any
 from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
-from jupyter_exec_ext import __version__
+from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.operations import operation
 from jupyter_exec_ext.api.responses import Capabilities, KernelspecView
 from jupyter_exec_ext.core.limits import Limits

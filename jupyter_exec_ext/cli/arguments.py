@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jupyter_exec_ext import __version__
+from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.core.models import OnError
 from jupyter_exec_ext.core.states import State
 

@@ -57,11 +57,13 @@ class BarView:
             TextColumn(
                 "{task.description}",
                 markup=False,
-                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                # Room is left at the end of the line: there the terminal shows the ^C of ctrl-C.
+                table_column=Column(
+                    no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 50)
+                ),
             ),
             console=console,
             transient=True,
-            expand=True,
         )
         self._task = self._progress.add_task("", total=None, count="")
 

@@ -138,38 +138,47 @@ def follow(
     connection: Connection,
     view: ProgressView,
     wish: interrupts.Wish,
+    *,
+    lost_seconds: float = LOST_SECONDS,
+    cancel_seconds: float = CANCEL_SECONDS,
 ) -> Record:
     """Show the execution until it is final, and return its record without the result.
 
     Once the user wishes it, the execution is cancelled; then the record may be returned in
     another state when that takes too long.
 
+    Args:
+        lost_seconds: How long the server may be silent.
+        cancel_seconds: How long the cancelled execution may take to end.
+
     Raises:
-        LostError: The server ended, or did not answer for a minute.
+        LostError: The server ended, or was silent for too long.
     """
     client = connection.client
     wait_seconds = POLL_SECONDS if connection.root is not None else REMOTE_POLL_SECONDS
     cancel_until: float | None = None
+    is_cancelled = False
     heard_at = time.monotonic()
     while record["state"] not in FINAL_STATES:
         try:
-            if wish.signal_number is not None and cancel_until is None:
-                cancel_until = time.monotonic() + CANCEL_SECONDS
-                view.tell("cancelling; ctrl-C again gives up at once")
-                with suppress(RefusedError):  # it became final just now
-                    client.cancel(record["id"])
             if cancel_until is not None and time.monotonic() > cancel_until:
                 return record
+            if wish.signal_number is not None and not is_cancelled:
+                cancel_until = cancel_until or time.monotonic() + cancel_seconds
+                view.tell("cancelling; ctrl-C again gives up at once")
+                client.cancel(record["id"])
+                is_cancelled = True
             record = client.get(record["id"], view="basic", wait_seconds=wait_seconds)
             heard_at = time.monotonic()
         except (NoAnswerError, ServiceFailedError) as error:
             if not connection.is_alive:
                 raise LostError("the server ended while the execution ran") from error
-            if time.monotonic() - heard_at > LOST_SECONDS:
+            if time.monotonic() - heard_at > lost_seconds:
                 raise LostError(f"{error.message}; the execution is {record['id']}") from error
             time.sleep(wait_seconds)
         else:
-            view.update(record, cells)
+            if not is_cancelled:
+                view.update(record, cells)
     return record
 
 

@@ -132,14 +132,13 @@ class StreamText:
 
     def _write(self, line: "_Line", text: str) -> None:
         first, newline, rest = text.partition("\n")
-        self._budget.add(self, line.write(first))
-        if not newline:
-            return
-        # A new line begins after all of the old one, wherever the cursor was in it.
-        self._budget.add(self, line.take())
-        finished, newline, rest = f"\n{rest}".rpartition("\n")
-        self._budget.add(self, f"{finished}{newline}")
-        self._budget.add(self, line.write(rest))
+        finished = line.write(first)
+        if newline:
+            # A new line begins after all of the old one, wherever the cursor was in it.
+            others, newline, rest = f"\n{rest}".rpartition("\n")
+            finished = "".join((finished, line.take(), others, newline, line.write(rest)))
+        if finished:
+            self._budget.add(self, finished)
 
     def finish_line(self) -> None:
         """Count the open line as finished; what comes then begins a line of its own."""

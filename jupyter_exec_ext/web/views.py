@@ -1,5 +1,6 @@
 """How the values of the core look as JSON: what is not known yet is left out."""
 
+import json
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -11,6 +12,11 @@ from jupyter_exec_ext.core.models import Execution, Result, Variable
 def encode(value: Any) -> bytes:
     """Return *value* as JSON in UTF-8; fields that are ``None`` are left out."""
     return msgspec.json.encode(present(value))
+
+
+def encode_notebook(notebook: dict[str, Any]) -> bytes:
+    """Return *notebook* as the text of a file; by `json`, since it may hold lone surrogates."""
+    return f"{json.dumps(notebook, indent=1)}\n".encode()
 
 
 def present(value: Any) -> Any:

@@ -1,0 +1,187 @@
+"""Servers that are killed, stopped or have no store: no record is lost or untrue."""
+
+import contextlib
+import json
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.process.conftest import ServerProcess
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+Start = Callable[..., ServerProcess]
+
+SLEEP = "import time\nprint('here', flush=True)\ntime.sleep(300)"
+
+
+def gone(processes: list[psutil.Process], seconds: float) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
+
+
+def test_a_killed_server_leaves_a_true_store(start_server: Start) -> None:
+    """After kill -9 and a new start every acknowledged execution is there and settled.
+
+    What ran has failed with its outputs so far; what waited without inputs runs; what waited with
+    inputs, which are kept nowhere, has failed without having started. What was final is as it was.
+    """
+    server = start_server("--ExecApp.max_sessions=1")
+    done = server.start(server.write_notebook("done.ipynb", "print('done')"), variable_names=["x"])
+    done = server.get(done["id"], wait=60)
+    running = server.start(server.write_notebook("slow.ipynb", "print('one')", SLEEP))
+    quick = server.write_notebook("quick.ipynb", "print('resumed')")
+    waiting = [server.start(quick) for _ in range(10)]
+    with_inputs = [server.start(quick, inputs={"A": "b"}) for _ in range(10)]
+    server.until(running["id"], lambda record: "here" in record["result"]["stdout"])
+    log = server.http.get(f"executions/{running['id']}/log").text
+    kernels = server.kernels()
+
+    server.kill()
+
+    assert log == "one\nhere\n"
+    assert gone(kernels, 8), "a kernel outlived its server"
+    again = start_server()
+    ended = again.until(running["id"], lambda record: record["state"] == "failed")
+    assert ended["error"]["code"] == "ServerRestarted"
+    assert ended["started"] is True
+    assert ended["result"]["stdout"] == "one\nhere\n"
+    notebook = again.http.get(f"executions/{running['id']}/notebook").json()
+    assert notebook["cells"][0]["outputs"][0]["text"] == "one\n"
+    for record in with_inputs:
+        shown = again.until(record["id"], lambda record: record["state"] == "failed")
+        assert shown["error"]["code"] == "ServerRestarted"
+        assert shown["started"] is False
+    for record in waiting:
+        shown = again.get(record["id"], wait=60)
+        assert shown["state"] == "succeeded"
+        assert shown["result"]["stdout"] == "resumed\n"
+    assert again.get(done["id"]) == done
+    listed = again.http.get("executions").json()["executions"]
+    assert len(listed) == 22
+
+
+def test_what_a_crash_left_is_settled_without_a_request(
+    start_server: Start, tmp_path: Path
+) -> None:
+    """The new server settles by itself: the store is right before anybody asks."""
+    server = start_server()
+    record = server.start(server.write_notebook("nb.ipynb", SLEEP))
+    server.until(record["id"], lambda record: "here" in record["result"]["stdout"])
+    server.kill()
+    start_server()
+
+    database = tmp_path / "home" / "data" / "jupyter_exec_ext" / "executions.sqlite"
+    states: list[str] = []
+    deadline = time.monotonic() + 20
+    while states != ["failed"] and time.monotonic() < deadline:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            states = [row[0] for row in connection.execute("SELECT state FROM executions")]
+        time.sleep(0.1)
+
+    assert states == ["failed"]
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+    assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
+
+
+def test_a_stopped_server_ends_in_time_with_final_records(start_server: Start) -> None:
+    """SIGTERM with work under way: gone within its time, no kernel left, all records final."""
+    server = start_server("--ExecApp.max_sessions=1")
+    path = server.write_notebook("nb.ipynb", SLEEP)
+    running, waiting = server.start(path), server.start(path)
+    server.until(running["id"], lambda record: "here" in record["result"]["stdout"])
+    kernels = server.kernels()
+
+    seconds = server.stop()
+
+    assert seconds < 15
+    assert kernels
+    assert gone(kernels, 1)
+    assert "[E " not in server.log
+    again = start_server()
+    for record in (running, waiting):
+        shown = again.get(record["id"])
+        assert (shown["state"], shown["error"]["code"]) == ("failed", "ServerStopped")
+    assert again.get(running["id"])["result"]["stdout"] == "here\n"
+    assert again.get(waiting["id"])["started"] is False
+
+
+@pytest.mark.parametrize("root", ["root", "other"])
+def test_servers_of_one_home_leave_each_others_runs_alone(start_server: Start, root: str) -> None:
+    """A second server, of the same folder or another one, does not settle what the first runs."""
+    first = start_server()
+    path = first.write_notebook(
+        "nb.ipynb",
+        "import pathlib, time\nprint('here', flush=True)\n"
+        "while not pathlib.Path('go').exists(): time.sleep(0.01)",
+    )
+    record = first.start(path)
+    first.until(record["id"], lambda record: "here" in record["result"]["stdout"])
+
+    second = start_server(root=root)
+    second.get(second.start(second.write_notebook("own.ipynb", "1"))["id"], wait=60)
+    seen = second.http.get("executions").json()["executions"]
+    (first.root / "go").touch()
+
+    assert first.get(record["id"], wait=60)["state"] == "succeeded"
+    assert len(seen) == (2 if root == "root" else 1)
+
+
+def test_without_a_store_the_server_starts_answers_503_and_stops(
+    start_server: Start, tmp_path: Path
+) -> None:
+    """A store that cannot be opened is told in each answer; it is used once it is there."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    server = start_server(f"--ExecApp.db_url=sqlite:///{blocked}/executions.sqlite")
+    path = server.write_notebook("nb.ipynb", "1")
+
+    refused = server.http.post("executions", json={"notebook": {"path": path}})
+    listed = server.http.get("executions")
+    blocked.unlink()
+    deadline = time.monotonic() + 10
+    while server.http.get("executions").status_code != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    record = server.get(server.start(path)["id"], wait=60)
+
+    assert refused.status_code == listed.status_code == 503
+    assert refused.json()["code"] == "StoreUnavailable"
+    assert str(tmp_path) not in refused.text
+    assert record["state"] == "succeeded"
+    assert server.stop() < 15
+
+
+def test_a_hanging_or_failing_end_does_not_keep_the_server(
+    start_server: Start, tmp_path: Path
+) -> None:
+    """With its store locked by somebody else for ever the server still stops in time."""
+    server = start_server()
+    record = server.start(server.write_notebook("nb.ipynb", SLEEP))
+    server.until(record["id"], lambda record: "here" in record["result"]["stdout"])
+    kernels = server.kernels()
+    database = tmp_path / "home" / "data" / "jupyter_exec_ext" / "executions.sqlite"
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+
+        seconds = server.stop()
+
+    assert seconds < 15
+    assert gone(kernels, 1)
+    again = start_server()
+    shown = again.until(record["id"], lambda record: record["state"] == "failed")
+    assert shown["error"]["code"] in ("ServerStopped", "ServerRestarted")
+
+
+def test_installing_the_package_enables_the_extension() -> None:
+    """Jupyter Server finds it enabled, in the environment that it was installed in."""
+    config = Path(sys.prefix) / "etc/jupyter/jupyter_server_config.d/jupyter_exec_ext.json"
+
+    enabled = json.loads(config.read_text())["ServerApp"]["jpserver_extensions"]
+
+    assert enabled == {"jupyter_exec_ext": True}
