@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,22 @@ from jupyter_exec_ext.app import ExecApp
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
+REQUIRES_ALL = os.environ.get("EXEC_REQUIRE_ALL") == "1"
+"""Set where everything that a test needs is installed, so that none may be skipped."""
+
 FINAL = ("succeeded", "failed", "cancelled")
 WAIT_SECONDS = 60
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a skip a failure where nothing may be skipped."""
+    report = yield
+    if REQUIRES_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"EXEC_REQUIRE_ALL=1, but {reason}"
+    return report
 
 
 class Answer(NamedTuple):

@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The interpreter flushes standard output once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
+    except OSError as error:  # of this machine: no current folder, no room for the log
+        screen.error(str(error))
+        return SERVICE_FAILED
 
 
 def _run_command(arguments: argparse.Namespace, screen: Screen) -> int:

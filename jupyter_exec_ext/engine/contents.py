@@ -126,8 +126,8 @@ def as_json(value: Any) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
+    level = [[value]]
+    for _ in range(MAX_DEPTH + 1):
         level = [
             child
             for item in level

@@ -98,7 +98,7 @@ class OutputFold(NotebookClient):
         msg_session: Session | None = None,
         send_comm: Callable[[Message], None] | None = None,
     ) -> None:
-        notebook = from_dict(  # type: ignore[no-untyped-call]
+        notebook = from_dict(
             {
                 "cells": [{"outputs": [], "execution_count": None} for _ in range(cell_count)],
                 "metadata": {},
@@ -307,7 +307,7 @@ class _OutputArea(OutputWidget):
         # Copies, since they are changed here: an event's content never is.
         self.outputs = []
         for output in outputs:
-            node = from_dict(output)  # type: ignore[no-untyped-call]
+            node = from_dict(output)
             self.outputs.append(node)
             self.stream_outputs.note(node)
         self._size = self._told_size = len(msgspec.json.encode(outputs))
@@ -326,7 +326,7 @@ class _OutputArea(OutputWidget):
             self.clear_before_next_output = False
             self._clear()
         if not self.stream_outputs.extend(self.outputs, msg):
-            node = output_from_msg(msg)  # type: ignore[no-untyped-call]
+            node = output_from_msg(msg)
             self.outputs.append(node)
             self.stream_outputs.note(node)
         self._size += _size_as_json(msg["content"])

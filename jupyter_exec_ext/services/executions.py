@@ -332,9 +332,8 @@ class ExecutionService:
 
     async def notebook(self, execution_id: str) -> dict[str, Any]:
         """Return the notebook with the outputs so far, as it would be saved."""
-        stored = await self._store.get_notebook(execution_id)
-        result = await self.result(execution_id)
-        notebook = executed_notebook(decode_snapshot(stored.source), result)
+        snapshot = decode_snapshot(await self._store.get_notebook(execution_id))
+        notebook = executed_notebook(snapshot, await self.result(execution_id))
         notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]
         return notebook
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -12,13 +13,17 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncation
 from jupyter_exec_ext.engine.kernels import Signal
 from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.engine.streams import size_of
 from jupyter_exec_ext.store.store import Store
 
 WRITE_SECONDS = 0.2
 """For how long events are gathered before they are written together."""
 
 MERGE_BYTES = 64 * 1024
-"""Neighbouring stream chunks become one event until it has this size."""
+"""Neighbouring stream chunks become one event until it has this size; larger ones are divided."""
+
+MAX_EVENTS = 500_000
+"""About how many events of a run are stored, however small they are."""
 
 
 class Journal:
@@ -38,6 +43,7 @@ class Journal:
         self._kept_streams = _HeadAndTail(limits.max_stream_bytes)
         self._kept_others = _HeadAndTail(limits.max_output_bytes)
         self._pending: dict[int, Event] = {}
+        self._open: _OpenStream | None = None
         self._to_drop: list[int] = []
         self._has_news = Signal()
         self._write_lock = anyio.Lock()
@@ -52,43 +58,61 @@ class Journal:
 
     def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
         text = content["text"]
-        size = len(text) if text.isascii() else len(text.encode())
-        self._total_bytes += size
+        self._total_bytes += size_of(text)
         self._fold.apply(_event(0, EventType.STREAM, cell_index, content))
-        last = self._pending.get(self._number)
-        if (
-            last is not None
-            and last.type is EventType.STREAM
-            and last.cell_index == cell_index
-            and last.content["name"] == content["name"]
-            and len(last.content["text"]) < MERGE_BYTES
-        ):
-            last.content["text"] += text
+        for start in range(0, max(1, len(text)), MERGE_BYTES):
+            piece = text[start : start + MERGE_BYTES]
+            self._append_text({**content, "text": piece}, cell_index)
+
+    def _append_text(self, content: dict[str, Any], cell_index: int) -> None:
+        text = content["text"]
+        size = size_of(text)
+        if self._open is not None and self._open.takes(content, cell_index):
+            self._open.parts.append(text)
+            self._open.size_bytes += size
             self._forget(self._kept_streams.grow(size))
             return
-        self._append(EventType.STREAM, dict(content), cell_index)
+        event = self._append(EventType.STREAM, content, cell_index)
+        self._open = _OpenStream(event, parts=[text], size_bytes=size)
         self._forget(self._kept_streams.add(self._number, size))
 
     def _emit_other(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> None:
-        size = len(msgspec.json.encode(content))
+        size = _size_as_json(content)
         self._total_bytes += size
         if size > self._limits.max_display_bytes:
-            content = _without_large_parts(content, self._limits.max_display_bytes)
-            smaller = len(msgspec.json.encode(content))
+            reduced = _without_large_parts(content, self._limits.max_display_bytes)
+            if reduced is None:
+                self._refused_bytes += size
+                return
+            content = reduced
+            smaller = _size_as_json(content)
             self._refused_bytes += size - smaller
             size = smaller
-        if event_type is not EventType.CLEAR and not self._shown.has_room(size):
+        shown_size = size * self._count_of(event_type, content)
+        if event_type is not EventType.CLEAR and not self._shown.has_room(shown_size):
             self._refused_bytes += size
             return
         event = self._append(event_type, content, cell_index)
         self._fold.apply(event)
         self._forget(self._kept_others.add(self._number, size))
 
+    def _count_of(self, event_type: EventType, content: dict[str, Any]) -> int:
+        """Return how many outputs will show *content*; all with its display id do."""
+        display_id = content.get("transient", {}).get("display_id")
+        shown = self._fold.display_count(display_id) if display_id else 0
+        return shown + (event_type is not EventType.UPDATE)
+
     def _append(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> Event:
+        self._close_open()
         self._number += 1
         event = _event(self._number, event_type, cell_index, content)
         self._pending[self._number] = event
         return event
+
+    def _close_open(self) -> None:
+        if self._open is not None:
+            self._open.event.content["text"] = "".join(self._open.parts)
+            self._open = None
 
     def _forget(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -113,7 +137,7 @@ class Journal:
     @property
     def truncated(self) -> Truncation | None:
         """How much of the output was kept; ``None`` when all of it."""
-        lost = self._fold.budget.lost_bytes + self._refused_bytes
+        lost = self._fold.lost_bytes + self._refused_bytes
         if not lost:
             return None
         return Truncation(kept_bytes=self._total_bytes - lost, total_bytes=self._total_bytes)
@@ -153,6 +177,7 @@ class Journal:
 
     def take(self) -> tuple[list[tuple[int, bytes]], list[int]]:
         """Return the rows to write and the numbers of rows to delete, and forget both."""
+        self._close_open()
         rows = [(number, msgspec.json.encode(event)) for number, event in self._pending.items()]
         drop = self._to_drop
         self._pending, self._to_drop = {}, []
@@ -167,6 +192,29 @@ class Journal:
         self._to_drop = drop + self._to_drop
 
 
+@dataclass
+class _OpenStream:
+    """The newest event while chunks can be added to it: it is not written, nor was it ever tried.
+
+    Attributes:
+        parts: Its text, joined when it is closed.
+    """
+
+    event: Event
+    parts: list[str] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def takes(self, content: dict[str, Any], cell_index: int) -> bool:
+        """Whether a chunk belongs to this event."""
+        own = self.event.content
+        return (
+            self.event.cell_index == cell_index
+            and own["name"] == content["name"]
+            and own.get("parent_id") == content.get("parent_id")
+            and self.size_bytes < MERGE_BYTES
+        )
+
+
 class _HeadAndTail:
     """Which events are kept in the store: the first half of the budget and the last half."""
 
@@ -174,9 +222,11 @@ class _HeadAndTail:
         self._head_left = max_bytes // 2
         self._tail_left = max_bytes - max_bytes // 2
         self._tail: deque[tuple[int, int]] = deque()
+        self._event_bytes = max(1, max_bytes // MAX_EVENTS)
 
     def add(self, number: int, size: int) -> list[int]:
         """Count event *number*; return the numbers of those that are kept no longer."""
+        size += self._event_bytes
         if size <= self._head_left and not self._tail:
             self._head_left -= size
             return []
@@ -230,22 +280,43 @@ def _event(number: int, event_type: EventType, cell_index: int, content: dict[st
     return Event(number=number, type=event_type, cell_index=cell_index, content=content)
 
 
-def _without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, Any]:
-    """Return *content* without what is too large in it; a picture is left out whole, never cut."""
-    half = max_bytes // 2
+def _without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, Any] | None:
+    """Return *content* within *max_bytes*; ``None`` when nothing sensible is left of it.
+
+    Parts of a display are left out whole, the largest first, and named: a picture is never cut.
+    """
     changed = dict(content)
-    data = changed.get("data")
-    if isinstance(data, dict):
-        sizes = {key: len(msgspec.json.encode(value)) for key, value in data.items()}
-        left_out = [key for key, size in sizes.items() if size > half]
-        kept = {key: value for key, value in data.items() if key not in left_out}
-        note = "".join(f"[{key}, {sizes[key]} bytes, left out]" for key in left_out)
-        changed["data"] = {**kept, "text/plain": kept.get("text/plain", note)}
-        changed["metadata"] = {"jupyter_exec_ext": {"left_out": left_out}}
-    elif changed.get("msg_type") == "error":
-        changed["evalue"] = changed["evalue"][:half]
-        changed["traceback"] = ["[traceback left out]"]
-    return changed
+    match content["msg_type"]:
+        case "display_data" | "execute_result" | "update_display_data":
+            changed["data"], left_out = _smaller_bundle(content["data"], max_bytes // 2)
+            metadata = content["metadata"]
+            if _size_as_json(metadata) > max_bytes // 4:
+                metadata = {}
+            changed["metadata"] = {**metadata, "jupyter_exec_ext": {"left_out": left_out}}
+        case "error":
+            # A character has at most six bytes in JSON.
+            changed["ename"] = content["ename"][: max_bytes // 32]
+            changed["evalue"] = content["evalue"][: max_bytes // 32]
+            changed["traceback"] = ["[traceback left out]"]
+    return changed if _size_as_json(changed) <= max_bytes else None
+
+
+def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
+    """Return what of *data* fits into *max_bytes*, and the types that do not, largest first."""
+    sizes = {key: _size_as_json(value) for key, value in data.items()}
+    kept = dict(data)
+    left_out = []
+    for key in sorted(sizes, key=lambda key: -sizes[key]):
+        if sum(sizes[key] for key in kept) <= max_bytes:
+            break
+        left_out.append(key)
+        del kept[key]
+    note = "".join(f"[{key}, {sizes[key]} bytes, left out]" for key in left_out)
+    return {**kept, "text/plain": kept.get("text/plain", note)}, left_out
+
+
+def _size_as_json(value: Any) -> int:
+    return len(msgspec.json.encode(value))
 
 
 def decode_event(payload: bytes) -> Event:

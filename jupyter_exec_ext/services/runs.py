@@ -153,8 +153,7 @@ class RunService:
         """Read the snapshot of an execution that waited; a failing store is asked again."""
         for _ in range(LOAD_ATTEMPTS):
             try:
-                stored = await self._store.get_notebook(live.execution.id)
-                return decode_snapshot(stored.source)
+                return decode_snapshot(await self._store.get_notebook(live.execution.id))
             except StoreUnavailableError:
                 await anyio.sleep(1)
         raise InternalRunError("the store could not be read when the execution's turn came")
@@ -328,7 +327,7 @@ class RunService:
         rows, drop = live.journal.take() if live.journal is not None else ([], [])
         try:
             result = await to_thread.run_sync(msgspec.json.encode, live.final_result)
-            await self._store.finish(final, result=result, executed=None, events=rows, drop=drop)
+            await self._store.finish(final, result=result, events=rows, drop=drop)
             live.is_stored = True
         except ExecutionNotFoundError:
             live.is_stored = True

@@ -117,13 +117,13 @@ class Upkeep:
             expire_time=final.end_time + timedelta(seconds=self._limits.retention_seconds),
         )
         result = await self._result_of(execution)
-        await self._store.finish(final, result=msgspec.json.encode(result), executed=None)
+        await self._store.finish(final, result=msgspec.json.encode(result))
 
     async def _result_of(self, execution: Execution) -> Result:
         """Fold the stored events of *execution* into what it left."""
         if not execution.started:
             return Result()
-        snapshot = decode_snapshot((await self._store.get_notebook(execution.id)).source)
+        snapshot = decode_snapshot(await self._store.get_notebook(execution.id))
         fold = OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes)
         last = kept_bytes = 0
         has_holes = False

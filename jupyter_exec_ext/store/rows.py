@@ -88,14 +88,9 @@ class Rows:
         """Set columns of an execution."""
         connection.execute(update(executions).where(executions.c.id == key).values(**values))
 
-    def add_result(
-        self, connection: Connection, key: str, result: bytes, executed: bytes | None
-    ) -> None:
+    def add_result(self, connection: Connection, key: str, result: bytes) -> None:
         """Add what a run left."""
         connection.execute(insert(results).values(execution_id=key, result=result))
-        connection.execute(
-            update(notebooks).where(notebooks.c.execution_id == key).values(executed=executed)
-        )
 
     def write_events(
         self, connection: Connection, key: str, added: Sequence[EventRow], drop: Sequence[int]

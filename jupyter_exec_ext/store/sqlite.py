@@ -129,7 +129,8 @@ class SqliteBackend:
     def _guard_file(self) -> None:
         if not self._path.is_file():
             raise OSError(0, "it is not a file")
-        if not os.access(self._path, os.R_OK | os.W_OK):
+        as_opened = os.access in os.supports_effective_ids
+        if not os.access(self._path, os.R_OK | os.W_OK, effective_ids=as_opened):
             raise PermissionError(0, "it may not be read and written")
         if os.name == "posix" and self._path.stat().st_mode & 0o077:
             with contextlib.suppress(OSError):

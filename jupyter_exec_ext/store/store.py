@@ -3,7 +3,6 @@
 import builtins
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -27,22 +26,9 @@ from jupyter_exec_ext.store.rows import EventRow, Rows
 from jupyter_exec_ext.store.sqlite import JournalMode
 from jupyter_exec_ext.store.tables import executions, notebooks, results
 
-__all__ = ["EventRow", "Filters", "Instance", "ListQuery", "Page", "Store", "StoredNotebook"]
+__all__ = ["EventRow", "Filters", "Instance", "ListQuery", "Page", "Store"]
 
 _DELETED_AT_ONCE = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredNotebook:
-    """The notebook of an execution.
-
-    Attributes:
-        source: As it was when the execution was accepted.
-        executed: With its outputs; ``None`` until the execution is final.
-    """
-
-    source: bytes
-    executed: bytes | None
 
 
 class Store:
@@ -138,21 +124,19 @@ class Store:
 
         return await self._database.read(work)
 
-    async def get_notebook(self, execution_id: str) -> StoredNotebook:
-        """Return the notebook as it was given and as it was executed.
+    async def get_notebook(self, execution_id: str) -> bytes:
+        """Return the notebook that the execution was given.
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
         """
 
-        def work(connection: Connection) -> StoredNotebook:
+        def work(connection: Connection) -> bytes:
             key = self._rows.find(connection, execution_id).id
-            row = connection.execute(
-                select(notebooks.c.source, notebooks.c.executed).where(
-                    notebooks.c.execution_id == key
-                )
-            ).one()
-            return StoredNotebook(source=row.source, executed=row.executed)
+            source: bytes = connection.execute(
+                select(notebooks.c.source).where(notebooks.c.execution_id == key)
+            ).scalar_one()
+            return source
 
         return await self._database.read(work)
 
@@ -214,13 +198,12 @@ class Store:
         execution: Execution,
         *,
         result: bytes,
-        executed: bytes | None,
         events: Sequence[EventRow] = (),
         drop: Sequence[int] = (),
     ) -> bool:
         """Store the end of an execution whole, and return whether it was taken.
 
-        State, result, executed notebook and last events are stored together or not at all. They
+        State, result and last events are stored together or not at all. They
         are not when the stored execution is final already or another instance runs it.
 
         Raises:
@@ -236,7 +219,7 @@ class Store:
             if key is None:
                 return False
             self._rows.change(connection, key, values)
-            self._rows.add_result(connection, key, result, executed)
+            self._rows.add_result(connection, key, result)
             self._rows.write_events(connection, key, events, drop)
             return True
 

@@ -88,7 +88,6 @@ notebooks = Table(
     metadata,
     _execution_id(primary_key=True),
     Column("source", LargeBinary, nullable=False),
-    Column("executed", LargeBinary),
 )
 
 events = Table(

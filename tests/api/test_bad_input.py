@@ -213,7 +213,7 @@ async def test_links_inside_the_root_are_the_contents_managers_business(
 
 def notebook_text(**changes: Any) -> str:
     """Return a notebook with one cell as text, changed so that it may not validate."""
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "id": "c0",
         "metadata": {},
@@ -586,7 +586,7 @@ def connect(jp_http_port: int, jp_base_url: str, jp_auth_header: dict[str, str])
 async def test_a_body_that_is_too_large_is_refused_and_the_connection_goes_on(
     exec_api: ExecApi, connect: Any
 ) -> None:
-    """413 for 60 MB in one piece or chunked, in time; the same connection takes the next request."""
+    """413 for 60 MB, whole or chunked, in time; the same connection takes the next request."""
     size = 60_000_000
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 

@@ -80,17 +80,11 @@ class Machine:
         path.write_text(json.dumps(content))
         return path
 
-    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
-        return subprocess.run(
-            [str(COMMAND), *arguments],
-            env=self.environment,
-            cwd=cwd or self.folder / "work",
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Run the command to its end; return its exit code and both its streams."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            return process.returncode, out, err
 
     @contextmanager
     def start(self, *arguments: str, **streams: Any) -> Iterator[subprocess.Popen[str]]:

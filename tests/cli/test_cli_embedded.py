@@ -39,14 +39,14 @@ def read_until(process: Any, text: str) -> str:
 
 def test_the_example_runs_from_one_command(machine: Machine) -> None:
     """Inputs go in, named variables come out, the executed notebook is written, nothing is left."""
-    done = machine.run(
+    code, out, err = machine.run(
         *("run", str(EXAMPLE), "-i", "SPECIES=Adelie", "-i", "MIN_MASS=3500"),
         *("-o", "mean_mass", "-o", "table", "-o", "count", "--save-to", "out.ipynb"),
         *("--label", "kind=example", "--json"),
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    record = json.loads(done.stdout)
+    assert (code, err) == (0, "")
+    record = json.loads(out)
     assert record["state"] == "succeeded"
     assert record["labels"] == {"kind": "example"}
     assert record["input_names"] == ["MIN_MASS", "SPECIES"]

@@ -82,7 +82,7 @@ def test_what_a_crash_left_is_settled_without_a_request(
     deadline = time.monotonic() + 20
     while states != ["failed"] and time.monotonic() < deadline:
         with contextlib.closing(sqlite3.connect(database)) as connection:
-            states = [row[0] for row in connection.execute("SELECT state FROM executions")]
+            states = [row[0] for row in connection.execute("SELECT state FROM exec_executions")]
         time.sleep(0.1)
 
     assert states == ["failed"]

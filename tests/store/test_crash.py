@@ -49,7 +49,7 @@ async def test_what_was_acknowledged_survives_a_kill(url: str, new_store: NewSto
 
     assert acknowledged <= lost
     for execution_id in acknowledged:
-        assert (await store.get_notebook(execution_id)).source == b"source"
+        assert await store.get_notebook(execution_id) == b"source"
         assert await store.events(execution_id) == [(1, b"event")]
         assert await store.adopt(execution_id)
     assert len((await store.list(ListQuery(page_size=10_000))).executions) == len(lost)

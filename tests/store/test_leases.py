@@ -32,7 +32,7 @@ async def test_a_living_server_is_never_touched(url: str, new_store: NewStore) -
     assert await second.lost() == []
     assert not await second.adopt(execution.id)
     assert not await second.update(running(execution))
-    assert not await second.finish(ended(execution), result=b"", executed=None)
+    assert not await second.finish(ended(execution), result=b"")
     await second.append_events(execution.id, [(1, b"")])
     await second.drop_dead_leases()
 
@@ -46,12 +46,12 @@ async def test_a_closed_store_leaves_its_executions(url: str, new_store: NewStor
     first, second = new_store(url), new_store(url)
     waiting = await stored(first)
     finished = await stored(first)
-    await first.finish(ended(finished), result=b"", executed=None)
+    await first.finish(ended(finished), result=b"")
 
     await first.close()
 
     assert await second.lost() == [waiting]
-    assert await second.finish(ended(waiting), result=b"", executed=None)
+    assert await second.finish(ended(waiting), result=b"")
     assert await second.lost() == []
 
 
@@ -151,7 +151,7 @@ async def test_who_was_taken_for_dead_changes_nothing_any_more(
     await slow.heartbeat()
 
     assert not await slow.update(running(execution))
-    assert not await slow.finish(ended(execution), result=b"", executed=None)
+    assert not await slow.finish(ended(execution), result=b"")
     assert await other.update(running(execution))
 
 
@@ -159,7 +159,7 @@ async def test_only_what_is_not_final_is_adopted(url: str, new_store: NewStore) 
     """The end of an execution is its end, whoever wants it."""
     first, second = new_store(url), new_store(url)
     execution = await stored(first)
-    await first.finish(ended(execution), result=b"", executed=None)
+    await first.finish(ended(execution), result=b"")
     await first.close()
 
     assert not await second.adopt(execution.id)

@@ -36,7 +36,7 @@ async def test_filters_narrow_the_list(store: Store) -> None:
     for execution in (one, two, three):
         await store.insert(execution, notebook=b"")
     await store.update(running(two))
-    await store.finish(ended(three), result=b"", executed=None)
+    await store.finish(ended(three), result=b"")
 
     assert await ids(store) == [one.id, two.id, three.id]
     assert await ids(store, path="a.ipynb") == [one.id, three.id]
@@ -148,7 +148,7 @@ def test_paging_shows_each_record_once(
         first = [new_execution(created_time=at(minute)) for minute in minutes]
         for execution in first:
             await store.insert(execution, notebook=b"")
-            await store.finish(ended(execution), result=b"", executed=None)
+            await store.finish(ended(execution), result=b"")
         gone = {first[n].id for n in deleted if n < len(first)}
         to_add, to_delete, sizes = list(added), sorted(gone), list(page_sizes)
         query = ListQuery(order_by="-created_time" if descending else "created_time")

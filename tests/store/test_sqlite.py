@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from .builders import eventually, filled, new_execution
 from .conftest import NewStore
 
 NORMAL, FULL = 1, 2
+NOBODY = 65534
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes are a matter of POSIX")
 
@@ -270,19 +274,31 @@ async def test_a_path_that_is_no_file_is_refused(
     assert sqlite_path.is_dir()
 
 
+@pytest.fixture
+def ordinary_folder() -> Iterator[Path]:
+    """A folder of this user, who while the test runs is nobody special, since root reads all."""
+    is_root = os.geteuid() == 0
+    folder = Path(tempfile.mkdtemp())
+    if is_root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield folder
+    if is_root:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
 @posix_only
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read all")
-async def test_an_unreadable_file_is_refused(
-    new_store: NewStore, sqlite_url: str, sqlite_path: Path
-) -> None:
+async def test_an_unreadable_file_is_refused(new_store: NewStore, ordinary_folder: Path) -> None:
     """A file without permission is not a damaged one: it stays where it is."""
-    await filled(sqlite_url)
-    sqlite_path.chmod(0)
+    path = ordinary_folder / "executions.sqlite"
+    await filled(f"sqlite:///{path}")
+    path.chmod(0)
 
     with pytest.raises(StoreUnavailableError, match="may not be read"):
-        await new_store(sqlite_url).open()
+        await new_store(f"sqlite:///{path}").open()
 
-    assert list(sqlite_path.parent.glob("*.corrupt-*")) == []
+    assert list(ordinary_folder.glob("*.corrupt-*")) == []
 
 
 async def test_only_one_of_two_servers_sets_a_damaged_file_aside(

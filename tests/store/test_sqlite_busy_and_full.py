@@ -121,12 +121,12 @@ async def test_a_full_disk_refuses_writes_only(
     with pytest.raises(StoreFullError):
         await store.insert(new_execution(), notebook=b"x" * 1_000_000)
     with pytest.raises(StoreFullError):
-        await store.finish(ended(execution), result=b"x" * 1_000_000, executed=None)
+        await store.finish(ended(execution), result=b"x" * 1_000_000)
 
     assert (await store.list(ListQuery())).executions == [execution]
     assert await store.get_result(execution.id) is None
     room.pages = 0
-    assert await store.finish(ended(execution), result=b"x" * 1_000_000, executed=None)
+    assert await store.finish(ended(execution), result=b"x" * 1_000_000)
 
 
 async def test_a_full_disk_is_no_reason_not_to_open(
@@ -194,7 +194,7 @@ async def test_deleting_gives_room_back(
     store = new_store(sqlite_url, sqlite_journal_mode="delete")
     execution = new_execution()
     await store.insert(execution, notebook=b"x" * 5_000_000)
-    await store.finish(ended(execution), result=b"", executed=None)
+    await store.finish(ended(execution), result=b"")
     assert sqlite_path.stat().st_size > 5_000_000
 
     await store.delete_where(Filters())

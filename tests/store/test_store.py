@@ -31,8 +31,7 @@ async def test_what_was_inserted_is_read_back(store: Store) -> None:
 
     assert await store.get(execution.id) == execution
     assert await store.get_result(execution.id) is None
-    notebook = await store.get_notebook(execution.id)
-    assert (notebook.source, notebook.executed) == (b"source", None)
+    assert await store.get_notebook(execution.id) == b"source"
 
 
 async def test_an_id_is_taken_once(store: Store) -> None:
@@ -44,7 +43,7 @@ async def test_an_id_is_taken_once(store: Store) -> None:
         await store.insert(replace(execution, description="2"), notebook=b"second")
 
     assert await store.get(execution.id) == execution
-    assert (await store.get_notebook(execution.id)).source == b"first"
+    assert await store.get_notebook(execution.id) == b"first"
 
 
 async def test_an_update_replaces_the_record(store: Store) -> None:
@@ -67,13 +66,10 @@ async def test_the_end_is_stored_whole(store: Store) -> None:
     await store.append_events(execution.id, [(1, b"one"), (2, b"two")])
     final = ended(execution)
 
-    assert await store.finish(
-        final, result=b"result", executed=b"executed", events=[(3, b"three")], drop=[1]
-    )
+    assert await store.finish(final, result=b"result", events=[(3, b"three")], drop=[1])
 
     assert await store.get(execution.id) == final
     assert await store.get_result(execution.id) == b"result"
-    assert (await store.get_notebook(execution.id)).executed == b"executed"
     assert await store.events(execution.id) == [(2, b"two"), (3, b"three")]
 
 
@@ -82,17 +78,16 @@ async def test_a_final_execution_never_changes(store: Store) -> None:
     execution = new_execution()
     final = ended(execution)
     await store.insert(execution, notebook=b"source")
-    await store.finish(final, result=b"first", executed=b"first", events=[(1, b"one")])
+    await store.finish(final, result=b"first", events=[(1, b"one")])
 
     assert not await store.update(running(execution))
     assert not await store.finish(
-        replace(final, state=State.FAILED), result=b"2", executed=b"2", events=[(2, b"two")]
+        replace(final, state=State.FAILED), result=b"2", events=[(2, b"two")]
     )
     await store.append_events(execution.id, [(3, b"three")], drop=[1])
 
     assert await store.get(execution.id) == final
     assert await store.get_result(execution.id) == b"first"
-    assert (await store.get_notebook(execution.id)).executed == b"first"
     assert await store.events(execution.id) == [(1, b"one")]
 
 
@@ -105,14 +100,13 @@ async def test_a_failed_end_leaves_nothing_behind(store: Store) -> None:
         await store.finish(
             ended(execution),
             result=b"result",
-            executed=b"executed",
             events=[(1, b"one"), (2, None)],  # type: ignore[list-item]
         )
 
     assert await store.get(execution.id) == execution
     assert await store.get_result(execution.id) is None
     assert await store.events(execution.id) == []
-    assert await store.finish(ended(execution), result=b"result", executed=None)
+    assert await store.finish(ended(execution), result=b"result")
 
 
 async def test_states_go_through_the_right_door(store: Store) -> None:
@@ -123,7 +117,7 @@ async def test_states_go_through_the_right_door(store: Store) -> None:
     with pytest.raises(ValueError, match="finish"):
         await store.update(ended(execution))
     with pytest.raises(ValueError, match="final"):
-        await store.finish(execution, result=b"", executed=None)
+        await store.finish(execution, result=b"")
 
 
 async def test_events_come_in_pages(store: Store) -> None:
@@ -160,7 +154,7 @@ async def test_deleting_removes_every_trace(store: Store, url: str) -> None:
     await store.insert(execution, notebook=b"")
     with pytest.raises(StateConflictError):
         await store.delete(execution.id)
-    await store.finish(ended(execution), result=b"", executed=b"", events=[(1, b"")])
+    await store.finish(ended(execution), result=b"", events=[(1, b"")])
 
     await store.delete(execution.id)
 
@@ -190,7 +184,7 @@ async def test_an_unknown_id_is_not_found(store: Store) -> None:
         with pytest.raises(ExecutionNotFoundError):
             await store.update(new_execution(id=execution_id))
         with pytest.raises(ExecutionNotFoundError):
-            await store.finish(ended(new_execution(id=execution_id)), result=b"", executed=None)
+            await store.finish(ended(new_execution(id=execution_id)), result=b"")
 
 
 async def test_servers_see_nothing_of_each_other(url: str, new_store: NewStore) -> None:
@@ -200,7 +194,7 @@ async def test_servers_see_nothing_of_each_other(url: str, new_store: NewStore) 
     await mine.insert(execution, notebook=b"")
     final = new_execution()
     await mine.insert(final, notebook=b"")
-    await mine.finish(ended(final, expire_time=START), result=b"", executed=None)
+    await mine.finish(ended(final, expire_time=START), result=b"")
     await mine.close()
 
     assert (await other.list(ListQuery())).executions == []
@@ -233,7 +227,7 @@ async def test_any_text_is_kept(store: Store) -> None:
     await store.insert(new_execution("ü" * 10_000), notebook=b"")
 
     assert await store.get(execution.id) == execution
-    assert (await store.get_notebook(execution.id)).source == b"\0\xff"
+    assert await store.get_notebook(execution.id) == b"\0\xff"
     for filters in (
         Filters(path=NASTY),
         Filters(session_id=NASTY),
@@ -283,7 +277,7 @@ async def test_delete_where_removes_only_final_ones(store: Store) -> None:
     for path in ("a", "a", "b"):
         execution = new_execution(path)
         await store.insert(execution, notebook=b"")
-        await store.finish(ended(execution), result=b"", executed=None)
+        await store.finish(ended(execution), result=b"")
     await store.insert(new_execution("a"), notebook=b"")
 
     assert await store.delete_where(Filters(path="a")) == 2
@@ -304,7 +298,7 @@ async def test_purge_removes_what_expired(store: Store) -> None:
         (kept, START, START + timedelta(hours=50)),
     ):
         await store.insert(execution, notebook=b"")
-        await store.finish(ended(execution, at=end, expire_time=expire), result=b"", executed=None)
+        await store.finish(ended(execution, at=end, expire_time=expire), result=b"")
     alive = new_execution()
     await store.insert(alive, notebook=b"")
     day = timedelta(hours=24)
@@ -322,7 +316,7 @@ async def test_purge_removes_the_oldest_above_the_limit(store: Store) -> None:
     for hours, execution in enumerate(executions):
         await store.insert(execution, notebook=b"")
         end = START + timedelta(hours=hours)
-        await store.finish(ended(execution, at=end), result=b"", executed=None)
+        await store.finish(ended(execution, at=end), result=b"")
 
     now = START + timedelta(hours=10)
     assert await store.purge(now=now, max_records=3, min_age=timedelta(hours=1)) == 2
@@ -337,6 +331,6 @@ async def test_many_are_deleted_at_once(store: Store) -> None:
     for _ in range(450):
         execution = new_execution()
         await store.insert(execution, notebook=b"")
-        await store.finish(ended(execution), result=b"", executed=None)
+        await store.finish(ended(execution), result=b"")
 
     assert await store.delete_where(Filters()) == 450
