@@ -126,7 +126,7 @@ def as_json(value: Any) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    level = [[value]]
+    level: list[Any] = [[value]]
     for _ in range(MAX_DEPTH + 1):
         level = [
             child

@@ -1,0 +1,610 @@
+"""The account of a run while it runs, on a real store in an SQLite file."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_exec_ext.core.errors import StoreUnavailableError
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import Event, EventType, Truncation
+from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.services import journal as journal_module
+from jupyter_exec_ext.services.journal import MERGE_BYTES, Journal, decode_event
+from jupyter_exec_ext.store.store import Store
+from tests.store.builders import eventually, locked, new_execution, new_instance, running
+
+CELLS = 4
+
+
+class Account:
+    """A journal with what it writes to."""
+
+    def __init__(self, store: Store, **limits: Any) -> None:
+        self.store = store
+        self.limits = Limits(**limits)
+        self.execution = running(new_execution())
+        self.fold = OutputFold(CELLS, max_stream_bytes=self.limits.max_stream_bytes)
+        self.journal = Journal(self.execution.id, store=store, fold=self.fold, limits=self.limits)
+
+    def print(self, *texts: str, cell: int = 0, name: str = "stdout", **fields: str) -> None:
+        for text in texts:
+            content = {"name": name, "text": text, **fields}
+            self.journal.emit(EventType.STREAM, content, cell_index=cell)
+
+    def show(self, data: dict[str, Any], *, display_id: str | None = None, cell: int = 0) -> None:
+        """Display *data*; its size is that of `shown_size`."""
+        self.journal.emit(EventType.OUTPUT, display(data, display_id), cell_index=cell)
+
+    def update(self, data: dict[str, Any], display_id: str) -> None:
+        content = {**display(data, display_id), "msg_type": "update_display_data"}
+        self.journal.emit(EventType.UPDATE, content, cell_index=0)
+
+    def clear(self, *, wait: bool = False, cell: int = 0) -> None:
+        content = {"msg_type": "clear_output", "wait": wait}
+        self.journal.emit(EventType.CLEAR, content, cell_index=cell)
+
+    def outputs(self, cell: int = 0) -> list[dict[str, Any]]:
+        return [dict(output) for output in self.journal.cells([cell])[0].outputs]
+
+    async def stored(self) -> list[Event]:
+        rows = await self.store.events(self.execution.id, limit=1_000_000)
+        events = [decode_event(payload) for _, payload in rows]
+        assert [event.number for event in events] == [number for number, _ in rows]
+        return events
+
+    async def stored_text(self) -> list[str]:
+        return [event.content["text"] for event in await self.stored()]
+
+
+def display(data: dict[str, Any], display_id: str | None = None) -> dict[str, Any]:
+    transient = {"transient": {"display_id": display_id}} if display_id else {}
+    return {"data": data, "metadata": {}, **transient, "msg_type": "display_data"}
+
+
+def size_of(content: dict[str, Any]) -> int:
+    return len(msgspec.json.encode(content))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "executions.db"
+
+
+NewAccount = Callable[..., Account]
+
+
+@pytest.fixture
+def new_account(path: Path, jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[NewAccount]:
+    """Make accounts of stored executions; limits come as keyword arguments."""
+    store = Store(f"sqlite:///{path}", new_instance(), busy_timeout_seconds=0.1)
+
+    def make(**limits: Any) -> Account:
+        account = Account(store, **limits)
+        jp_asyncio_loop.run_until_complete(store.insert(account.execution, notebook=b"{}"))
+        return account
+
+    yield make
+    jp_asyncio_loop.run_until_complete(store.close())
+
+
+@pytest.fixture
+def account(new_account: NewAccount) -> Account:
+    """An account with the default limits."""
+    return new_account()
+
+
+@pytest.fixture
+def small(new_account: NewAccount) -> Account:
+    """An account that keeps little."""
+    return new_account(max_stream_bytes=1_000, max_output_bytes=8_000, max_display_bytes=2_000)
+
+
+# Numbers, merging, grouping.
+
+
+async def test_events_are_numbered_and_stored_as_they_came(account: Account) -> None:
+    """Numbers count up from 1 without a hole, over several writes."""
+    account.print("a", cell=0)
+    account.show({"text/plain": "b"}, cell=1)
+    await account.journal.flush()
+    account.clear(cell=1)
+    account.print("c", cell=2)
+    await account.journal.flush()
+
+    stored = await account.stored()
+    assert [(event.number, event.type, event.cell_index) for event in stored] == [
+        (1, EventType.STREAM, 0),
+        (2, EventType.OUTPUT, 1),
+        (3, EventType.CLEAR, 1),
+        (4, EventType.STREAM, 2),
+    ]
+    assert stored[1].content == display({"text/plain": "b"})
+
+
+async def test_nothing_is_written_before_a_flush_and_then_all_at_once(account: Account) -> None:
+    """Taking events never waits for the store, and a flush of nothing writes nothing."""
+    for number in range(1_000):
+        account.print(f"{number}\n", cell=number % CELLS)
+    assert await account.stored() == []
+
+    await account.journal.flush()
+    await account.journal.flush()
+
+    assert await account.stored_text() == [f"{number}\n" for number in range(1_000)]
+
+
+async def test_neighbouring_chunks_become_one_event(account: Account) -> None:
+    """Of the same cell, stream and request; else each begins an event of its own."""
+    account.print("a", "b\r", "c")
+    account.print("d", name="stderr")
+    account.print("e", "f", cell=1)
+    account.print("g", cell=1, parent_id="other")
+    account.show({})
+    account.print("h", cell=1, parent_id="other")
+    await account.journal.flush()
+
+    stored = await account.stored()
+    assert [event.content.get("text") for event in stored] == [
+        "ab\rc",
+        "d",
+        "ef",
+        "g",
+        None,
+        "h",
+    ]
+
+
+async def test_an_event_that_may_be_written_never_grows(account: Account) -> None:
+    """A chunk after a write begins a new event, also when that write failed."""
+    account.print("a")
+    await account.journal.flush()
+    account.print("b")
+    account.journal.put_back(*account.journal.take())
+    account.print("c")
+    await account.journal.flush()
+
+    assert await account.stored_text() == ["a", "b", "c"]
+
+
+async def test_events_stay_below_a_size_whatever_the_chunks(account: Account) -> None:
+    """Small chunks are merged up to it, and a huge chunk is divided, losing nothing."""
+    account.print(*("0123456789" for _ in range(20_000)))
+    huge = "☃" * 200_000
+    account.print(huge, cell=1)
+    await account.journal.flush()
+
+    stored = await account.stored()
+    texts = [event.content["text"] for event in stored if event.cell_index == 0]
+    assert "".join(texts) == "0123456789" * 20_000
+    assert MERGE_BYTES <= max(map(len, texts)) <= MERGE_BYTES + 10
+    assert len(texts) == 4
+    texts = [event.content["text"] for event in stored if event.cell_index == 1]
+    assert "".join(texts) == huge
+    assert max(map(len, texts)) == MERGE_BYTES
+
+
+async def test_the_content_given_is_not_changed(account: Account) -> None:
+    """What a caller emitted stays as it was, when more is merged to it."""
+    content = {"name": "stdout", "text": "a"}
+    account.journal.emit(EventType.STREAM, content, cell_index=0)
+    account.print("b")
+    await account.journal.flush()
+
+    assert content == {"name": "stdout", "text": "a"}
+
+
+async def test_events_are_written_soon_after_they_come(account: Account) -> None:
+    """`keep_written` writes what comes, group by group, until it is cancelled."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(account.journal.keep_written)
+        for count in range(1, 4):
+            account.print("x", cell=count)
+
+            async def is_stored(count: int = count) -> None:
+                assert len(await account.stored()) == count
+
+            await eventually(is_stored, AssertionError)
+        group.cancel_scope.cancel()
+
+
+# What is kept.
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+async def test_of_much_text_the_head_and_the_tail_are_stored(
+    small: Account, is_flushed: bool
+) -> None:
+    """Events between are forgotten, written or not; the numbers show the hole."""
+    for number in range(200):
+        small.print(f"{number:099}\n", cell=number % 2)
+        if is_flushed:
+            await small.journal.flush()
+    await small.journal.flush()
+
+    numbers = [event.number for event in await small.stored()]
+    head = [number for number in numbers if number < 100]
+    tail = [number for number in numbers if number >= 100]
+    assert head == [1, 2, 3, 4]
+    assert tail == [197, 198, 199, 200]
+
+
+async def test_a_huge_chunk_is_kept_head_and_tail_too(new_account: NewAccount) -> None:
+    """One chunk above the limit does not fill the store, nor is it dropped whole."""
+    account = new_account(max_stream_bytes=4 * MERGE_BYTES)
+    account.print("".join(f"{number:09}\n" for number in range(1_000_000)))
+    await account.journal.flush()
+
+    texts = await account.stored_text()
+    assert texts[0].startswith("000000000\n")
+    assert texts[-1].endswith("000999999\n")
+    assert 2 * MERGE_BYTES <= sum(map(len, texts)) <= 5 * MERGE_BYTES
+    total = 10_000_000
+    assert account.journal.truncated == Truncation(kept_bytes=4 * MERGE_BYTES, total_bytes=total)
+
+
+async def test_displays_are_kept_head_and_tail_in_the_store(small: Account) -> None:
+    """What is cleared again and again is shown to the end, and does not fill the store."""
+    for number in range(1_000):
+        small.clear(wait=True)
+        small.show({"text/plain": str(number)})
+    await small.journal.flush()
+
+    stored = await small.stored()
+    assert stored[0].number == 1
+    assert stored[-1].number == 2_000
+    assert sum(size_of(event.content) for event in stored) <= 8_000
+    assert small.outputs()[0]["data"] == {"text/plain": "999"}
+    assert small.journal.truncated is None
+
+
+async def test_the_number_of_stored_events_is_limited(
+    new_account: NewAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiny events count for more than their text, so that they do not fill the store."""
+    monkeypatch.setattr(journal_module, "MAX_EVENTS", 100)
+    account = new_account()
+    for number in range(1_000):
+        account.print("x", cell=number % 2)
+    await account.journal.flush()
+
+    stored = await account.stored()
+    assert 90 <= len(stored) <= 100
+    assert (stored[0].number, stored[-1].number) == (1, 1_000)
+
+
+# Large displays.
+
+PNG = "iVBORw0KGgo" * 300
+
+
+def test_large_parts_of_a_display_are_left_out_and_named(small: Account) -> None:
+    """A picture above the limit is left out whole, never cut; small parts are shown."""
+    small.show({"image/png": PNG, "text/plain": "<Figure>", "text/html": "<img>"})
+    small.show({"image/png": PNG, "image/jpeg": PNG})
+
+    first, second = small.outputs()
+    assert first["data"] == {"text/plain": "<Figure>", "text/html": "<img>"}
+    assert first["metadata"] == {"jupyter_exec_ext": {"left_out": ["image/png"]}}
+    size = len(PNG) + 2
+    assert second["data"] == {
+        "text/plain": f"[image/png, {size} bytes, left out][image/jpeg, {size} bytes, left out]"
+    }
+    truncated = small.journal.truncated
+    assert truncated is not None
+    sizes = [
+        size_of(display({"image/png": PNG, "text/plain": "<Figure>", "text/html": "<img>"})),
+        size_of(display({"image/png": PNG, "image/jpeg": PNG})),
+    ]
+    assert truncated.total_bytes == sum(sizes)
+    kept = [
+        {"data": item["data"], "metadata": item["metadata"], "msg_type": "display_data"}
+        for item in (first, second)
+    ]
+    assert truncated.kept_bytes == sum(map(size_of, kept))
+
+
+def test_many_parts_that_are_too_much_together_leave_the_smaller_ones(small: Account) -> None:
+    """Parts are left out from the largest on, until the rest fits."""
+    small.show({f"text/x{number}": "y" * (100 + number) for number in range(40)})
+
+    (output,) = small.outputs()
+    left_out = output["metadata"]["jupyter_exec_ext"]["left_out"]
+    assert left_out[:2] == ["text/x39", "text/x38"]
+    assert set(output["data"]) == {
+        *(f"text/x{number}" for number in range(40 - len(left_out))),
+        "text/plain",
+    }
+
+
+def test_metadata_stays_beside_what_is_left_out_unless_it_is_large(small: Account) -> None:
+    """The metadata of the other parts is theirs."""
+    for metadata in ({"text/html": {"isolated": True}}, {"x": "y" * 3_000}):
+        content = {**display({"image/png": PNG, "text/html": "h"}), "metadata": metadata}
+        small.journal.emit(EventType.OUTPUT, content, cell_index=0)
+
+    assert [output["metadata"] for output in small.outputs()] == [
+        {"text/html": {"isolated": True}, "jupyter_exec_ext": {"left_out": ["image/png"]}},
+        {"jupyter_exec_ext": {"left_out": ["image/png"]}},
+    ]
+
+
+def test_a_large_error_keeps_its_name_and_the_beginning_of_its_text(small: Account) -> None:
+    """Whatever is in it, what is left is within the limit."""
+    content = {
+        "ename": "E" * 9_000,
+        "evalue": "\x00" * 9_000,
+        "traceback": ["t" * 9_000],
+        "msg_type": "error",
+    }
+    small.journal.emit(EventType.OUTPUT, content, cell_index=0)
+
+    (output,) = small.outputs()
+    assert output["ename"] == "E" * 62
+    assert output["evalue"] == "\x00" * 62
+    assert output["traceback"] == ["[traceback left out]"]
+
+
+def test_a_large_widget_message_is_left_out_whole(small: Account) -> None:
+    """A part of a widget's state is no state; the loss is counted."""
+    content = {
+        "comm_id": "w",
+        "data": {"state": {"_model_name": "X", "value": "v" * 3_000}},
+        "buffers": [],
+        "msg_type": "comm_open",
+    }
+    small.journal.emit(EventType.COMM, content, cell_index=0)
+
+    assert small.journal.widget_metadata() == {}
+    assert small.journal.truncated == Truncation(kept_bytes=0, total_bytes=size_of(content))
+
+
+# How much is shown.
+
+
+def test_outputs_above_the_limit_are_refused_and_counted(small: Account) -> None:
+    """The first ones stay; later ones that fit no more are counted."""
+    content = display({"text/plain": "x" * 1_000})
+    for _ in range(20):
+        small.show({"text/plain": "x" * 1_000})
+
+    shown = len(small.outputs())
+    assert shown == 8_000 // size_of(content)
+    assert small.journal.truncated == Truncation(
+        kept_bytes=shown * size_of(content), total_bytes=20 * size_of(content)
+    )
+
+
+def test_room_comes_back_when_outputs_are_cleared(small: Account) -> None:
+    """What was cleared is not shown any more; any number of outputs can follow each other."""
+    for number in range(100):
+        small.clear(wait=True)
+        small.show({"text/plain": f"{number:01500}"})
+
+    assert small.outputs()[0]["data"]["text/plain"].endswith("99")
+    assert small.journal.truncated is None
+
+
+def test_room_comes_back_when_an_output_is_replaced(small: Account) -> None:
+    """A display that is updated a hundred times is as large as it is now."""
+    small.show({"text/plain": ""}, display_id="id")
+    for number in range(100):
+        small.update({"text/plain": f"{number:01500}"}, "id")
+
+    assert small.outputs()[0]["data"]["text/plain"].endswith("99")
+    assert small.journal.truncated is None
+
+
+def test_an_update_counts_for_each_output_that_shows_it(small: Account) -> None:
+    """A hundred small displays with one id do not become a hundred large ones."""
+    for _ in range(60):
+        small.show({"text/plain": ""}, display_id="id")
+    assert small.journal.truncated is None
+    small.update({"text/plain": "x" * 1_500}, "id")
+
+    assert len(json.dumps(small.outputs())) < 8_000
+    assert small.journal.truncated is not None
+    small.update({"text/plain": "y"}, "id")
+    assert {output["data"]["text/plain"] for output in small.outputs()} == {"y"}
+
+
+def test_refused_outputs_are_not_measured_one_by_one(small: Account) -> None:
+    """Above the limit the outputs are measured now and then, not for each that is refused."""
+    for _ in range(7):
+        small.show({"text/plain": "x" * 1_000})
+    calls = []
+    measure = small.fold.measure
+
+    def counted() -> int:
+        calls.append(1)
+        return measure()
+
+    small.fold.measure = counted  # type: ignore[method-assign]
+    for _ in range(200):
+        small.show({"text/plain": "x" * 900})
+    refused = 200 * size_of(display({"text/plain": "x" * 900}))
+
+    assert len(calls) <= refused // (8_000 // 16) + 1
+
+
+async def test_the_counts_are_exact(small: Account) -> None:
+    """Kept and lost bytes add up to all that was published, text counted in UTF-8."""
+    small.print("é" * 50 + "\n", "y" * 1_999 + "\n")
+    small.print("z\n", name="stderr")
+    content = display({"text/plain": "d"})
+    small.show({"text/plain": "d"})
+
+    total = 101 + 2_000 + 2 + size_of(content)
+    assert small.journal.truncated == Truncation(
+        kept_bytes=1_000 + size_of(content), total_bytes=total
+    )
+    shown = "".join(output.get("text", "") for output in small.outputs())
+    gap = f"\n[... {total - 1_000 - size_of(content)} bytes left out ...]\n"
+    assert len(shown.encode()) == 1_000 + len(gap)
+
+
+# A store that fails.
+
+
+async def test_a_failing_store_loses_and_doubles_nothing(account: Account, path: Path) -> None:
+    """What could not be written is written later, once, in order, with what came meanwhile."""
+    account.print("a")
+    await account.journal.flush()
+    with locked(path):
+        for text in ("b", "c"):
+            account.print(text)
+            account.show({"text/plain": text})
+            with pytest.raises(StoreUnavailableError):
+                await account.journal.flush()
+        account.print("d")
+    await eventually(account.journal.flush, StoreUnavailableError)
+
+    stored = await account.stored()
+    assert [event.number for event in stored] == [1, 2, 3, 4, 5, 6]
+    assert [event.content.get("text") for event in stored] == ["a", "b", None, "c", None, "d"]
+
+
+async def test_a_write_that_was_done_but_reported_as_failed_is_not_done_twice(
+    account: Account,
+) -> None:
+    """The connection can break at the very moment of the commit: the same events come again."""
+    account.print("a")
+    account.show({"text/plain": "b"})
+    rows, drop = account.journal.take()
+    await account.store.append_events(account.execution.id, rows, drop=drop)
+    account.journal.put_back(rows, drop)
+    account.print("c")
+    await account.journal.flush()
+
+    stored = await account.stored()
+    assert [event.content.get("text") for event in stored] == ["a", None, "c"]
+
+
+async def test_retention_goes_on_while_the_store_fails(small: Account, path: Path) -> None:
+    """What waits for a broken store is bounded too, and what was stored is dropped afterwards."""
+    for number in range(10):
+        small.print(f"{number:099}\n", cell=number % 2)
+    await small.journal.flush()
+    with locked(path):
+        for number in range(10, 30):
+            small.print(f"{number:099}\n", cell=number % 2)
+            if number % 10 == 0:
+                with pytest.raises(StoreUnavailableError):
+                    await small.journal.flush()
+        rows, drop = small.journal.take()
+        assert len(rows) <= 8
+        small.journal.put_back(rows, drop)
+    await eventually(small.journal.flush, StoreUnavailableError)
+
+    numbers = [event.number for event in await small.stored()]
+    assert numbers == [1, 2, 3, 4, 27, 28, 29, 30]
+
+
+async def test_writing_is_tried_again_until_the_store_is_back(account: Account, path: Path) -> None:
+    """`keep_written` survives a store that fails."""
+    await account.stored()
+    async with anyio.create_task_group() as group:
+        with locked(path):
+            account.print("a")
+            with pytest.raises(StoreUnavailableError):
+                await account.journal.flush()
+            group.start_soon(account.journal.keep_written)
+            await anyio.wait_all_tasks_blocked()
+
+        async def is_stored() -> None:
+            assert await account.stored_text() == ["a"]
+
+        await eventually(is_stored, AssertionError)
+        group.cancel_scope.cancel()
+
+
+async def test_a_closed_store_keeps_the_events_in_memory(account: Account) -> None:
+    """After the store was closed the outputs are still known, and the rows can be taken."""
+    account.print("a")
+    await account.store.close()
+
+    with pytest.raises(StoreUnavailableError):
+        await account.journal.flush()
+
+    rows, drop = account.journal.take()
+    assert [decode_event(payload).content["text"] for _, payload in rows] == ["a"]
+    assert drop == []
+    assert account.outputs()[0]["text"] == "a"
+
+
+# Whatever happens.
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("print"), st.text("ab☃\n\r", max_size=400), st.integers(0, 1)),
+        st.tuples(st.just("show"), st.integers(0, 1_500), st.integers(0, 1)),
+        st.tuples(st.just("clear"), st.booleans(), st.integers(0, 1)),
+        st.tuples(st.just("take"), st.booleans(), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_rows_and_drops_add_up(actions: list[tuple[str, Any, int]]) -> None:
+    """After any mix of outputs, writes and failed writes, the rows are those that are kept.
+
+    No number is missing but dropped ones, none comes twice, and memory holds no more than the
+    limits. A run that lost nothing folds from its rows to what it was live.
+    """
+    limits = Limits(max_stream_bytes=500, max_output_bytes=4_000, max_display_bytes=1_000)
+    fold = OutputFold(CELLS, max_stream_bytes=limits.max_stream_bytes)
+    journal = Journal("id", store=None, fold=fold, limits=limits)  # type: ignore[arg-type]
+    rows: dict[int, bytes] = {}
+    ever_dropped: set[int] = set()
+
+    def write(*, is_successful: bool) -> None:
+        taken, drop = journal.take()
+        if not is_successful:
+            journal.put_back(taken, drop)
+            return
+        ever_dropped.update(drop)
+        for number in drop:
+            rows.pop(number, None)
+        assert not rows.keys() & {number for number, _ in taken}
+        rows.update(taken)
+
+    for action, value, cell in actions:
+        match action:
+            case "print":
+                content = {"name": "stdout", "text": value}
+                journal.emit(EventType.STREAM, content, cell_index=cell)
+            case "show":
+                content = display({"text/plain": "x" * value})
+                journal.emit(EventType.OUTPUT, content, cell_index=cell)
+            case "clear":
+                content = {"msg_type": "clear_output", "wait": value}
+                journal.emit(EventType.CLEAR, content, cell_index=cell)
+            case "take":
+                write(is_successful=value)
+    write(is_successful=True)
+
+    last = max(rows, default=0)
+    assert sorted(rows) == list(rows)
+    lost = set(range(1, last + 1)) - rows.keys()
+    events = [decode_event(payload) for payload in rows.values()]
+    text = [len(event.content["text"].encode()) for event in events if "text" in event.content]
+    # The newest event is kept in any case.
+    assert sum(text) <= 500 + max(text, default=0)
+    truncated = journal.truncated
+    if truncated is not None:
+        assert 0 <= truncated.kept_bytes < truncated.total_bytes
+    if not lost:
+        replayed = OutputFold(CELLS, max_stream_bytes=limits.max_stream_bytes)
+        for event in events:
+            replayed.apply(event)
+        assert [replayed.outputs(cell) for cell in range(CELLS)] == [
+            fold.outputs(cell) for cell in range(CELLS)
+        ]
