@@ -7,7 +7,7 @@ an event (`event_of`), so that the same fold works on live kernels and on stored
 
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,15 +18,17 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode, ValidationError, from_dict
-from nbformat.v4 import output_from_msg
 
 from jupyter_exec_ext.core.models import Event, EventType, Output
+from jupyter_exec_ext.engine.areas import (
+    OutputArea,
+    ShownBytes,
+    StreamLimits,
+    StreamOutputs,
+    shown_bytes_of,
+)
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import checked_content
-from jupyter_exec_ext.engine.streams import StreamBudget, StreamText, size_of
-
-MAX_STREAM_OUTPUTS = 100_000
-"""How many stream outputs a run may have, since each costs more memory than its text."""
 
 # nbclient logs the content of messages, which must not be logged.
 _silent = logging.getLogger(f"{__name__}.silent")
@@ -113,9 +115,10 @@ class OutputFold(NotebookClient):
                 shell_channel=SimpleNamespace(send=send_comm or (lambda _: None)),
             ),
         )
-        self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _OutputArea}}
-        self.streams = _StreamLimits(max_stream_bytes)
-        self._stream_outputs: dict[int, _StreamOutputs] = {}
+        self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": OutputArea}}
+        self.streams = StreamLimits(max_stream_bytes)
+        self.shown = ShownBytes()
+        self._stream_outputs: dict[int, StreamOutputs] = {}
         self._display_ids: dict[int, set[str]] = {}
         self._cells_waiting_to_clear: set[int] = set()
 
@@ -167,20 +170,48 @@ class OutputFold(NotebookClient):
         """How many bytes of the stream text that the outputs have were not kept."""
         return self.streams.budget.lost_bytes + self.streams.refused_bytes
 
-    def display_count(self, display_id: str) -> int:
-        """Return how many outputs show the display with this id."""
-        return sum(map(len, self._display_id_map.get(display_id, {}).values()))
+    @property
+    def shown_bytes(self) -> int:
+        """How many bytes the outputs, streams left aside, and the widgets have as JSON."""
+        return self.shown.total
 
-    def measure(self) -> int:
-        """Return how many bytes the outputs, streams left aside, and the widgets have as JSON."""
-        outputs = [
-            output
-            for cell in self.nb["cells"]
-            for output in cell["outputs"]
-            if output["output_type"] != "stream"
-        ]
-        buffers = [list(buffers.values()) for buffers in self.widget_buffers.values()]
-        return len(msgspec.json.encode([outputs, self.widget_state, buffers]))
+    def growth_of(self, content: dict[str, Any], cell_index: int) -> int:
+        """Return by how much ``shown_bytes`` grows when an event with *content* is folded in.
+
+        It is negative when what is cleared or replaced was larger.
+        """
+        match content["msg_type"]:
+            case "clear_output":
+                return 0
+            case "comm_open" | "comm_msg":
+                sizes = self._comm_sizes(content)
+                return sum(sizes.values()) - sum(map(self.shown.get, sizes))
+        size = shown_bytes_of(content)
+        display_id = content.get("transient", {}).get("display_id")
+        places = self._places_of(display_id) if display_id is not None else []
+        growth = len(places) * size - sum(map(self.shown.get, places))
+        if content["msg_type"] == "update_display_data":
+            return growth
+        if cell_index in self._cells_waiting_to_clear:
+            count = len(self.nb.cells[cell_index]["outputs"])
+            growth = -sum(self.shown.get((cell_index, place)) for place in range(count))
+        return growth + size
+
+    def _places_of(self, display_id: str) -> list[tuple[int, int]]:
+        """Return cell and place of each output that shows the display with this id."""
+        cells = self._display_id_map.get(display_id, {})
+        return [(cell_index, place) for cell_index in cells for place in cells[cell_index]]
+
+    def _comm_sizes(self, content: dict[str, Any]) -> dict[tuple[str, Hashable], int]:
+        comm_id, data = content["comm_id"], content["data"]
+        sizes: dict[tuple[str, Hashable], int] = {
+            (comm_id, key): len(msgspec.json.encode(value))
+            for key, value in data.get("state", {}).items()
+        }
+        paths = data.get("buffer_paths") or ()
+        for path, buffer in zip(paths, content["buffers"], strict=False):
+            sizes[comm_id, tuple(path)] = len(buffer)
+        return sizes
 
     def widget_metadata(self) -> dict[str, Any]:
         """Return the ``widgets`` entry of the notebook's metadata, empty without widgets."""
@@ -196,23 +227,44 @@ class OutputFold(NotebookClient):
         """Take an output; neighbouring chunks of one stream merge, as in JupyterLab."""
         if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
             return super().output(outs, msg, display_id, cell_index)
-        streams = self._stream_outputs.setdefault(cell_index, _StreamOutputs(self.streams))
+        streams = self._stream_outputs.setdefault(cell_index, StreamOutputs(self.streams))
         if self.clear_before_next_output:
-            streams.release()
+            self._forget(cell_index, len(outs))
         elif streams.extend(outs, msg):
             return None
         out = super().output(outs, msg, display_id, cell_index)
         if out is not None:
             streams.note(out)
+            self.shown.set((cell_index, len(outs) - 1), shown_bytes_of(out))
         if display_id is not None:
             self._display_ids.setdefault(cell_index, set()).add(display_id)
         return out
 
     def clear_output(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
         """Clear the outputs of a cell, at once or before its next output."""
+        count = len(outs)
         super().clear_output(outs, msg, cell_index)
-        if not outs and cell_index in self._stream_outputs:
+        if count and not outs:
+            self._forget(cell_index, count)
+
+    def _forget(self, cell_index: int, output_count: int) -> None:
+        """Forget about the first outputs of a cell, which are cleared."""
+        if cell_index in self._stream_outputs:
             self._stream_outputs[cell_index].release()
+        for place in range(output_count):
+            self.shown.set((cell_index, place), 0)
+
+    def _update_display_id(self, display_id: str, msg: Message) -> None:
+        super()._update_display_id(display_id, msg)
+        for cell_index, place in self._places_of(display_id):
+            output = self.nb.cells[cell_index]["outputs"][place]
+            self.shown.set((cell_index, place), shown_bytes_of(output))
+
+    def handle_comm_msg(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
+        """Take a widget's message."""
+        for key, size in self._comm_sizes({**msg["content"], "buffers": msg["buffers"]}).items():
+            self.shown.set(key, size)
+        super().handle_comm_msg(outs, msg, cell_index)
 
     def clear_display_id_mapping(self, cell_index: int) -> None:
         """Forget which displays a cell shows; those of other cells are not looked at."""
@@ -225,153 +277,3 @@ class OutputFold(NotebookClient):
     def remove_output_hook(self, msg_id: str, hook: OutputWidget) -> None:
         """Let *hook* take no more output, whatever hooks were set after it."""
         self.output_hook_stack[msg_id].remove(hook)
-
-
-class _StreamLimits:
-    """What all stream outputs of a run share."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.budget = StreamBudget(max_bytes)
-        self.output_count = 0
-        self.refused_bytes = 0
-
-
-class _StreamOutputs:
-    """The stream outputs among the outputs of a cell or an Output widget."""
-
-    def __init__(self, limits: _StreamLimits) -> None:
-        self._limits = limits
-        self._texts: list[tuple[NotebookNode, StreamText]] = []
-        self._refused_bytes = 0
-
-    def extend(self, outs: list[NotebookNode], msg: Message) -> bool:
-        """Take a stream message that needs no output of its own; return whether it was one."""
-        if msg["msg_type"] != "stream":
-            return False
-        name, text = msg["content"]["name"], msg["content"]["text"]
-        if self._texts and outs and outs[-1] is self._texts[-1][0] and outs[-1]["name"] == name:
-            self._texts[-1][1].append(text)
-            return True
-        if self._limits.output_count >= MAX_STREAM_OUTPUTS:
-            self._refused_bytes += size_of(text)
-            self._limits.refused_bytes += size_of(text)
-            return True
-        return False
-
-    def note(self, out: NotebookNode) -> None:
-        """Note that *out* is the last output now; if it is a stream, its text is kept here."""
-        if self._texts:
-            # Nothing is ever appended to an output that is not the last one.
-            self._texts[-1][1].finish_line()
-        if out["output_type"] == "stream":
-            text = StreamText(self._limits.budget)
-            text.append(out["text"])
-            out["text"] = ""
-            self._texts.append((out, text))
-            self._limits.output_count += 1
-
-    def settle(self) -> None:
-        """Put the texts as they are now in the outputs."""
-        for node, text in self._texts:
-            node["text"] = text.value
-
-    def release(self) -> None:
-        """Forget all: the outputs were cleared."""
-        for _, text in self._texts:
-            self._limits.budget.release(text)
-        self._limits.output_count -= len(self._texts)
-        self._limits.refused_bytes -= self._refused_bytes
-        self._texts, self._refused_bytes = [], 0
-
-
-class _OutputArea(OutputWidget):
-    """What an Output widget captured, within the limits of all streams.
-
-    The kernel is told when what is captured grew by an eighth and when capturing ends, since each
-    time it gets all of it.
-    """
-
-    def __init__(
-        self, comm_id: str, state: dict[str, Any], kernel_client: KernelClient, executor: OutputFold
-    ) -> None:
-        super().__init__(comm_id, {**state, "outputs": []}, kernel_client, executor)
-        self.parent_header: dict[str, Any] = {}
-        self.stream_outputs = _StreamOutputs(executor.streams)
-        self._size = 0
-        self._told_size = 0
-        self._adopt(state.get("outputs", []))
-
-    def _adopt(self, outputs: Any) -> None:
-        """Show *outputs*, which the kernel set."""
-        self.stream_outputs.release()
-        # Copies, since they are changed here: an event's content never is.
-        self.outputs = []
-        for output in outputs:
-            node = from_dict(output)
-            self.outputs.append(node)
-            self.stream_outputs.note(node)
-        self._size = self._told_size = len(msgspec.json.encode(outputs))
-        self._show()
-
-    def output(
-        self,
-        outs: list[NotebookNode],  # noqa: ARG002 - all three are nbclient's signature
-        msg: Message,
-        display_id: str | None,  # noqa: ARG002
-        cell_index: int,  # noqa: ARG002
-    ) -> None:
-        """Take an output that a cell published while this widget captured."""
-        self.parent_header = msg["parent_header"]
-        if self.clear_before_next_output:
-            self.clear_before_next_output = False
-            self._clear()
-        if not self.stream_outputs.extend(self.outputs, msg):
-            node = output_from_msg(msg)
-            self.outputs.append(node)
-            self.stream_outputs.note(node)
-        self._size += _size_as_json(msg["content"])
-        self._show()
-        if self._size - self._told_size >= self._told_size // 8:
-            self.sync_state()
-
-    def clear_output(
-        self,
-        outs: list[NotebookNode],  # noqa: ARG002 - both are nbclient's signature
-        msg: Message,
-        cell_index: int,  # noqa: ARG002
-    ) -> None:
-        """Clear what was captured, at once or before the next output."""
-        self.parent_header = msg["parent_header"]
-        if msg["content"].get("wait"):
-            self.clear_before_next_output = True
-            return
-        self._clear()
-        self._show()
-        self.sync_state()
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take what the kernel changed: the outputs, or whether this widget captures."""
-        if "outputs" in state:
-            self._adopt(state["outputs"])
-        super().set_state(state)
-        if "msg_id" in state and not state["msg_id"] and self._size != self._told_size:
-            self.sync_state()
-
-    def sync_state(self) -> None:
-        """Tell the kernel all that was captured."""
-        self.stream_outputs.settle()
-        self._told_size = self._size
-        super().sync_state()
-
-    def _clear(self) -> None:
-        self.outputs = []
-        self.stream_outputs.release()
-        self._size = self._told_size = 0
-
-    def _show(self) -> None:
-        self.executor.widget_state[self.comm_id]["outputs"] = self.outputs
-
-
-def _size_as_json(content: dict[str, Any]) -> int:
-    text = content.get("text")
-    return size_of(text) if isinstance(text, str) else len(msgspec.json.encode(content))

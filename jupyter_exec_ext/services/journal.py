@@ -39,7 +39,6 @@ class Journal:
         self._number = 0
         self._total_bytes = 0
         self._refused_bytes = 0
-        self._shown = _ShownBytes(fold, limits.max_output_bytes)
         self._kept_streams = _HeadAndTail(limits.max_stream_bytes)
         self._kept_others = _HeadAndTail(limits.max_output_bytes)
         self._pending: dict[int, Event] = {}
@@ -88,19 +87,13 @@ class Journal:
             smaller = _size_as_json(content)
             self._refused_bytes += size - smaller
             size = smaller
-        shown_size = size * self._count_of(event_type, content)
-        if event_type is not EventType.CLEAR and not self._shown.has_room(shown_size):
+        growth = self._fold.growth_of(content, cell_index)
+        if growth > 0 and self._fold.shown_bytes + growth > self._limits.max_output_bytes:
             self._refused_bytes += size
             return
         event = self._append(event_type, content, cell_index)
         self._fold.apply(event)
         self._forget(self._kept_others.add(self._number, size))
-
-    def _count_of(self, event_type: EventType, content: dict[str, Any]) -> int:
-        """Return how many outputs will show *content*; all with its display id do."""
-        display_id = content.get("transient", {}).get("display_id")
-        shown = self._fold.display_count(display_id) if display_id else 0
-        return shown + (event_type is not EventType.UPDATE)
 
     def _append(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> Event:
         self._close_open()
@@ -247,33 +240,6 @@ class _HeadAndTail:
             self._tail_left += freed
             dropped.append(number)
         return dropped
-
-
-class _ShownBytes:
-    """How many bytes the outputs have that are shown now: what was cleared or replaced is not.
-
-    Keeps an upper estimate, and measures only when that reaches the limit.
-    """
-
-    def __init__(self, fold: OutputFold, max_bytes: int) -> None:
-        self._fold = fold
-        self._max_bytes = max_bytes
-        self._estimate = 0
-        self._refused = max_bytes
-
-    def has_room(self, size: int) -> bool:
-        """Count *size* bytes of new output, if they fit."""
-        if self._estimate + size > self._max_bytes:
-            self._refused += size
-            # Measuring costs as much as encoding all; not for each output that is refused.
-            if self._refused < self._max_bytes // 16:
-                return False
-            self._refused = 0
-            self._estimate = self._fold.measure()
-        if self._estimate + size > self._max_bytes:
-            return False
-        self._estimate += size
-        return True
 
 
 def _event(number: int, event_type: EventType, cell_index: int, content: dict[str, Any]) -> Event:

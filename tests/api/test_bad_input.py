@@ -243,6 +243,7 @@ NO_NOTEBOOKS: dict[str, tuple[str | bytes, str]] = {
     "celltype.ipynb": (notebook_text(cell={"cell_type": "magic"}), "magic"),
     "source.ipynb": (notebook_text(cell={"source": 5}), ""),
     "output.ipynb": (notebook_text(cell={"outputs": [{"output_type": "stream"}]}), ""),
+    "surrogate.ipynb": (notebook_text(cell={"source": "'\ud800'"}), ""),
     "deep.ipynb": ("[" * 100_000, ""),
 }
 

@@ -39,6 +39,7 @@ async def start_sleeper(exec_api: ExecApi) -> tuple[dict[str, Any], int]:
     return running, int(running["result"]["stdout"].split()[1])
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("delay_tenths", range(0, 40, 4))
 async def test_a_killed_kernel_ends_the_run_in_time(exec_api: ExecApi, delay_tenths: int) -> None:
     """At ten moments across the restarter's three seconds: KernelDied, signal, outputs kept."""
@@ -58,6 +59,7 @@ async def test_a_killed_kernel_ends_the_run_in_time(exec_api: ExecApi, delay_ten
     assert "error" in record["result"]["variables"]["x"]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("code", [0, 3])
 async def test_a_kernel_that_exits_by_itself_tells_its_code(exec_api: ExecApi, code: int) -> None:
     """``os._exit`` ends the run as failed, with what was printed before and the exit code."""
@@ -82,6 +84,7 @@ async def test_the_next_execution_is_unaffected(exec_api: ExecApi, jp_serverapp:
     await exec_api.until(record, lambda _: not jp_serverapp.kernel_manager.list_kernels())
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("action", ["restart", "shut down"])
 async def test_a_kernel_taken_away_ends_the_run(
     exec_api: ExecApi, jp_serverapp: Any, action: str
@@ -132,6 +135,7 @@ async def test_a_kernel_that_cannot_be_launched(exec_api: ExecApi, jp_data_dir: 
     assert record["started"] is False
 
 
+@pytest.mark.serial
 async def test_a_kernel_that_ends_while_it_starts(exec_api: ExecApi, jp_data_dir: Path) -> None:
     """Its exit code is told within the time, and not after five restarts."""
     argv = [sys.executable, "-c", "raise SystemExit(7)", "{connection_file}"]

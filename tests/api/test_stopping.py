@@ -45,6 +45,7 @@ async def test_cancelling_interrupts_and_keeps_the_outputs(
     await exec_api.until(record, lambda _: not jp_serverapp.kernel_manager.list_kernels())
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("exec_config", [{"interrupt_grace_seconds": 1.0}])
 async def test_a_kernel_that_ignores_the_interrupt_is_killed(
     exec_api: ExecApi, jp_serverapp: Any
@@ -181,6 +182,7 @@ async def test_waiting_in_the_queue_does_not_count(exec_api: ExecApi) -> None:
     assert record["state"] == "succeeded"
 
 
+@pytest.mark.serial
 async def test_stopping_the_server_ends_runs_truthfully(
     exec_api: ExecApi, exec_app: ExecApp
 ) -> None:
