@@ -10,7 +10,8 @@ from jupyter_exec_ext.cli.render import Screen, printable
 from jupyter_exec_ext.cli.run import local_destination, save
 from jupyter_exec_ext.cli.servers import Connection
 from jupyter_exec_ext.client import ClientError, ExecClient, Record, RefusedError
-from jupyter_exec_ext.core.states import FINAL_STATES, State
+from jupyter_exec_ext.core.errors import RunsElsewhereError
+from jupyter_exec_ext.core.states import State
 
 FULL_ID_LENGTH = 36
 
@@ -61,17 +62,20 @@ def cancel(arguments: argparse.Namespace, connection: Connection, screen: Screen
     """Cancel each one; a refusal does not keep the others from it."""
 
     def cancel_one(execution_id: str) -> int:
-        record = _cancel_where_it_runs(execution_id, connection)
+        try:
+            record = _cancel_where_it_runs(execution_id, connection)
+        except RefusedError as error:
+            if error.code != RunsElsewhereError.code:
+                raise
+            screen.error(f"{execution_id} runs on another server: cancel it there")
+            return SERVICE_FAILED
         state = record["state"]
         if state == State.CANCELLED:
             screen.tell(f"{execution_id} is cancelled")
         elif state == State.CANCELLING:
             screen.tell(f"{execution_id} is being cancelled")
-        elif state in FINAL_STATES:
-            screen.tell(f"{execution_id} had {state} already")
         else:
-            screen.error(f"{execution_id} is {state} on another server: cancel it there")
-            return SERVICE_FAILED
+            screen.tell(f"{execution_id} had {state} already")
         return OK
 
     return _each(arguments.ids, cancel_one, connection.client, screen)
@@ -113,12 +117,14 @@ def full_id(client: ExecClient, beginning: str) -> str:
 
 def _cancel_where_it_runs(execution_id: str, connection: Connection) -> Record:
     """Ask one server after the other, as only the one that runs it can cancel it."""
-    record = connection.client.cancel(execution_id)
-    for client in connection.others:
-        if record["state"] not in (State.PENDING, State.RUNNING):
-            break
-        record = client.cancel(execution_id)
-    return record
+    *others, last = (connection.client, *connection.others)
+    for client in others:
+        try:
+            return client.cancel(execution_id)
+        except RefusedError as error:
+            if error.code != RunsElsewhereError.code:
+                raise
+    return last.cancel(execution_id)
 
 
 def _each(ids: Sequence[str], act: Callable[[str], int], client: ExecClient, screen: Screen) -> int:

@@ -107,10 +107,15 @@ class StateConflictError(ConflictError):
         self.to = to
 
 
-class IdempotencyConflictError(ConflictError):
-    """The idempotency key was used before, with another request."""
+class RunsElsewhereError(ConflictError):
+    """Another server process, which shares the store, runs the execution; only it can stop it."""
 
-    code = "IdempotencyConflict"
+    code = "RunsElsewhere"
+
+    def __init__(self, execution_id: str, state: str) -> None:
+        super().__init__(f"execution {execution_id} is {state} in another server process")
+        self.execution_id = execution_id
+        self.state = state
 
 
 class TooLargeError(ExecError):

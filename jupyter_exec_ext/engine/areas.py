@@ -39,7 +39,7 @@ def shown_bytes_of(output: dict[str, Any]) -> int:
     if output.get("output_type") == "stream":
         return 0
     if "data" in output:
-        return len(msgspec.json.encode([output["data"], output["metadata"]]))
+        return len(msgspec.json.encode([output["data"], output.get("metadata")]))
     return len(msgspec.json.encode(output))
 
 
@@ -124,7 +124,7 @@ class OutputArea(OutputWidget):
         # Copies, since they are changed here: an event's content never is.
         self.outputs = []
         self._shown_size = 0
-        for output in outputs:
+        for output in outputs if _are_outputs(outputs) else ():
             node = from_dict(output)
             self.outputs.append(node)
             self.stream_outputs.note(node)
@@ -196,3 +196,15 @@ class OutputArea(OutputWidget):
 def _size_as_json(content: dict[str, Any]) -> int:
     text = content.get("text")
     return size_of(text) if isinstance(text, str) else len(msgspec.json.encode(content))
+
+
+def _are_outputs(outputs: Any) -> bool:
+    return isinstance(outputs, list) and all(map(_is_output, outputs))
+
+
+def _is_output(output: Any) -> bool:
+    if not isinstance(output, dict) or not isinstance(output.get("output_type"), str):
+        return False
+    return output["output_type"] != "stream" or all(
+        isinstance(output.get(key), str) for key in ("name", "text")
+    )

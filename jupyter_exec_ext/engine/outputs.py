@@ -7,7 +7,7 @@ an event (`event_of`), so that the same fold works on live kernels and on stored
 
 import base64
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -184,7 +184,7 @@ class OutputFold(NotebookClient):
             case "clear_output":
                 return 0
             case "comm_open" | "comm_msg":
-                sizes = self._comm_sizes(content)
+                sizes = _comm_sizes(content, map(len, content["buffers"]))
                 return sum(sizes.values()) - sum(map(self.shown.get, sizes))
         size = shown_bytes_of(content)
         display_id = content.get("transient", {}).get("display_id")
@@ -201,17 +201,6 @@ class OutputFold(NotebookClient):
         """Return cell and place of each output that shows the display with this id."""
         cells = self._display_id_map.get(display_id, {})
         return [(cell_index, place) for cell_index in cells for place in cells[cell_index]]
-
-    def _comm_sizes(self, content: dict[str, Any]) -> dict[tuple[str, Hashable], int]:
-        comm_id, data = content["comm_id"], content["data"]
-        sizes: dict[tuple[str, Hashable], int] = {
-            (comm_id, key): len(msgspec.json.encode(value))
-            for key, value in data.get("state", {}).items()
-        }
-        paths = data.get("buffer_paths") or ()
-        for path, buffer in zip(paths, content["buffers"], strict=False):
-            sizes[comm_id, tuple(path)] = len(buffer)
-        return sizes
 
     def widget_metadata(self) -> dict[str, Any]:
         """Return the ``widgets`` entry of the notebook's metadata, empty without widgets."""
@@ -262,7 +251,8 @@ class OutputFold(NotebookClient):
 
     def handle_comm_msg(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
         """Take a widget's message."""
-        for key, size in self._comm_sizes({**msg["content"], "buffers": msg["buffers"]}).items():
+        base64_sizes = ((len(buffer) + 2) // 3 * 4 for buffer in msg["buffers"])
+        for key, size in _comm_sizes(msg["content"], base64_sizes).items():
             self.shown.set(key, size)
         super().handle_comm_msg(outs, msg, cell_index)
 
@@ -277,3 +267,18 @@ class OutputFold(NotebookClient):
     def remove_output_hook(self, msg_id: str, hook: OutputWidget) -> None:
         """Let *hook* take no more output, whatever hooks were set after it."""
         self.output_hook_stack[msg_id].remove(hook)
+
+
+def _comm_sizes(
+    content: dict[str, Any], buffer_sizes: Iterable[int]
+) -> dict[tuple[str, Hashable], int]:
+    """Return how many bytes each part of a widget has that a message sets."""
+    comm_id, data = content["comm_id"], content["data"]
+    if "state" not in data:
+        return {}
+    sizes: dict[tuple[str, Hashable], int] = {
+        (comm_id, key): len(msgspec.json.encode(value)) for key, value in data["state"].items()
+    }
+    for path, size in zip(data.get("buffer_paths") or (), buffer_sizes, strict=False):
+        sizes[comm_id, tuple(path)] = size
+    return sizes

@@ -13,6 +13,7 @@ from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
     InvalidArgumentError,
+    RunsElsewhereError,
     ServerStoppedError,
     ServerStoppingError,
     StateConflictError,
@@ -290,13 +291,19 @@ class ExecutionService:
         """Stop exactly this execution, and return its record at once; final ones stay as they are.
 
         One that waits is cancelled when this returns; one that runs is being interrupted.
+
+        Raises:
+            RunsElsewhereError: It is another server process's.
         """
         live = self._live.get(execution_id)
         if live is None:
-            return await self._store.get(execution_id)
+            execution = await self._store.get(execution_id)
+            if not execution.state.is_final:
+                raise RunsElsewhereError(execution_id, execution.state)
+            return execution
         if live.execution.state is State.PENDING:
             self._queue.remove(live)
-            await self._runs.end_pending(live, State.CANCELLED, None)
+            await self._runs.end_without_result(live, State.CANCELLED, None)
             self._settle(live)
         elif live.execution.state is State.RUNNING:
             live.change_to(advance(live.execution, State.CANCELLING))
@@ -312,6 +319,7 @@ class ExecutionService:
 
         Raises:
             StateConflictError: It is not final, or did not become so in time.
+            RunsElsewhereError: It is another server process's to cancel.
         """
         execution = await self.get(execution_id)
         if not execution.state.is_final and force:
@@ -363,7 +371,7 @@ class ExecutionService:
         deadline = time.monotonic() + timeout_seconds
         while self._queue and time.monotonic() < deadline:
             live = self._queue.popleft()
-            await self._runs.end_pending(
+            await self._runs.end_without_result(
                 live, State.FAILED, ExecutionError(code=error.code, message=str(error))
             )
             self._settle(live)

@@ -138,14 +138,20 @@ class RunService:
             raise
         except Exception as defect:  # noqa: BLE001 - the record has to become final
             log_defect(self._log, defect)
-            error = error_of(InternalRunError("an internal error; the server's log says where"))
+            error = internal_error()
         finally:
             live.environment.clear()
         with anyio.CancelScope(shield=True):
             state = State.SUCCEEDED if error is None else State.FAILED
             if live.execution.state is State.CANCELLING:
                 state, error = State.CANCELLED, None
-            await self._end(live, state, error, start)
+            try:
+                await self._end(live, state, error, start)
+            except Exception as defect:  # noqa: BLE001 - the record has to become final
+                log_defect(self._log, defect)
+                if not live.execution.state.is_final:
+                    live.journal = None
+                    await self.end_without_result(live, State.FAILED, internal_error())
         if kernel is not None:
             await kernel.close()
 
@@ -303,8 +309,10 @@ class RunService:
         finally:
             live.change_to(final)
 
-    async def end_pending(self, live: Live, state: State, error: ExecutionError | None) -> None:
-        """Make an execution final that left the queue without its turn."""
+    async def end_without_result(
+        self, live: Live, state: State, error: ExecutionError | None
+    ) -> None:
+        """Make an execution final without a result: most often one that never had its turn."""
         live.environment.clear()
         live.final_result = Result()
         final = self._final(live.execution, state, error)
@@ -336,3 +344,8 @@ class RunService:
             if live.journal is not None:
                 live.journal.put_back(rows, drop)
             self._log.warning("execution %s is final but not stored: %s", final.id, error.message)
+
+
+def internal_error() -> ExecutionError:
+    """Return what the record says of a defect of ours."""
+    return error_of(InternalRunError("an internal error; the server's log says where"))

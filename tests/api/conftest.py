@@ -71,7 +71,7 @@ def keep_final(exec_app: ExecApp) -> Callable[..., Awaitable[Execution]]:
             return pending
         final = advance(advance(pending, State.RUNNING, at=created), state, at=created)
         final = replace(final, expire_time=created + timedelta(days=7))
-        await exec_app.store.finish(final, result=msgspec.json.encode(Result()), executed=None)
+        await exec_app.store.finish(final, result=msgspec.json.encode(Result()))
         return final
 
     return keep

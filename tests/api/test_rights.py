@@ -58,6 +58,7 @@ class Recorder(Authorizer):
         self.denied: set[tuple[str, str]] = set()
 
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
+        assert handler.current_user == user
         self.asked.append((action, resource))
         return (action, resource) not in self.denied
 

@@ -131,12 +131,14 @@ def test_a_log_comes_as_it_is(server: Scripted, capsys: pytest.CaptureFixture[st
 def test_cancel_asks_the_server_that_runs_it(
     two: tuple[Connection, Scripted, Scripted], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Others answer the record as it is; if all do, that is an error."""
+    """Others refuse; if all do, that is an error."""
     connection, first, second = two
-    running = {**RECORD, "state": "running"}
-    for state in ("cancelling", "cancelled", "running"):
-        first.answer(200, running)
+    elsewhere = {"code": "RunsElsewhere", "message": "it is running in another server process"}
+    for state in ("cancelling", "cancelled"):
+        first.answer(409, elsewhere)
         second.answer(200, {**RECORD, "state": state})
+    first.answer(409, elsewhere)
+    second.answer(409, elsewhere)
     first.answer(200, RECORD)
     arguments = build_parser().parse_args(["cancel", ID, ID, ID, ID])
 
@@ -145,7 +147,7 @@ def test_cancel_asks_the_server_that_runs_it(
     assert capsys.readouterr().err.splitlines() == [
         f"{ID} is being cancelled",
         f"{ID} is cancelled",
-        f"error: {ID} is running on another server: cancel it there",
+        f"error: {ID} runs on another server: cancel it there",
         f"{ID} had succeeded already",
     ]
 

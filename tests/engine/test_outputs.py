@@ -140,15 +140,16 @@ def measured(fold: OutputFold) -> int:
     """Return what ``shown_bytes`` counts as it goes along."""
     outputs = [output for cell in range(CELLS) for output in fold.outputs(cell)]
     total = 0
-    for state in fold.widget_state.values():
-        outputs += state["outputs"] if isinstance(state.get("outputs"), list) else []
-        total += sum(len(msgspec.json.encode(state[key])) for key in state if key != "outputs")
+    for comm_id, state in fold.widget_state.items():
+        captured_key = "outputs" if comm_id in fold.comm_objects else None
+        outputs += state[captured_key] if captured_key else []
+        total += sum(len(msgspec.json.encode(state[key])) for key in state if key != captured_key)
     for buffers in fold.widget_buffers.values():
         total += sum(len(buffer["data"]) for buffer in buffers.values())
     return total + sum(
         len(
             msgspec.json.encode(
-                [output["data"], output["metadata"]] if "data" in output else output
+                [output["data"], output.get("metadata")] if "data" in output else output
             )
         )
         for output in outputs

@@ -127,10 +127,12 @@ def test_servers_of_one_home_leave_each_others_runs_alone(start_server: Start, r
     second = start_server(root=root)
     second.get(second.start(second.write_notebook("own.ipynb", "1"))["id"], wait=60)
     seen = second.http.get("executions").json()["executions"]
+    cancelled = second.http.post(f"executions/{record['id']}/cancel")
     (first.root / "go").touch()
 
     assert first.get(record["id"], wait=60)["state"] == "succeeded"
     assert len(seen) == (2 if root == "root" else 1)
+    assert cancelled.status_code == (409 if root == "root" else 404)
 
 
 def test_without_a_store_the_server_starts_answers_503_and_stops(
