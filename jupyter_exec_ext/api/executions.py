@@ -303,7 +303,7 @@ class CancelHandler(_Handler):
         " killed when it does not react. A final execution stays as it is.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW),
         answers={HTTPStatus.OK: ExecutionRecord},
-        errors=(HTTPStatus.NOT_FOUND,),
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     @authenticated
     @authorized(action="execute", resource="executions")

@@ -107,6 +107,19 @@ class StateConflictError(ConflictError):
         self.to = to
 
 
+class IdempotencyConflictError(ConflictError):
+    """The idempotency key was used before, with another request."""
+
+    code = "IdempotencyConflict"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id} has this key, and was another request",
+            target="Idempotency-Key",
+        )
+        self.execution_id = execution_id
+
+
 class RunsElsewhereError(ConflictError):
     """Another server process, which shares the store, runs the execution; only it can stop it."""
 

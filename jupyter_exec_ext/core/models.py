@@ -173,6 +173,7 @@ class Execution:
     Attributes:
         id: A dashed UUID.
         kernel_id: The kernel it runs or ran in; ``None`` before it has one.
+        idempotency_key: The client's own name for the request; ``None`` when it gave none.
         position: 0-based place among the executions that wait; ``None`` once it left the queue.
         started: Whether the first request was sent to the kernel: if not, no code ran.
         timeout_seconds: For the whole run, waiting not counted; ``None`` means no limit of its own.
@@ -190,6 +191,7 @@ class Execution:
     kernel_name: str
     kernel_id: str | None = None
     owner: str = ""
+    idempotency_key: str | None = None
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     input_names: list[str] = field(default_factory=list)
@@ -215,6 +217,7 @@ class NewExecution:
     Attributes:
         kernel_name: ``None`` means the notebook's own kernelspec, else the server's default.
         inputs: JSON values by name; see `core.inputs`.
+        idempotency_key: The same request with the same key is accepted once.
     """
 
     notebook: NotebookSource
@@ -226,6 +229,7 @@ class NewExecution:
     on_error: OnError = OnError.STOP
     labels: dict[str, str] = field(default_factory=dict)
     description: str = ""
+    idempotency_key: str | None = None
 
 
 class EventType(StrEnum):

@@ -56,7 +56,6 @@ class NotebookRun:
     """One run of cells. Tells its progress by callbacks, its outputs through the sink.
 
     Attributes:
-        on_started: Called once, before the first request goes to the kernel.
         on_cell: Called with the cell that begins and how many are done; with ``None`` at the end.
         on_count: Called with a cell's index and the kernel's prompt number for it.
         is_abandoned: Asked when the run is cancelled: if true, the kernel is left as it is.
@@ -66,7 +65,6 @@ class NotebookRun:
     kernel: Kernel
     sink: Sink
     interrupt_grace_seconds: float
-    on_started: Callable[[], None]
     on_cell: Callable[[Cell | None, int], None]
     on_count: Callable[[int, int | None], None]
     is_abandoned: Callable[[], bool]
@@ -117,7 +115,6 @@ class NotebookRun:
         Raises:
             RunError: The run could not go on: a time-out, or the kernel died or was restarted.
         """
-        self.on_started()
         for done, cell in enumerate(cells):
             self.on_cell(cell, done)
             cell_deadline = deadline

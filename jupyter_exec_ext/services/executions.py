@@ -12,6 +12,8 @@ from uuid import uuid4
 from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
+    ConflictError,
+    IdempotencyConflictError,
     InvalidArgumentError,
     RunsElsewhereError,
     ServerStoppedError,
@@ -26,6 +28,7 @@ from jupyter_exec_ext.core.models import Execution, ExecutionError, NewExecution
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.kernels import ServerHost
 from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.services.idempotency import Fingerprints
 from jupyter_exec_ext.services.journal import decode_event
 from jupyter_exec_ext.services.notebooks import (
     Snapshot,
@@ -78,6 +81,7 @@ class ExecutionService:
         self._queue: deque[Live] = deque()
         self._running_count = 0
         self._accepting_count = 0
+        self._fingerprints = Fingerprints()
 
     @property
     def active_count(self) -> int:
@@ -87,12 +91,21 @@ class ExecutionService:
     async def create(self, new: NewExecution, *, owner: str) -> Execution:
         """Accept an execution: from when this returns its record is durable.
 
+        A request with an idempotency key that was accepted before is not accepted again; its
+        execution is returned.
+
         Raises:
             ExecError: The request is refused, and nothing is left of it.
         """
         if self._supervisor.is_stopping:
             raise ServerStoppingError("the server is stopping")
         self._check_request(new)
+        fingerprint = None
+        if new.idempotency_key is not None:
+            fingerprint = self._fingerprints.of(new)
+            known = await self._find_same(new.idempotency_key, fingerprint)
+            if known is not None:
+                return known
         environment = environment_of(new.inputs, max_inputs=self._limits.max_inputs)
         self._check_room(environment)
         # From here to the queue there are waits, in which others could fill the last place.
@@ -111,6 +124,7 @@ class ExecutionService:
                 session_id=str(uuid4()),
                 kernel_name=kernel_name,
                 owner=owner,
+                idempotency_key=new.idempotency_key,
                 description=new.description,
                 labels=new.labels,
                 input_names=sorted(new.inputs),
@@ -121,11 +135,34 @@ class ExecutionService:
                 created_time=datetime.now(UTC),
                 progress=Progress(total=len(snapshot.cell_indexes)),
             )
-            await self._store.insert(execution, notebook=encode_snapshot(snapshot))
+            await self._store.insert(
+                execution, notebook=encode_snapshot(snapshot), fingerprint=fingerprint
+            )
+        except ConflictError:
+            # Somebody was faster with the same key.
+            if new.idempotency_key is not None and fingerprint is not None:
+                known = await self._find_same(new.idempotency_key, fingerprint)
+                if known is not None:
+                    return known
+            raise
         finally:
             self._accepting_count -= 1
         await self.enqueue(Live(execution=execution, environment=environment, snapshot=snapshot))
         return await self.get(execution.id)
+
+    async def _find_same(self, idempotency_key: str, fingerprint: str) -> Execution | None:
+        """Return the execution that was accepted with this key; ``None`` when there is none.
+
+        Raises:
+            IdempotencyConflictError: It was another request.
+        """
+        found = await self._store.find_key(idempotency_key)
+        if found is None:
+            return None
+        execution_id, its_fingerprint = found
+        if not self._fingerprints.is_same(fingerprint, its_fingerprint):
+            raise IdempotencyConflictError(execution_id)
+        return await self.get(execution_id)
 
     def _check_request(self, new: NewExecution) -> None:
         limits = self._limits
@@ -138,6 +175,11 @@ class ExecutionService:
                     f"a time limit is above 0 and at most {limits.max_execution_seconds:g} s",
                     target=name,
                 )
+        key = new.idempotency_key
+        if key is not None and not (0 < len(key) <= MAX_NAME_LENGTH and key.isprintable()):
+            raise InvalidArgumentError(
+                f"a key has 1 to {MAX_NAME_LENGTH} printable characters", target="Idempotency-Key"
+            )
         if len(new.variable_names) > limits.max_variables:
             raise InvalidArgumentError(
                 f"at most {limits.max_variables} variables are gathered", target="variable_names"

@@ -57,15 +57,15 @@ class Journal:
 
     def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
         text = content["text"]
-        self._total_bytes += size_of(text)
-        self._fold.apply(_event(0, EventType.STREAM, cell_index, content))
         for start in range(0, max(1, len(text)), MERGE_BYTES):
-            piece = text[start : start + MERGE_BYTES]
-            self._append_text({**content, "text": piece}, cell_index)
+            piece = {**content, "text": text[start : start + MERGE_BYTES]}
+            self._fold.apply(_event(0, EventType.STREAM, cell_index, piece))
+            self._append_text(piece, cell_index)
 
     def _append_text(self, content: dict[str, Any], cell_index: int) -> None:
         text = content["text"]
         size = size_of(text)
+        self._total_bytes += size
         if self._open is not None and self._open.takes(content, cell_index):
             self._open.parts.append(text)
             self._open.size_bytes += size

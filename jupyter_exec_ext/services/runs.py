@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -35,8 +35,10 @@ from jupyter_exec_ext.services.notebooks import (
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.store.store import Store
 
-LOAD_ATTEMPTS = 60
-"""How often, once a second, the notebook of an execution is asked of a store that fails."""
+T = TypeVar("T")
+
+INSIST_ATTEMPTS = 60
+"""How often, once a second, a failing store is tried before the first code of a run is sent."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -122,7 +124,7 @@ class RunService:
             with anyio.CancelScope() as live.scope:
                 if live.execution.state is State.CANCELLING:
                     live.scope.cancel()
-                await self._store_change(live)
+                await self._insist(lambda: self._store.update(live.execution))
                 live.snapshot = live.snapshot or await self._load_snapshot(live)
                 kernel = await self._start_kernel(live)
                 error = await self._run_notebook(live, kernel)
@@ -156,13 +158,22 @@ class RunService:
             await kernel.close()
 
     async def _load_snapshot(self, live: Live) -> Snapshot:
-        """Read the snapshot of an execution that waited; a failing store is asked again."""
-        for _ in range(LOAD_ATTEMPTS):
+        """Read the snapshot of an execution that waited."""
+        return decode_snapshot(
+            await self._insist(lambda: self._store.get_notebook(live.execution.id))
+        )
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what has to be done before code may run, once a second while the store fails.
+
+        Code that runs without the store knowing of it could run again after a crash.
+        """
+        for _ in range(INSIST_ATTEMPTS):
             try:
-                return decode_snapshot(await self._store.get_notebook(live.execution.id))
+                return await work()
             except StoreUnavailableError:
                 await anyio.sleep(1)
-        raise InternalRunError("the store could not be read when the execution's turn came")
+        raise InternalRunError("the store failed for too long when the execution's turn came")
 
     async def _start_kernel(self, live: Live) -> Kernel:
         execution = live.execution
@@ -224,7 +235,6 @@ class RunService:
             kernel=kernel,
             sink=journal,
             interrupt_grace_seconds=self._limits.interrupt_grace_seconds,
-            on_started=lambda: live.change(started=True),
             on_cell=show_progress,
             on_count=journal.set_execution_count,
             is_abandoned=self._is_stopping,
@@ -235,6 +245,8 @@ class RunService:
             group.start_soon(self._keep_stored, live)
             try:
                 await run.set_inputs(await self._overruled(live))
+                live.change(started=True)
+                await self._insist(lambda: self._store.update(live.execution))
                 await run.run(
                     cells,
                     on_error=execution.on_error,

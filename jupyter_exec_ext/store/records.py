@@ -81,6 +81,9 @@ def all_columns(execution: Execution) -> dict[str, Any]:
         "type": execution.type,
         "path": clean_text(execution.source.path),
         "owner": clean_text(execution.owner),
+        "idempotency_key": (
+            None if execution.idempotency_key is None else clean_text(execution.idempotency_key)
+        ),
         "created_time": microseconds_of(execution.created_time),
         **changing_columns(execution),
     }

@@ -39,12 +39,17 @@ class Rows:
         self._instance_id = clean_text(instance.id)
         self._leases = leases
 
-    def insert(self, connection: Connection, execution: Execution, notebook: bytes) -> None:
+    def insert(
+        self, connection: Connection, execution: Execution, notebook: bytes, fingerprint: str | None
+    ) -> None:
         """Add an execution that this instance runs."""
         row = all_columns(execution)
         connection.execute(
             insert(executions).values(
-                server_id=self.server_id, instance_id=self._instance_id, **row
+                server_id=self.server_id,
+                instance_id=self._instance_id,
+                fingerprint=fingerprint,
+                **row,
             )
         )
         connection.execute(insert(notebooks).values(execution_id=row["id"], source=notebook))

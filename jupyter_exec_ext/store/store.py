@@ -21,7 +21,7 @@ from jupyter_exec_ext.store.listing import (
     page_statement,
     token_after,
 )
-from jupyter_exec_ext.store.records import changing_columns, decode_execution
+from jupyter_exec_ext.store.records import changing_columns, clean_text, decode_execution
 from jupyter_exec_ext.store.rows import EventRow, Rows
 from jupyter_exec_ext.store.sqlite import JournalMode
 from jupyter_exec_ext.store.tables import executions, notebooks, results
@@ -82,18 +82,23 @@ class Store:
         """Say that this instance is alive; due every 15 seconds or so."""
         await self._database.write(self._leases.renew)
 
-    async def insert(self, execution: Execution, *, notebook: bytes) -> None:
+    async def insert(
+        self, execution: Execution, *, notebook: bytes, fingerprint: str | None = None
+    ) -> None:
         """Store a new execution, run by this instance, with the notebook it was given.
 
+        Args:
+            fingerprint: What `find_key` gives back with the execution's idempotency key.
+
         Raises:
-            ConflictError: An execution has this id.
+            ConflictError: An execution has this id or idempotency key.
         """
 
         def work(connection: Connection) -> None:
             try:
-                self._rows.insert(connection, execution, notebook)
+                self._rows.insert(connection, execution, notebook, fingerprint)
             except IntegrityError:
-                raise ConflictError("an execution with this id exists", target="id") from None
+                raise ConflictError("an execution with this id or key exists") from None
 
         await self._database.write(work)
 
@@ -110,6 +115,17 @@ class Store:
         if execution is None:
             raise StoreUnavailableError("the record of this execution cannot be read")
         return execution
+
+    async def find_key(self, idempotency_key: str) -> tuple[str, str] | None:
+        """Return the id and fingerprint of the execution with this key; ``None`` without one."""
+        statement = select(executions.c.id, executions.c.fingerprint).where(
+            executions.c.server_id == self._rows.server_id,
+            executions.c.idempotency_key == clean_text(idempotency_key),
+        )
+        row = await self._database.read(
+            lambda connection: connection.execute(statement).one_or_none()
+        )
+        return None if row is None else (row.id, row.fingerprint or "")
 
     async def get_result(self, execution_id: str) -> bytes | None:
         """Return the encoded result; ``None`` until the execution is final.

@@ -16,6 +16,7 @@ from jupyter_exec_ext.api.openapi import VERBS, build_document
 from jupyter_exec_ext.api.service import UnknownHandler
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.routes import ROUTES, Services, handlers
 from tests.api.conftest import BareRequest
 from tests.conftest import Answer, ExecApi
@@ -125,7 +126,7 @@ def test_an_answer_that_is_not_described_does_not_pass() -> None:
     "exec_config", [{"max_sessions": 1, "max_pending": 1, "max_body_bytes": 20_000}]
 )
 async def test_every_answer_is_as_described(
-    exec_api: ExecApi, exec_app: ExecApp, bare_request: BareRequest
+    exec_api: ExecApi, exec_app: ExecApp, bare_request: BareRequest, keep_final: Any
 ) -> None:
     """A tour through all operations and all their statuses; each answer fits its schema."""
     contract = Contract((await exec_api.request("GET", "openapi.json")).json)
@@ -160,6 +161,8 @@ async def test_every_answer_is_as_described(
     assert (await visit("get", every)).status == 200
     assert (await visit("get", every, params={"page_token": "x"})).status == 422
     await visit("post", f"{one}/cancel", key=pending)
+    elsewhere = (await keep_final(state=State.PENDING)).id
+    assert (await visit("post", f"{one}/cancel", key=elsewhere)).status == 409
     await visit("delete", one, key=pending, params={"force": "true"})
     (exec_api.root / "go").touch()
     failed = await visit(

@@ -1,6 +1,8 @@
 """The account of a run while it runs, on a real store in an SQLite file."""
 
 import asyncio
+import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,33 @@ async def test_a_huge_chunk_is_kept_head_and_tail_too(new_account: NewAccount) -
     assert 2 * MERGE_BYTES <= sum(map(len, texts)) <= 5 * MERGE_BYTES
     total = 10_000_000
     assert account.journal.truncated == Truncation(kept_bytes=4 * MERGE_BYTES, total_bytes=total)
+
+
+@pytest.mark.serial
+def test_a_huge_chunk_needs_little_memory_beside_itself(account: Account) -> None:
+    """It goes through all of this in pieces."""
+    chunk = ("x" * 79 + "\n") * 2_500_000
+    tracemalloc.start()
+    try:
+        account.print(chunk)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 50_000_000
+    assert account.journal.truncated == Truncation(kept_bytes=10_000_000, total_bytes=200_000_000)
+
+
+@pytest.mark.serial
+def test_very_many_tiny_chunks_take_seconds(account: Account) -> None:
+    """A program that prints character by character does not hold up the server."""
+    start = time.perf_counter()
+    for _ in range(100_000):
+        account.print("x\n")
+    seconds = time.perf_counter() - start
+
+    # A hundred microseconds a chunk: ten times what it takes, for slow machines and coverage.
+    assert seconds < 10
 
 
 async def test_displays_are_kept_head_and_tail_in_the_store(small: Account) -> None:
