@@ -249,10 +249,13 @@ class Event:
     Attributes:
         number: Counts up from 1 within the execution. A hole tells that retention cut there.
         cell_index: The cell it belongs to.
-        content: The content of the kernel's message; see `engine.outputs`.
+        content: The content of the kernel's message; see `engine.contents`.
+        published_bytes: How much the run had published in all, what was left out included, when
+            this was stored; 0 where a later event of the same writing tells it.
     """
 
     number: int
     type: EventType
     cell_index: int
     content: dict[str, Any]
+    published_bytes: int = 0

@@ -7,6 +7,7 @@ by ZeroMQ needs another implementation of it and nothing else.
 import logging
 from collections.abc import Callable
 from functools import partial
+from types import NoneType
 from typing import Any, Literal, Protocol, TypeAlias
 
 import zmq
@@ -117,16 +118,31 @@ class ZmqChannels:
         try:
             _, frames = self._msg_session.feed_identities(parts)
             message = self._msg_session.deserialize(frames)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            parent_id = _parent_of(message)
+        except (AttributeError, ValueError, TypeError, KeyError, RecursionError) as error:
             # Never the message itself: it may hold anything.
             self._log.warning("a message on %s is not valid: %s", channel, type(error).__name__)
             return
-        parent = message["parent_header"].get("msg_id")
-        handler = self._handlers.get(parent)
+        handler = self._handlers.get(parent_id) if parent_id is not None else None
         if handler is not None:
             handler(channel, message)
         elif channel == "iopub" and _is_lifecycle(message):
             self._on_lifecycle(message)
+
+
+def _parent_of(message: Message) -> str | None:
+    """Return the id of the request that *message* belongs to; ``None`` when to none.
+
+    Raises:
+        TypeError: What all code above relies on is not as the protocol says.
+    """
+    msg_type = message["header"]["msg_type"]
+    parent_id = message["parent_header"].get("msg_id")
+    if not isinstance(message["content"], dict) or not isinstance(msg_type, str):
+        raise TypeError("content or msg_type")
+    if not isinstance(parent_id, (str, NoneType)):
+        raise TypeError("msg_id")
+    return parent_id
 
 
 def _is_lifecycle(message: Message) -> bool:

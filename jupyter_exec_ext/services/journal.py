@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -171,6 +171,9 @@ class Journal:
     def take(self) -> tuple[list[tuple[int, bytes]], list[int]]:
         """Return the rows to write and the numbers of rows to delete, and forget both."""
         self._close_open()
+        if self._pending:
+            last = max(self._pending)
+            self._pending[last] = replace(self._pending[last], published_bytes=self._total_bytes)
         rows = [(number, msgspec.json.encode(event)) for number, event in self._pending.items()]
         drop = self._to_drop
         self._pending, self._to_drop = {}, []
@@ -283,6 +286,13 @@ def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any
 
 def _size_as_json(value: Any) -> int:
     return len(msgspec.json.encode(value))
+
+
+def published_bytes_of(event: Event) -> int:
+    """Return how much of what the run published *event* holds."""
+    if event.type is EventType.STREAM:
+        return size_of(event.content["text"])
+    return _size_as_json(event.content)
 
 
 def decode_event(payload: bytes) -> Event:

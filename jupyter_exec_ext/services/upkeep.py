@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import msgspec
+from anyio import to_thread
 
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
@@ -15,11 +16,18 @@ from jupyter_exec_ext.core.errors import (
     StoreUnavailableError,
 )
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import CellResult, Execution, ExecutionError, Result, Truncation
+from jupyter_exec_ext.core.models import (
+    CellResult,
+    Event,
+    Execution,
+    ExecutionError,
+    Result,
+    Truncation,
+)
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services.executions import LOG_PAGE, ExecutionService
-from jupyter_exec_ext.services.journal import decode_event
+from jupyter_exec_ext.services.journal import decode_event, published_bytes_of
 from jupyter_exec_ext.services.notebooks import decode_snapshot
 from jupyter_exec_ext.services.runs import Live
 from jupyter_exec_ext.store.store import Store
@@ -125,21 +133,31 @@ class Upkeep:
             return Result()
         snapshot = decode_snapshot(await self._store.get_notebook(execution.id))
         fold = OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes)
-        last = kept_bytes = 0
-        has_holes = False
+        last = kept_bytes = published_bytes = 0
         while rows := await self._store.events(execution.id, after=last, limit=LOG_PAGE):
-            for number, payload in rows:
-                has_holes |= number > last + 1
-                last = number
-                kept_bytes += len(payload)
-                fold.apply(decode_event(payload))
-        cells = [
-            CellResult(
-                cell_index=index,
-                execution_count=fold.execution_count(index),
-                outputs=fold.outputs(index),
-            )
-            for index in snapshot.cell_indexes
-        ]
-        truncated = Truncation(kept_bytes=kept_bytes, total_bytes=kept_bytes) if has_holes else None
-        return Result(cells=cells, truncated=truncated)
+            events = [decode_event(payload) for _, payload in rows]
+            last = rows[-1][0]
+            kept_bytes += sum(map(published_bytes_of, events))
+            published_bytes = max(published_bytes, *(event.published_bytes for event in events))
+            await to_thread.run_sync(_fold_in, fold, events)
+        kept_bytes -= fold.lost_bytes
+        widgets = fold.widget_metadata()
+        return Result(
+            cells=[
+                CellResult(
+                    cell_index=index,
+                    execution_count=fold.execution_count(index),
+                    outputs=fold.outputs(index),
+                )
+                for index in snapshot.cell_indexes
+            ],
+            metadata={"widgets": widgets} if widgets else {},
+            truncated=Truncation(kept_bytes=kept_bytes, total_bytes=published_bytes)
+            if kept_bytes < published_bytes
+            else None,
+        )
+
+
+def _fold_in(fold: OutputFold, events: Iterable[Event]) -> None:
+    for event in events:
+        fold.apply(event)

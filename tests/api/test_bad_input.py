@@ -658,3 +658,25 @@ async def test_a_full_queue_refuses_and_loses_nothing(exec_api: ExecApi) -> None
     assert {record["id"] for record in listed} == {record["id"] for record in accepted}
     assert [record["result"]["stdout"] for record in finals] == ["ran\n"] * 3
     assert again["state"] == "succeeded"
+
+
+async def test_a_defect_tells_clients_and_logs_no_secret(
+    exec_api: ExecApi,
+    jp_serverapp: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception that nobody foresaw is a 500 without its words; the log has the place."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("s3cr3t")
+
+    monkeypatch.setattr(jp_serverapp.contents_manager, "file_exists", fail)
+
+    answer = await post(exec_api, {**NB, "inputs": {"A": "s3cr3t"}})
+
+    assert error_of(exec_api, answer, 500, "InternalError")["message"] == "Internal Server Error"
+    assert b"s3cr3t" not in answer.body
+    assert "s3cr3t" not in caplog.text
+    assert "a defect: RuntimeError" in caplog.text
+    assert await nothing_was_accepted(exec_api)

@@ -254,15 +254,28 @@ async def test_a_long_log_is_streamed_whole(exec_api: ExecApi, exec_app: ExecApp
     assert answer.headers["Transfer-Encoding"] == "chunked"
 
 
+async def open_log(
+    key: str, port: int, auth_header: dict[str, str]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for a log, and read no more of the answer than that it begins."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+    lines = (
+        f"GET /user/a%40b/exec/executions/{key}/log HTTP/1.1",
+        "Host: localhost",
+        "Connection: close",
+        f"Authorization: {auth_header['Authorization']}",
+    )
+    writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+    assert b"200" in await reader.readline()
+    return reader, writer
+
+
 async def test_a_log_that_breaks_off_does_not_look_whole(
     exec_app: ExecApp, exec_api: ExecApi, jp_http_port: int, jp_auth_header: dict[str, str]
 ) -> None:
     """When the rest cannot be read the connection is cut: the last chunk never comes."""
     record = await long_log(exec_app, 450, "x" * 64_000)
-    reader, writer = await asyncio.open_connection("127.0.0.1", jp_http_port, limit=1000)
-    head = f"GET /user/a%40b/exec/executions/{record.id}/log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-    writer.write(f"{head}Authorization: {jp_auth_header['Authorization']}\r\n\r\n".encode())
-    assert b"200" in await reader.readline()
+    reader, writer = await open_log(record.id, jp_http_port, jp_auth_header)
 
     assert (await delete(exec_api, record.id)).status == 204
     rest = await reader.read()
@@ -272,3 +285,22 @@ async def test_a_log_that_breaks_off_does_not_look_whole(
     assert len(rest) > 64_000
     assert not rest.endswith(b"\r\n0\r\n\r\n")
     assert (await exec_api.request("GET", "executions")).status == 200
+
+
+async def test_a_reader_who_leaves_in_the_middle_of_a_log_does_no_harm(
+    exec_app: ExecApp,
+    exec_api: ExecApi,
+    jp_http_port: int,
+    jp_auth_header: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The server stops reading for it, reports no defect, and the next reader gets all."""
+    record = await long_log(exec_app, 450, "x" * 64_000)
+    _, writer = await open_log(record.id, jp_http_port, jp_auth_header)
+
+    writer.transport.abort()
+
+    answer = await exec_api.request("GET", "executions", record.id, "log")
+    assert len(answer.body) > 450 * 64_000
+    assert "a defect" not in caplog.text
+    assert "Traceback" not in caplog.text

@@ -187,3 +187,24 @@ def test_installing_the_package_enables_the_extension() -> None:
     enabled = json.loads(config.read_text())["ServerApp"]["jpserver_extensions"]
 
     assert enabled == {"jupyter_exec_ext": True}
+
+
+def test_a_crash_does_not_hide_that_output_was_left_out(start_server: Start) -> None:
+    """Outputs that are put together after a crash are counted as those of any other run."""
+    server = start_server("--ExecApp.max_stream_bytes=20000")
+    path = server.write_notebook(
+        "nb.ipynb", "for _ in range(100): print('x' * 999)", "print('end')", SLEEP
+    )
+    record = server.start(path)
+    server.until(record["id"], lambda record: "here" in record["result"]["stdout"])
+    log = server.http.get(f"executions/{record['id']}/log").text
+
+    server.kill()
+    again = start_server("--ExecApp.max_stream_bytes=20000")
+    ended = again.until(record["id"], lambda record: record["state"] == "failed")
+
+    truncated = ended["result"]["truncated"]
+    assert truncated["total_bytes"] == 100_000 + len("end\nhere\n")
+    assert 0 < truncated["kept_bytes"] <= 20_000
+    assert ended["result"]["stdout"].endswith("end\nhere\n")
+    assert "left out" in ended["result"]["stdout"] + log
