@@ -231,12 +231,18 @@ class Kernel:
                     await self._host.session_manager.get_session(session_id=self._server_session_id)
 
     async def _outlast_restart(self) -> None:
-        """Wait while somebody else restarts the kernel: ended meanwhile, it would come back."""
-        if isinstance(self._fate, KernelRestartedError):
-            while self.kernel_id in self._host.kernel_manager and (  # noqa: ASYNC110 - no event tells
-                self._manager.shutting_down or not self._manager.ready.done()
-            ):
-                await anyio.sleep(RESTART_POLL_SECONDS)
+        """Wait while somebody restarts the kernel: ended in the middle of it, it would come back.
+
+        That somebody is another client, or the server itself after the kernel died.
+        """
+        if self._fate is not None and hasattr(self._manager, "stop_restarter"):
+            self._manager.stop_restarter()
+            # A look that the restarter began before is over after this.
+            await anyio.sleep(RESTART_POLL_SECONDS)
+        while self.kernel_id in self._host.kernel_manager and (  # noqa: ASYNC110 - no event tells
+            self._manager.shutting_down or not self._manager.ready.done()
+        ):
+            await anyio.sleep(RESTART_POLL_SECONDS)
 
     def _set_fate(self, fate: KernelDiedError | KernelRestartedError) -> None:
         if self._fate is None and not self._is_closing:

@@ -39,9 +39,18 @@ async def start_sleeper(exec_api: ExecApi) -> tuple[dict[str, Any], int]:
     return running, int(running["result"]["stdout"].split()[1])
 
 
+async def no_kernel_is_left(exec_api: ExecApi, record: dict[str, Any], server: Any) -> None:
+    """Neither in the server's map nor as a process that nobody knows of."""
+    await exec_api.until(record, lambda _: not server.kernel_manager.list_kernels())
+    children = psutil.Process().children(recursive=True)
+    assert not [child for child in children if "ipykernel_launcher" in " ".join(child.cmdline())]
+
+
 @pytest.mark.serial
 @pytest.mark.parametrize("delay_tenths", range(0, 40, 4))
-async def test_a_killed_kernel_ends_the_run_in_time(exec_api: ExecApi, delay_tenths: int) -> None:
+async def test_a_killed_kernel_ends_the_run_in_time(
+    exec_api: ExecApi, jp_serverapp: Any, delay_tenths: int
+) -> None:
     """At ten moments across the restarter's three seconds: KernelDied, signal, outputs kept."""
     record, pid = await start_sleeper(exec_api)
     # The moment of the death within the restarter's period is what this test varies.
@@ -57,6 +66,7 @@ async def test_a_killed_kernel_ends_the_run_in_time(exec_api: ExecApi, delay_ten
     assert record["error"]["cell_id"] == "c1"
     assert "here" in record["result"]["stdout"]
     assert "error" in record["result"]["variables"]["x"]
+    await no_kernel_is_left(exec_api, record, jp_serverapp)
 
 
 @pytest.mark.serial
@@ -104,10 +114,7 @@ async def test_a_kernel_taken_away_ends_the_run(
     assert record["state"] == "failed"
     assert record["error"]["code"] == "KernelRestarted"
     assert "here" in record["result"]["stdout"]
-    await exec_api.until(record, lambda _: not manager.list_kernels())
-    assert not [
-        child for child in psutil.Process().children() if "ipykernel" in str(child.cmdline())
-    ]
+    await no_kernel_is_left(exec_api, record, jp_serverapp)
 
 
 async def test_an_interrupt_by_somebody_else_is_the_codes_failure(
