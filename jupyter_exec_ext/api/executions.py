@@ -1,6 +1,7 @@
 """REST handlers of executions."""
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, get_args
 
@@ -45,6 +46,14 @@ _WAIT = Parameter(
 _PREFER_WAIT = Parameter(
     name="Prefer",
     description="`wait=N`, the same as the parameter `wait` (RFC 7240).",
+    schema=_STRING,
+    place="header",
+)
+_IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    description="The client's own name for this request, 1 to 256 characters. Sent again with the"
+    " same key, the request answers with the same execution; another request with it is refused"
+    " with 409. It is kept as long as the record.",
     schema=_STRING,
     place="header",
 )
@@ -145,11 +154,12 @@ class ExecutionsHandler(_Handler):
         "Execute a notebook",
         description="The record is durable when this answers. Without `wait` that is at once, with"
         " 202; with it, 200 when the execution is final and 202 when it is not.",
-        parameters=(_WAIT, _PREFER_WAIT, _VIEW),
+        parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
         body=ExecutionBody,
         answers={HTTPStatus.OK: ExecutionRecord, HTTPStatus.ACCEPTED: ExecutionRecord},
         errors=(
             HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
             HTTPStatus.TOO_MANY_REQUESTS,
@@ -167,12 +177,12 @@ class ExecutionsHandler(_Handler):
         if body.notebook.save_to is not None:
             await self.require("write", "contents")
         seconds, view = self.read_wait(), self.read_view()
-        execution = await self.executions.create(body.to_domain(), owner=self.current_user.username)
+        new = replace(body.to_domain(), idempotency_key=self.request.headers.get("Idempotency-Key"))
+        execution = await self.executions.create(new, owner=self.current_user.username)
         self.set_header("Location", self.link("executions", execution.id))
-        status = HTTPStatus.ACCEPTED
         if seconds:
             execution = await self.executions.wait(execution.id, seconds=seconds)
-            status = HTTPStatus.OK if execution.state.is_final else status
+        status = HTTPStatus.OK if execution.state.is_final else HTTPStatus.ACCEPTED
         await self.write_execution(execution.id, view=view, status=status)
 
     @operation(

@@ -208,10 +208,11 @@ class ExecutionService:
             )
 
     def _check_room(self, environment: dict[str, str]) -> None:
-        if self._running_count + self._accepting_count < self._limits.max_sessions:
+        free_count = self._limits.max_sessions - self._running_count
+        waiting_count = len(self._queue) + self._accepting_count - free_count
+        if waiting_count < 0:
             return
-        waiting = len(self._queue) + self._accepting_count
-        if waiting >= self._limits.max_pending:
+        if waiting_count >= self._limits.max_pending:
             raise TooManyError(
                 f"{self._limits.max_pending} executions are waiting already",
                 retry_after_seconds=10,
@@ -285,13 +286,22 @@ class ExecutionService:
                 await self._runs.store_final(live, live.execution)
                 self._settle(live)
 
+    def _live_of(self, execution_id: str) -> Live | None:
+        """Return what this process knows better than the store.
+
+        Once the end is stored that is nothing, though its kernel may still be ending: the record
+        may be deleted already.
+        """
+        live = self._live.get(execution_id)
+        return None if live is None or live.is_stored else live
+
     async def get(self, execution_id: str) -> Execution:
         """Return the record.
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
         """
-        live = self._live.get(execution_id)
+        live = self._live_of(execution_id)
         if live is None:
             return await self._store.get(execution_id)
         if live.execution.state is State.PENDING:
@@ -311,7 +321,7 @@ class ExecutionService:
 
     async def result(self, execution_id: str) -> Result:
         """Return what the execution left, or has left so far."""
-        live = self._live.get(execution_id)
+        live = self._live_of(execution_id)
         if live is not None:
             return live.result()
         data = await self._store.get_result(execution_id)

@@ -102,14 +102,22 @@ async def _get(contents_manager: Any, path: str, max_bytes: int) -> dict[str, An
     except HTTPError as error:
         if error.status_code in (403, 404):
             raise NotebookNotFoundError from error
-        # The message of the contents manager names the file on disk; its cause does not.
-        raise _invalid(str(error.__cause__ or "it cannot be read")) from error
+        raise _invalid(_reason_of(error, path)) from error
+    except UnicodeError as error:
+        raise _invalid("it has text that is not Unicode") from error
     except (OSError, ValueError) as error:
         raise NotebookNotFoundError from error
     if model.get("message"):
         raise _invalid(model["message"])
     notebook: dict[str, Any] = model["content"]
     return notebook
+
+
+def _reason_of(error: HTTPError, path: str) -> str:
+    """Return the message of the contents manager from where the path of the file on disk ends."""
+    name = path.rpartition("/")[2]
+    _, found, reason = (error.log_message or "").rpartition(name)
+    return reason.strip() if found and reason.strip() else "it cannot be read"
 
 
 def _invalid(reason: str) -> InvalidNotebookError:

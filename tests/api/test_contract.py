@@ -152,7 +152,10 @@ async def test_every_answer_is_as_described(
     assert (await visit("post", every, json={"notebook": {"path": "no.ipynb"}})).status == 404
     assert (await visit("post", every, json={**gate, "kernel_name": "no"})).status == 422
     assert (await visit("post", every, body="x" * 20_001)).status == 413
-    running = (await visit("post", every, json=gate)).json["id"]
+    keyed = {"Idempotency-Key": "k"}
+    running = (await visit("post", every, json=gate, headers=dict(keyed))).json["id"]
+    other = {**gate, "description": "other"}
+    assert (await visit("post", every, json=other, headers=dict(keyed))).status == 409
     pending = (await visit("post", every, json=gate, params={"view": "basic"})).json["id"]
     assert (await visit("post", every, json=gate)).status == 429
     assert (await visit("delete", one, key=running)).status == 409

@@ -102,7 +102,7 @@ def test_bad_names_are_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *DENIED_NAMES,
+        *sorted(DENIED_NAMES),
         *(f"{prefix}X" for prefix in DENIED_PREFIXES),
         "path",
         "Ld_preload",
