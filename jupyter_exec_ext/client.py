@@ -290,11 +290,12 @@ class ExecClient:
         # Without the extension, Jupyter redirects exec/ to exec; who must log in is sent elsewhere.
         to_login = response.is_redirect and "login" in response.headers["Location"]
         if status in (401, 403) or to_login:
-            if not code or message == response.reason_phrase:
-                message = (
-                    f"the server at {self.url} does not accept the token,"
-                    " or does not let its user do this"
-                )
+            message = (
+                f"the server at {self.url} does not accept the token,"
+                " or does not let its user do this"
+                if "Authorization" in response.request.headers
+                else f"the server at {self.url} wants a token, and none was given"
+            )
             return NotAllowedError(message, code=code or "NotAllowed", **facts)
         if status == httpx.codes.TOO_MANY_REQUESTS:
             after = response.headers.get("Retry-After", "")

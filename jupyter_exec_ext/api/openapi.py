@@ -51,7 +51,8 @@ class Route:
     @property
     def pattern(self) -> str:
         """The path as Tornado matches it."""
-        return _PARAMETER.sub(r"([^/]+)", self.path.replace(".", r"\."))
+        pattern = _PARAMETER.sub(r"([^/]+)", self.path.replace(".", r"\."))
+        return f"{pattern}?" if pattern.endswith("/") else pattern
 
     @property
     def operations(self) -> dict[str, Operation]:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jupyter_exec_ext.cli import interrupts, records
@@ -11,7 +11,7 @@ from jupyter_exec_ext.cli.arguments import UsageError, build_parser
 from jupyter_exec_ext.cli.embedded import StartFailedError
 from jupyter_exec_ext.cli.render import Screen
 from jupyter_exec_ext.cli.run import LostError, run
-from jupyter_exec_ext.cli.servers import connect, named_server
+from jupyter_exec_ext.cli.servers import STARTING, connect, named_server
 from jupyter_exec_ext.client import ClientError, RefusedError
 
 USAGE, SERVICE_FAILED = 2, 3
@@ -66,5 +66,15 @@ def _run_command(arguments: argparse.Namespace, screen: Screen) -> int:
     if arguments.command == "run":
         return run(arguments, screen)
     address = named_server(arguments.server, arguments.token, os.environ)
-    with connect(address, holds=Path.cwd(), tell=lambda _: None, borrow=True) as connection:
+    with connect(address, holds=Path.cwd(), tell=_tell_of(screen), borrow=True) as connection:
         return COMMANDS[arguments.command](arguments, connection, screen)
+
+
+def _tell_of(screen: Screen) -> Callable[[str], None]:
+    """Return what says which server is asked, but not that one has to be started for it."""
+
+    def tell(message: str) -> None:
+        if message != STARTING:
+            screen.tell(message, style="dim")
+
+    return tell

@@ -27,8 +27,8 @@ SERVERS = """\
 which server:
   --server URL or JUPYTER_EXEC_URL, with --token or JUPYTER_EXEC_TOKEN; else a running server of
   yours that has the extension and whose root folder holds the notebook (for the other commands:
-  the current folder); else one that is started on 127.0.0.1 and stopped afterwards. What was run
-  on such a server stays in your store of executions, so that `jupyter exec list` shows it.
+  the current folder); else one that is started on 127.0.0.1 and stopped afterwards. Each server
+  has records of its own; all that are started in this way share theirs, wherever they are started.
 """
 
 EXIT_CODES = """\
@@ -256,7 +256,20 @@ def read_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--inputs-json: {source} is not JSON") from error
         if not isinstance(inputs, dict):
             raise UsageError(f"--inputs-json: {source} is not a JSON object")
-    return {**inputs, **dict(arguments.inputs)}
+    return {**inputs, **pairs("-i", arguments.inputs)}
+
+
+def pairs(option: str, given: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the pairs of a repeatable option.
+
+    Raises:
+        UsageError: A name stands there twice.
+    """
+    names = [name for name, _ in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{option}: {name} is given twice")
+    return dict(given)
 
 
 def _cell(text: str) -> str | int:

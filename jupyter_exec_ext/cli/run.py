@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_exec_ext.cli import interrupts
-from jupyter_exec_ext.cli.arguments import UsageError, read_inputs
+from jupyter_exec_ext.cli.arguments import UsageError, pairs, read_inputs
 from jupyter_exec_ext.cli.notebooks import CellTexts, read_notebook, write_notebook
 from jupyter_exec_ext.cli.progress import ProgressView, progress_view
 from jupyter_exec_ext.cli.render import Screen
@@ -64,6 +64,10 @@ class RunPlan:
     as_json: bool
 
 
+TELL_LOST_SECONDS = 5.0
+"""After how much silence of the server the user is told."""
+
+
 class LostError(Exception):
     """The server went away while the execution ran."""
 
@@ -113,7 +117,7 @@ def make_plan(arguments: argparse.Namespace) -> RunPlan:
             "timeout_seconds": arguments.timeout,
             "cell_timeout_seconds": arguments.cell_timeout,
             "on_error": arguments.on_error,
-            "labels": dict(arguments.labels),
+            "labels": pairs("--label", arguments.labels),
         },
     )
 
@@ -122,9 +126,11 @@ def local_destination(text: str) -> Path:
     """Return the file to write.
 
     Raises:
-        UsageError: It is a folder, or in none that exists.
+        UsageError: It is a folder, in none that exists, or no name of a notebook.
     """
     path = Path(text)
+    if path.suffix != ".ipynb" and text != os.devnull:
+        raise UsageError(f"--save-to: {text} does not end in .ipynb")
     if path.is_dir():
         raise UsageError(f"--save-to: {text} is a folder")
     if not path.absolute().parent.is_dir():
@@ -159,6 +165,7 @@ def follow(
     cancel_until: float | None = None
     is_cancelled = False
     heard_at = time.monotonic()
+    is_told = False
     while record["state"] not in FINAL_STATES:
         try:
             if cancel_until is not None and time.monotonic() > cancel_until:
@@ -173,6 +180,9 @@ def follow(
         except (NoAnswerError, ServiceFailedError) as error:
             if not connection.is_alive:
                 raise LostError("the server ended while the execution ran") from error
+            if not is_told and time.monotonic() - heard_at > TELL_LOST_SECONDS:
+                view.tell(f"the server does not answer; execution {record['id']} may go on")
+                is_told = True
             if time.monotonic() - heard_at > lost_seconds:
                 raise LostError(f"{error.message}; the execution is {record['id']}") from error
             time.sleep(wait_seconds)
@@ -260,6 +270,7 @@ def _execute(
         try:
             record = follow(record, cells, connection, view, wish)
         except interrupts.Interrupted:
+            view.tell(f"left execution {record['id']} as it was: {record['state']}")
             if connection.embedded is not None:
                 connection.embedded.stop(within_seconds=1)
             raise
@@ -310,11 +321,13 @@ def _show(plan: RunPlan, record: Record, cells: CellTexts, screen: Screen, *, sa
     screen.variables(record)
     screen.summary(record)
     result = record.get("result") or {}
+    if result.get("stdout") or result.get("stderr"):
+        screen.tell(f"printed text: jupyter exec log {record['id'][:8]}", style="dim")
     if result.get("save_error"):
         screen.error(f"the server could not save the notebook: {result['save_error']}")
     elif result.get("save_conflict"):
         screen.tell(
-            "somebody changed the notebook meanwhile; the executed one is"
+            "somebody changed the notebook during the run, so that the executed one was saved as"
             f" {result['save_conflict']} on the server"
         )
     elif result.get("notebook_path"):

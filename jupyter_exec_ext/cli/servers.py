@@ -13,6 +13,8 @@ from jupyter_exec_ext.client import ClientError, ExecClient
 
 CHECK_SECONDS = 3.0
 
+STARTING = "starting a server"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
@@ -104,7 +106,7 @@ def connect(
     found = find_server(holds)
     if found is not None:
         address, root = found
-        tell(f"using the running server {address.url}")
+        tell(f"using the running server {address.url}, which keeps records of its own")
         with ExecClient(address.url, address.token, trust_env=False) as client:
             yield Connection(client=client, root=root)
         return
@@ -114,7 +116,7 @@ def connect(
             clients = [stack.enter_context(client) for client in borrowed]
             yield Connection(client=clients[0], others=tuple(clients[1:]))
         return
-    tell("starting a server")
+    tell(STARTING)
     with (
         EmbeddedServer(own_root(holds, Path.cwd())) as embedded,
         ExecClient(embedded.url, embedded.token, trust_env=False) as client,

@@ -45,8 +45,10 @@ class UnknownKernelError(InvalidArgumentError):
     code = "UnknownKernel"
 
     def __init__(self, name: str, known: tuple[str, ...], *, target: str) -> None:
+        hint = "; for Python: pip install ipykernel" if name.startswith("python") else ""
         super().__init__(
-            f"no kernelspec is called {name!r}; this server has: {', '.join(known) or 'none'}",
+            f"no kernelspec is called {name!r}; this server has:"
+            f" {', '.join(known) or 'none'}{hint}",
             target=target,
         )
         self.known = known
@@ -118,6 +120,19 @@ class IdempotencyConflictError(ConflictError):
             target="Idempotency-Key",
         )
         self.execution_id = execution_id
+
+
+class NotFinalError(ConflictError):
+    """The execution still waits or runs, and only final ones can be deleted."""
+
+    code = "NotFinal"
+
+    def __init__(self, execution_id: str, state: str) -> None:
+        super().__init__(
+            f"execution {execution_id} is {state}: cancel it first, or delete it by force"
+        )
+        self.execution_id = execution_id
+        self.state = state
 
 
 class RunsElsewhereError(ConflictError):

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError
 
@@ -19,11 +19,15 @@ DENIED_PREFIXES = ("LD_", "DYLD_", "PYTHON", "JUPYTERHUB_", "JUPYTER_", "JPY_", 
 """Loader and interpreter settings, and names under which the server and hub keep secrets."""
 
 
-def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> dict[str, str]:
+Environment: TypeAlias = dict[str, str | None]
+"""Values by name; ``None`` means that the variable must not be set."""
+
+
+def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> Environment:
     """Return *inputs* as environment variables.
 
     Strings stay as they are; numbers, booleans, lists and objects become compact JSON; ``None``
-    leaves the variable unset, so it is not in the answer.
+    stays ``None``.
 
     Raises:
         InvalidArgumentError: A name or value cannot be an environment variable, or the name is
@@ -31,11 +35,12 @@ def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> dict[str, s
     """
     if len(inputs) > max_inputs:
         raise InvalidArgumentError(f"at most {max_inputs} inputs are taken", target="inputs")
-    environment = {}
+    environment: Environment = {}
     for name, value in inputs.items():
         target = f"inputs.{name[:64]}"
         _check_name(name, target)
         if value is None:
+            environment[name] = None
             continue
         text = value if isinstance(value, str) else _compact_json(value, target)
         if "\0" in text:
@@ -48,6 +53,11 @@ def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> dict[str, s
             )
         environment[name] = text
     return environment
+
+
+def size_of(environment: Environment) -> int:
+    """Return about how many bytes of memory *environment* takes."""
+    return sum(len(name) + len(value or "") for name, value in environment.items())
 
 
 def _check_name(name: str, target: str) -> None:

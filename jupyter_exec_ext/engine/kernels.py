@@ -90,7 +90,7 @@ class Kernel:
         kernel_name: str,
         path: str,
         kernel_path: str,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str | None],
         session_path: str,
         display_name: str,
         timeout_seconds: float,
@@ -100,7 +100,7 @@ class Kernel:
         Args:
             path: API path of the document; tells the kernel's ``JPY_SESSION_NAME``.
             kernel_path: API path that decides the working directory.
-            environment: Set on top of the server's own environment.
+            environment: Set on top of the server's own environment; ``None`` takes one out of it.
             session_path: Path of the server session it is registered under; not *path*, or
                 JupyterLab would attach the open document to this kernel.
             display_name: How JupyterLab's Running panel shows it.
@@ -108,8 +108,9 @@ class Kernel:
         Raises:
             KernelStartFailedError: It did not start, or does not answer in time.
         """
-        name = path.rpartition("/")[2]
-        env = {**host.session_manager.get_kernel_env(path, name), **environment}
+        document = path.rpartition("/")[2]
+        env = {**host.session_manager.get_kernel_env(path, document), **environment}
+        env = {name: value for name, value in env.items() if value is not None}
         kernel_id = str(uuid4())
         kernel = None
         try:

@@ -15,14 +15,14 @@ from jupyter_exec_ext.core.errors import (
     ConflictError,
     IdempotencyConflictError,
     InvalidArgumentError,
+    NotFinalError,
     RunsElsewhereError,
     ServerStoppedError,
     ServerStoppingError,
-    StateConflictError,
     TooManyError,
     UnknownKernelError,
 )
-from jupyter_exec_ext.core.inputs import environment_of
+from jupyter_exec_ext.core.inputs import Environment, environment_of, size_of
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Execution, ExecutionError, NewExecution, Progress, Result
 from jupyter_exec_ext.core.states import State, advance
@@ -207,7 +207,7 @@ class ExecutionService:
                 f"at most {limits.max_description_length} characters", target="description"
             )
 
-    def _check_room(self, environment: dict[str, str]) -> None:
+    def _check_room(self, environment: Environment) -> None:
         free_count = self._limits.max_sessions - self._running_count
         waiting_count = len(self._queue) + self._accepting_count - free_count
         if waiting_count < 0:
@@ -217,7 +217,7 @@ class ExecutionService:
                 f"{self._limits.max_pending} executions are waiting already",
                 retry_after_seconds=10,
             )
-        size = sum(len(name) + len(value) for name, value in environment.items())
+        size = size_of(environment)
         if size + sum(live.input_bytes for live in self._queue) > MAX_WAITING_INPUT_BYTES and size:
             raise TooManyError(
                 "the inputs of the waiting executions take too much memory already",
@@ -225,7 +225,7 @@ class ExecutionService:
             )
 
     async def _choose_kernel(
-        self, new: NewExecution, snapshot: Snapshot, environment: dict[str, str]
+        self, new: NewExecution, snapshot: Snapshot, environment: Environment
     ) -> str:
         specs = self._host.kernel_spec_manager
         default = self._host.kernel_manager.default_kernel_name
@@ -235,8 +235,8 @@ class ExecutionService:
             target = "kernel_name" if new.kernel_name else "notebook.path"
             raise UnknownKernelError(name[:64], tuple(sorted(known)), target=target)
         spec = await ensure_async(specs.get_kernel_spec(name))
-        if language_of(spec.language) is None:
-            for input_name in environment.keys() & spec.env.keys():
+        for input_name in sorted(environment.keys() & spec.env.keys()):
+            if language_of(spec.language) is None or environment[input_name] is None:
                 raise InvalidArgumentError(
                     f"the kernelspec {name!r} sets this name itself, and in its language"
                     " it cannot be overruled",
@@ -370,7 +370,7 @@ class ExecutionService:
             force: Cancel it first, if it is not final.
 
         Raises:
-            StateConflictError: It is not final, or did not become so in time.
+            NotFinalError: It is not final, or did not become so in time.
             RunsElsewhereError: It is another server process's to cancel.
         """
         execution = await self.get(execution_id)
@@ -380,7 +380,7 @@ class ExecutionService:
                 execution_id, seconds=self._limits.interrupt_grace_seconds + 20
             )
         if not execution.state.is_final:
-            raise StateConflictError(execution_id, execution.state, "deleted")
+            raise NotFinalError(execution_id, execution.state)
         live = self._live.get(execution_id)
         if live is not None:
             await self.store_unstored()
@@ -408,7 +408,7 @@ class ExecutionService:
         while rows := await self._store.events(execution_id, after=last, limit=LOG_PAGE):
             for number, payload in rows:
                 if number > last + 1:
-                    yield f"\n[... {number - last - 1} events left out ...]\n"
+                    yield "\n[... output left out ...]\n"
                 last = number
                 event = decode_event(payload)
                 if event.type == "stream":

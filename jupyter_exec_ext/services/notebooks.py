@@ -173,7 +173,12 @@ def select_cells(
                 ' {"up_to": cell} and {"tag": name}',
                 target="notebook.cells",
             )
-    return [index for index in selected if _is_runnable(cells[index])]
+    runnable = [index for index in selected if _is_runnable(cells[index])]
+    if chosen is not None and not runnable:
+        raise InvalidArgumentError(
+            "none of the chosen cells is a code cell that can run", target="notebook.cells"
+        )
+    return runnable
 
 
 def _index_of(cells: list[dict[str, Any]], cell: str | int, *, target: str) -> int:

@@ -19,6 +19,7 @@ from jupyter_exec_ext.core.errors import (
     ServerStoppedError,
     StoreUnavailableError,
 )
+from jupyter_exec_ext.core.inputs import Environment, size_of
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Execution, ExecutionError, Progress, Result
 from jupyter_exec_ext.core.states import State, advance
@@ -54,7 +55,7 @@ class Live:
     """
 
     execution: Execution
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Environment = field(default_factory=dict)
     changed: Signal = field(default_factory=Signal)
     scope: anyio.CancelScope | None = None
     snapshot: Snapshot | None = None
@@ -66,7 +67,7 @@ class Live:
     @property
     def input_bytes(self) -> int:
         """How much memory the inputs take."""
-        return sum(len(name) + len(value) for name, value in self.environment.items())
+        return size_of(self.environment)
 
     def change(self, **fields: Any) -> None:
         """Change fields of the record, but its state; that is for `advance`."""
@@ -270,7 +271,11 @@ class RunService:
         spec = await ensure_async(
             self._host.kernel_spec_manager.get_kernel_spec(live.execution.kernel_name)
         )
-        return {name: live.environment[name] for name in live.environment if name in spec.env}
+        return {
+            name: value
+            for name, value in live.environment.items()
+            if name in spec.env and value is not None
+        }
 
     async def _keep_stored(self, live: Live) -> None:
         """Store changes of the record soon after they come, until cancelled."""

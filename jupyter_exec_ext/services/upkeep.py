@@ -121,7 +121,9 @@ class Upkeep:
         assert final.end_time is not None
         final = replace(
             final,
-            error=ExecutionError(code=error.code, message=str(error)),
+            error=ExecutionError(code=error.code, message=str(error))
+            if state is State.FAILED
+            else None,
             expire_time=final.end_time + timedelta(seconds=self._limits.retention_seconds),
         )
         result = await self._result_of(execution)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from jupyter_exec_ext.core.errors import ExecutionNotFoundError, StateConflictError
+from jupyter_exec_ext.core.errors import ExecutionNotFoundError, NotFinalError
 from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.core.states import FINAL_STATES, State
 from jupyter_exec_ext.store.leases import Instance, Leases
@@ -154,7 +154,7 @@ class Rows:
         """Remove a final execution with all that belongs to it."""
         row = self._find_locked(connection, execution_id)
         if not State(row.state).is_final:
-            raise StateConflictError(execution_id, row.state, "deleted")
+            raise NotFinalError(execution_id, row.state)
         connection.execute(delete(executions).where(executions.c.id == row.id))
 
     def delete_final(self, connection: Connection, keys: Sequence[str]) -> int:

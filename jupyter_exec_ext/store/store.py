@@ -266,7 +266,7 @@ class Store:
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
-            StateConflictError: It is not final.
+            NotFinalError: It is not final.
         """
         await self._database.write(partial(self._rows.delete, execution_id=execution_id))
 

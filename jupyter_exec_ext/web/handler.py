@@ -1,5 +1,6 @@
 """The base of all handlers: bodies in, values out, errors in one shape."""
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -124,6 +125,8 @@ class ExecHandler(APIHandler):
                 self.set_header("Retry-After", str(error.retry_after_seconds))
         else:
             body = body_of_status(status_code)
+            if status_code == HTTPStatus.FORBIDDEN and not self.current_user:
+                body = replace(body, message="no valid token or cookie came with the request")
             if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
                 self.set_header("Allow", ", ".join(self.allowed_methods))
         self.finish(encode(body))

@@ -30,8 +30,11 @@ async def test_a_notebook_runs_and_leaves_its_outputs(exec_api: ExecApi) -> None
     assert await exec_api.log(record) == "one\ne\n"
 
 
-async def test_inputs_are_the_kernels_environment(exec_api: ExecApi) -> None:
-    """Strings arrive as they are, other JSON values compact, null leaves a name unset."""
+async def test_inputs_are_the_kernels_environment(
+    exec_api: ExecApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strings arrive as they are, other JSON compact; null takes a name of the server away."""
+    monkeypatch.setenv("NOT", "of the server")
     values = {"S": "a 'b' $(c)\n", "N": 1.5, "B": True, "L": [1, {"x": "ü"}], "NOT": None}
 
     record = await exec_api.run_cells(
@@ -379,3 +382,19 @@ async def test_no_kernel_or_server_session_is_left(exec_api: ExecApi, jp_servera
 
     await exec_api.until(record, lambda _: not jp_serverapp.kernel_manager.list_kernels())
     assert await jp_serverapp.session_manager.list_sessions() == []
+
+
+async def test_a_choice_without_any_code_is_refused(exec_api: ExecApi) -> None:
+    """Who chooses only text cells, or only skipped ones, learns that nothing would run."""
+    text = {"cell_type": "markdown", "id": "t", "metadata": {}, "source": "# Title"}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [text]}
+    (exec_api.root / "text.ipynb").write_text(json.dumps(notebook))
+
+    refused = await exec_api.request(
+        "POST", "executions", json={"notebook": {"path": "text.ipynb", "cells": [0]}}
+    )
+    whole = await exec_api.run("text.ipynb")
+
+    assert (refused.status, refused.json["target"]) == (422, "notebook.cells")
+    assert whole["state"] == "succeeded"
+    assert whole["progress"]["total"] == 0

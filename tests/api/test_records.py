@@ -190,7 +190,7 @@ async def test_what_is_not_final_is_deleted_by_force_only(
 
     for record in (running, pending):
         answer = await delete(exec_api, record["id"])
-        assert (answer.status, answer.json["code"]) == (409, "StateConflict")
+        assert (answer.status, answer.json["code"]) == (409, "NotFinal")
         assert (await delete(exec_api, record["id"], force="false")).status == 409
     for record in (pending, running):
         assert (await delete(exec_api, record["id"], force="true")).status == 204

@@ -36,7 +36,6 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
 """What each operation asks the authorizer, in this order."""
 
 UNKNOWN = (
-    "exec",
     "exec/nothing",
     "exec/executions/",
     "exec/executions/a/b/c",

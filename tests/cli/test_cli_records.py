@@ -36,7 +36,7 @@ FAILED = {
     "state": "failed",
     "error": {"code": "CodeError", "message": "E: e", "cell_id": "one", "cell_index": 0},
 }
-CONFLICT = {"code": "StateConflict", "message": "it is running"}
+CONFLICT = {"code": "NotFinal", "message": "it is running"}
 
 
 @pytest.fixture
@@ -186,7 +186,10 @@ def test_delete_asks_the_server_that_runs_it(
             {"notebook_path": "b.ipynb", "save_conflict": "b-1.ipynb"},
             ["--save-to", "server:b.ipynb"],
             0,
-            "somebody changed the notebook meanwhile; the executed one is b-1.ipynb on the server",
+            (
+                "somebody changed the notebook during the run, so that the executed one was"
+                " saved as b-1.ipynb on the server"
+            ),
         ),
         (
             {"notebook_path": "b.ipynb"},

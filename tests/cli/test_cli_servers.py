@@ -34,7 +34,7 @@ def test_a_running_server_that_holds_the_notebook_is_found(
     code, out, err = here("run", notebook, "-o", "x")
 
     assert (code, out) == (0, "x (int) = 1\n")
-    assert f"using the running server {server.url}" in err.splitlines()
+    assert f"using the running server {server.url}" in err
     assert server.process.poll() is None
     assert err.splitlines()[-1].startswith("executed notebook: kept with the record; jupyter exec")
 

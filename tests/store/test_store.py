@@ -9,7 +9,7 @@ from sqlalchemy import text
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecutionNotFoundError,
-    StateConflictError,
+    NotFinalError,
     StoreUnavailableError,
 )
 from jupyter_exec_ext.core.models import ExecutionError, Progress
@@ -152,7 +152,7 @@ async def test_deleting_removes_every_trace(store: Store, url: str) -> None:
     """Only a final execution is deleted, once, and no row of any table remains."""
     execution = new_execution(labels={"a": "b"})
     await store.insert(execution, notebook=b"")
-    with pytest.raises(StateConflictError):
+    with pytest.raises(NotFinalError):
         await store.delete(execution.id)
     await store.finish(ended(execution), result=b"", events=[(1, b"")])
 
