@@ -17,6 +17,7 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.engine.kernels import ServerHost
 from jupyter_exec_ext.routes import Services, handlers
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.runs import RunService
 from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
 from jupyter_exec_ext.services.upkeep import Upkeep
@@ -83,9 +84,10 @@ class ExecApp(ExtensionApp):
             sqlite_journal_mode=self.sqlite_journal_mode,
             logger=self.log,
         )
+        notebooks = Notebooks(serverapp.contents_manager)
         runs = RunService(
             host=host,
-            contents_manager=serverapp.contents_manager,
+            notebooks=notebooks,
             store=self.store,
             limits=limits,
             is_stopping=lambda: self.supervisor.is_stopping,
@@ -93,7 +95,7 @@ class ExecApp(ExtensionApp):
         )
         self.executions = ExecutionService(
             host=host,
-            contents_manager=serverapp.contents_manager,
+            notebooks=notebooks,
             store=self.store,
             runs=runs,
             supervisor=self.supervisor,

@@ -12,6 +12,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 MAX_ENTRY_BYTES = 128 * 1024 - 2
 """Name and value together: Linux holds ``NAME=VALUE`` and its NUL in 128 KiB (MAX_ARG_STRLEN)."""
 
+MAX_TOTAL_BYTES = 1_000_000
+"""All together: Linux starts no program with arguments and environment over 2 MiB (ARG_MAX)."""
+
 DENIED_NAMES = frozenset({"PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "TMPDIR"})
 """Names that decide which program runs, not what it computes."""
 
@@ -52,6 +55,12 @@ def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> Environment
                 target=target,
             )
         environment[name] = text
+    if size_of(environment) > MAX_TOTAL_BYTES:
+        raise InvalidArgumentError(
+            f"the inputs take more than {MAX_TOTAL_BYTES} bytes together;"
+            " pass large data as a file",
+            target="inputs",
+        )
     return environment
 
 

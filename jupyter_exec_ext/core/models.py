@@ -109,10 +109,15 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class Truncation:
-    """How much of the published output was kept, in bytes of UTF-8."""
+    """How much of the published output was kept, in bytes of UTF-8.
+
+    Attributes:
+        has_uncounted: Whether more was lost on the way from the kernel, which nobody could count.
+    """
 
     kept_bytes: int
     total_bytes: int
+    has_uncounted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,14 @@ class StreamOutputs:
             self._texts.append((out, text))
             self._limits.output_count += 1
 
+    def leave_out(self, size: int) -> None:
+        """Count *size* bytes of text that follow the newest, but are not there."""
+        if self._texts:
+            self._texts[-1][1].leave_out(size)
+        else:
+            self._refused_bytes += size
+            self._limits.refused_bytes += size
+
     def settle(self) -> None:
         """Put the texts as they are now in the outputs."""
         for node, text in self._texts:

@@ -13,6 +13,7 @@ from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError, RunTi
 from jupyter_exec_ext.core.models import ExecutionError, OnError, Variable
 from jupyter_exec_ext.core.ports import Sink
 from jupyter_exec_ext.engine.channels import Message
+from jupyter_exec_ext.engine.contents import clean_text
 from jupyter_exec_ext.engine.kernels import Kernel
 from jupyter_exec_ext.engine.languages import (
     Language,
@@ -32,6 +33,11 @@ VARIABLES_AT_ONCE = 4
 
 ENVIRONMENT_SECONDS = 30.0
 """How long setting the inputs in a kernel may take."""
+
+MAX_MESSAGE_LENGTH = 10_000
+"""In characters, of an exception's name and message in the record."""
+
+MAX_TRACEBACK_LENGTH = 200_000
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -82,6 +88,11 @@ class NotebookRun:
     def language(self) -> Language | None:
         """The language table's entry for this kernel; ``None`` where it has none."""
         return language_of(str(self.kernel.language_info.get("name", "")))
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether output was lost that nobody could count; see `Runner`."""
+        return self._runner.has_lost_output
 
     async def set_inputs(self, environment: Mapping[str, str]) -> None:
         """Set *environment* inside the running kernel, for names that its kernelspec overrules.
@@ -233,8 +244,12 @@ def error_of(error: RunError) -> ExecutionError:
 
 
 def _code_error_of(reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
-    ename, evalue = _text(reply.get("ename")), _text(reply.get("evalue"))
-    traceback = [_text(line) for line in reply.get("traceback") or ()]
+    ename, evalue = (_text(reply.get(key), MAX_MESSAGE_LENGTH) for key in ("ename", "evalue"))
+    lines = reply.get("traceback")
+    traceback = [str(line) for line in lines] if isinstance(lines, list) else []
+    if sum(map(len, traceback)) > MAX_TRACEBACK_LENGTH:
+        traceback = _text("\n".join(traceback), MAX_TRACEBACK_LENGTH).split("\n")
+    traceback = [clean_text(line) for line in traceback]
     return ExecutionError(
         code="CodeError",
         message=f"{ename}: {evalue}" if evalue else ename,
@@ -247,5 +262,11 @@ def _code_error_of(reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
     )
 
 
-def _text(value: object) -> str:
-    return str(value if value is not None else "").encode("utf-8", "replace").decode()
+def _text(value: object, max_length: int) -> str:
+    """Return *value* as text: its beginning and its end, when it is longer than *max_length*."""
+    text = str(value if value is not None else "")
+    if len(text) > max_length:
+        half = max_length // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]}[... {left_out} characters left out ...]{text[-half:]}"
+    return clean_text(text)

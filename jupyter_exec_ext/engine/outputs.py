@@ -165,6 +165,13 @@ class OutputFold(NotebookClient):
         outputs: list[Output] = self.nb.cells[cell_index]["outputs"]
         return outputs
 
+    def leave_out(self, cell_index: int, size: int) -> None:
+        """Count *size* bytes of stream text that follow the newest of a cell, but are not there."""
+        if cell_index in self._stream_outputs:
+            self._stream_outputs[cell_index].leave_out(size)
+        else:
+            self.streams.refused_bytes += size
+
     @property
     def lost_bytes(self) -> int:
         """How many bytes of the stream text that the outputs have were not kept."""
@@ -244,10 +251,14 @@ class OutputFold(NotebookClient):
             self.shown.set((cell_index, place), 0)
 
     def _update_display_id(self, display_id: str, msg: Message) -> None:
-        super()._update_display_id(display_id, msg)
-        for cell_index, place in self._places_of(display_id):
-            output = self.nb.cells[cell_index]["outputs"][place]
-            self.shown.set((cell_index, place), shown_bytes_of(output))
+        places = self._places_of(display_id)
+        if places:
+            super()._update_display_id(display_id, msg)
+            # All of them show the same now.
+            cell_index, place = places[0]
+            size = shown_bytes_of(self.nb.cells[cell_index]["outputs"][place])
+            for key in places:
+                self.shown.set(key, size)
 
     def handle_comm_msg(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
         """Take a widget's message."""

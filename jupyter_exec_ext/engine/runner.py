@@ -48,6 +48,10 @@ class Runner:
 
     Output that a request publishes after its end, from a thread it left behind, still reaches its
     handler until `close`, as in JupyterLab.
+
+    Attributes:
+        has_lost_output: Whether a request ended without its ``idle``, which the kernel publishes
+            last: then ZeroMQ dropped messages, and nobody knows how many.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Runner:
         self._kernel = kernel
         self._is_abandoned = is_abandoned
         self._grace_seconds = interrupt_grace_seconds
+        self.has_lost_output = False
         self._msg_ids: list[str] = []
 
     async def run(
@@ -137,6 +142,7 @@ class Runner:
         except RunError:
             # What it published last may still be on its way.
             await self._drain(pending, quiet_seconds=LAST_WORDS_SECONDS)
+            self.has_lost_output = False  # A dead kernel says no `idle`.
             raise
         await self._drain(pending)
         assert pending.reply is not None
@@ -162,6 +168,7 @@ class Runner:
             quiet_until = max(start, pending.last_message_time) + quiet_seconds
             seconds = min(quiet_until, start + MAX_DRAIN_SECONDS) - now
             if seconds <= 0:
+                self.has_lost_output = True
                 return
             await self._kernel.changed.wait(seconds)
 

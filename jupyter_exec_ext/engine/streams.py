@@ -8,7 +8,7 @@ What a text is does not depend on how it was cut into chunks.
 import re
 from collections import OrderedDict, deque
 
-_CONTROL = re.compile(r"[\b\r]")
+_CONTROL = re.compile(r"[\b]+|\r+")
 
 MAX_LINE_LENGTH = 100_000
 """In characters. What is further before the cursor is finished: ``\\r`` does not reach it."""
@@ -124,10 +124,10 @@ class StreamText:
         for match in _CONTROL.finditer(text):
             self._write(self._line, text[start : match.start()])
             start = match.end()
-            if match[0] == "\r":
+            if match[0][0] == "\r":
                 self._line.go_to_start()
             else:
-                self._line.delete()
+                self._line.delete(len(match[0]))
         self._write(self._line, text[start:])
 
     def _write(self, line: "_Line", text: str) -> None:
@@ -139,6 +139,12 @@ class StreamText:
             finished = "".join((finished, line.take(), others, newline, line.write(rest)))
         if finished:
             self._budget.add(self, finished)
+
+    def leave_out(self, size: int) -> None:
+        """Count *size* bytes as lost that would have come now."""
+        self.finish_line()
+        self.lost_bytes += size
+        self._budget.lost_bytes += size
 
     def finish_line(self) -> None:
         """Count the open line as finished; what comes then begins a line of its own."""
@@ -225,15 +231,18 @@ class _Line:
             self._after.append(self._before.pop())
         self._before_length = 0
 
-    def delete(self) -> None:
-        """Delete the character before the cursor and, as JupyterLab does, the one after it."""
-        if not self._before:
-            return
-        piece = self._before.pop()
-        if len(piece) > 1:
-            self._before.append(piece[:-1])
-        self._before_length -= 1
-        self._drop_after(1)
+    def delete(self, count: int) -> None:
+        """Delete so many characters before the cursor and, as JupyterLab does, each time the one
+        after it.
+        """
+        while count > 0 and self._before:
+            piece = self._before.pop()
+            deleted = min(count, len(piece))
+            if deleted < len(piece):
+                self._before.append(piece[:-deleted])
+            self._before_length -= deleted
+            self._drop_after(deleted)
+            count -= deleted
 
     def _drop_after(self, length: int) -> None:
         while length > 0 and self._after:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import anyio
 from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
@@ -31,13 +32,12 @@ from jupyter_exec_ext.engine.languages import language_of
 from jupyter_exec_ext.services.idempotency import Fingerprints
 from jupyter_exec_ext.services.journal import decode_event
 from jupyter_exec_ext.services.notebooks import (
+    Notebooks,
     Snapshot,
-    check_save_target,
     decode_result,
     decode_snapshot,
     encode_snapshot,
     executed_notebook,
-    read_notebook,
     without_trust,
 )
 from jupyter_exec_ext.services.runs import Live, RunService
@@ -53,6 +53,9 @@ LOG_PAGE = 200
 
 MAX_NAME_LENGTH = 256
 
+ELSEWHERE_POLL_SECONDS = 0.5
+"""How often the store is asked for an execution that another server process runs."""
+
 
 class ExecutionService:
     """Creates, shows, stops and deletes executions, and decides when each one's turn comes."""
@@ -61,7 +64,7 @@ class ExecutionService:
         self,
         *,
         host: ServerHost,
-        contents_manager: Any,
+        notebooks: Notebooks,
         store: Store,
         runs: RunService,
         supervisor: Supervisor,
@@ -70,7 +73,7 @@ class ExecutionService:
         log: logging.Logger,
     ) -> None:
         self._host = host
-        self._contents_manager = contents_manager
+        self._notebooks = notebooks
         self._store = store
         self._runs = runs
         self._supervisor = supervisor
@@ -111,9 +114,9 @@ class ExecutionService:
         # From here to the queue there are waits, in which others could fill the last place.
         self._accepting_count += 1
         try:
-            await check_save_target(self._contents_manager, new.notebook.save_to)
-            snapshot = await read_notebook(
-                self._contents_manager, new.notebook, max_bytes=self._limits.max_notebook_bytes
+            await self._notebooks.check_save_target(new.notebook.save_to)
+            snapshot = await self._notebooks.read(
+                new.notebook, max_bytes=self._limits.max_notebook_bytes
             )
             kernel_name = await self._choose_kernel(new, snapshot, environment)
             execution = Execution(
@@ -311,13 +314,17 @@ class ExecutionService:
     async def wait(self, execution_id: str, *, seconds: float) -> Execution:
         """Return the record once it is final, or as it is after *seconds*."""
         deadline = time.monotonic() + min(seconds, self._limits.max_wait_seconds)
-        live = self._live.get(execution_id)
-        while live is not None and not live.execution.state.is_final:
+        while True:
+            execution = await self.get(execution_id)
             left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            await live.changed.wait(left)
-        return await self.get(execution_id)
+            if execution.state.is_final or left <= 0:
+                return execution
+            live = self._live_of(execution_id)
+            if live is not None:
+                await live.changed.wait(left)
+            else:
+                # It runs in another server process.
+                await anyio.sleep(min(left, ELSEWHERE_POLL_SECONDS))
 
     async def result(self, execution_id: str) -> Result:
         """Return what the execution left, or has left so far."""

@@ -27,7 +27,11 @@ MAX_EVENTS = 500_000
 
 
 class Journal:
-    """Takes a run's events (a `core.ports.Sink`), within limits, and knows what they add up to."""
+    """Takes a run's events (a `core.ports.Sink`), within limits, and knows what they add up to.
+
+    Attributes:
+        has_uncounted: Set when output was lost before it came here.
+    """
 
     def __init__(
         self, execution_id: str, *, store: Store, fold: OutputFold, limits: Limits
@@ -39,6 +43,7 @@ class Journal:
         self._number = 0
         self._total_bytes = 0
         self._refused_bytes = 0
+        self.has_uncounted = False
         self._kept_streams = _HeadAndTail(limits.max_stream_bytes)
         self._kept_others = _HeadAndTail(limits.max_output_bytes)
         self._pending: dict[int, Event] = {}
@@ -57,6 +62,21 @@ class Journal:
 
     def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
         text = content["text"]
+        half = self._limits.max_stream_bytes // 2
+        if len(text) <= 2 * max(half, MERGE_BYTES):
+            self._emit_text(content, text, cell_index)
+            return
+        # Of so much text at once no more than this can be kept; the rest is only counted.
+        head, tail = text[:half], text[-half:]
+        self._emit_text(content, head, cell_index)
+        left_out = size_of(text) - size_of(head) - size_of(tail)
+        self._total_bytes += left_out
+        self._fold.leave_out(cell_index, left_out)
+        self._close_open()
+        self._number += 1  # The hole shows that something is missing here.
+        self._emit_text(content, tail, cell_index)
+
+    def _emit_text(self, content: dict[str, Any], text: str, cell_index: int) -> None:
         for start in range(0, max(1, len(text)), MERGE_BYTES):
             piece = {**content, "text": text[start : start + MERGE_BYTES]}
             self._fold.apply(_event(0, EventType.STREAM, cell_index, piece))
@@ -131,9 +151,13 @@ class Journal:
     def truncated(self) -> Truncation | None:
         """How much of the output was kept; ``None`` when all of it."""
         lost = self._fold.lost_bytes + self._refused_bytes
-        if not lost:
+        if not lost and not self.has_uncounted:
             return None
-        return Truncation(kept_bytes=self._total_bytes - lost, total_bytes=self._total_bytes)
+        return Truncation(
+            kept_bytes=self._total_bytes - lost,
+            total_bytes=self._total_bytes,
+            has_uncounted=self.has_uncounted,
+        )
 
     def widget_metadata(self) -> dict[str, Any]:
         """Return the ``widgets`` entry of the notebook's metadata, empty without widgets."""

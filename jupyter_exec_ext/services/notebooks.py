@@ -5,7 +5,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
 from anyio import to_thread
 from jupyter_server.utils import ensure_async
@@ -62,55 +64,158 @@ class Snapshot:
         return name if isinstance(name, str) and name else None
 
 
-async def read_notebook(
-    contents_manager: Any, source: NotebookSource, *, max_bytes: int
-) -> Snapshot:
-    """Read the notebook of *source* and choose its cells.
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """Where an executed notebook went; the fields are those of `core.models.Result`."""
 
-    Raises:
-        NotebookNotFoundError: Nothing is there, or nothing that the caller may see.
-        InvalidNotebookError: It is not a notebook.
-        TooLargeError: It has more than *max_bytes*.
-        UnknownCellError: It lacks a chosen cell.
+    notebook_path: str | None = None
+    save_conflict: str | None = None
+    save_error: str | None = None
+
+
+class Notebooks:
+    """The notebooks of the server's contents manager.
+
+    Reading a notebook and saving it exclude each other: a file that is half written is no
+    notebook, and of two runs that save in place only one finds it unchanged.
     """
-    path = source.path.strip("/")
-    if not is_plain_path(path):
-        raise NotebookNotFoundError
-    notebook = await _get(contents_manager, path, max_bytes)
-    digest = await to_thread.run_sync(_digest, notebook)
-    indexes = select_cells(notebook["cells"], source.cells)
-    for index in indexes:
-        notebook["cells"][index]["outputs"] = []
-        notebook["cells"][index]["execution_count"] = None
-    return Snapshot(notebook=notebook, digest=digest, cell_indexes=indexes)
 
+    def __init__(self, contents_manager: Any) -> None:
+        self._contents_manager = contents_manager
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-async def _get(contents_manager: Any, path: str, max_bytes: int) -> dict[str, Any]:
-    try:
-        if not await ensure_async(contents_manager.file_exists(path)):
+    def _lock(self, path: str) -> anyio.Lock:
+        return self._locks.setdefault(path, anyio.Lock())
+
+    async def kernel_path(self, path: str) -> str:
+        """Return the API path that decides where the kernel of the notebook at *path* works."""
+        answer: str = await ensure_async(self._contents_manager.get_kernel_path(path=path))
+        return answer
+
+    async def read(self, source: NotebookSource, *, max_bytes: int) -> Snapshot:
+        """Read the notebook of *source* and choose its cells.
+
+        Raises:
+            NotebookNotFoundError: Nothing is there, or nothing that the caller may see.
+            InvalidNotebookError: It is not a notebook.
+            TooLargeError: It has more than *max_bytes*.
+            UnknownCellError: It lacks a chosen cell.
+        """
+        path = source.path.strip("/")
+        if not is_plain_path(path):
             raise NotebookNotFoundError
-        if not contents_manager.allow_hidden and await ensure_async(
-            contents_manager.is_hidden(path)
-        ):
-            raise NotebookNotFoundError
-        stat = await ensure_async(contents_manager.get(path, content=False))
-        if (stat.get("size") or 0) > max_bytes:
-            raise TooLargeError(
-                f"the notebook has more than {max_bytes} bytes", target="notebook.path"
-            )
-        model = await ensure_async(contents_manager.get(path, type="notebook", content=True))
-    except HTTPError as error:
-        if error.status_code in (403, 404):
+        async with self._lock(path):
+            notebook = await self._get(path, max_bytes)
+        digest = await to_thread.run_sync(_digest, notebook)
+        indexes = select_cells(notebook["cells"], source.cells)
+        for index in indexes:
+            notebook["cells"][index]["outputs"] = []
+            notebook["cells"][index]["execution_count"] = None
+        return Snapshot(notebook=notebook, digest=digest, cell_indexes=indexes)
+
+    async def _get(self, path: str, max_bytes: int) -> dict[str, Any]:
+        manager = self._contents_manager
+        try:
+            if not await ensure_async(manager.file_exists(path)):
+                raise NotebookNotFoundError
+            if not manager.allow_hidden and await ensure_async(manager.is_hidden(path)):
+                raise NotebookNotFoundError
+            stat = await ensure_async(manager.get(path, content=False))
+            if (stat.get("size") or 0) > max_bytes:
+                raise TooLargeError(
+                    f"the notebook has more than {max_bytes} bytes", target="notebook.path"
+                )
+            model = await ensure_async(manager.get(path, type="notebook", content=True))
+        except HTTPError as error:
+            if error.status_code in (403, 404):
+                raise NotebookNotFoundError from error
+            raise _invalid(_reason_of(error, path)) from error
+        except UnicodeError as error:
+            raise _invalid("it has text that is not Unicode") from error
+        except (OSError, ValueError) as error:
             raise NotebookNotFoundError from error
-        raise _invalid(_reason_of(error, path)) from error
-    except UnicodeError as error:
-        raise _invalid("it has text that is not Unicode") from error
-    except (OSError, ValueError) as error:
-        raise NotebookNotFoundError from error
-    if model.get("message"):
-        raise _invalid(model["message"])
-    notebook: dict[str, Any] = model["content"]
-    return notebook
+        if model.get("message"):
+            raise _invalid(model["message"])
+        notebook: dict[str, Any] = model["content"]
+        return notebook
+
+    async def check_save_target(self, save_to: str | None) -> None:
+        """Raise `InvalidArgumentError` when nothing can be written to *save_to*."""
+        if save_to is None or save_to == IN_PLACE:
+            return
+        path = save_to.strip("/")
+        target = "notebook.save_to"
+        if not is_plain_path(path) or not path.endswith(".ipynb"):
+            raise InvalidArgumentError("this is not the path of a notebook", target=target)
+        try:
+            can_save = await self._can_save(path)
+        except (HTTPError, OSError, ValueError) as error:
+            raise InvalidArgumentError("no notebook can be saved here", target=target) from error
+        if not can_save:
+            raise InvalidArgumentError("no notebook can be saved here", target=target)
+
+    async def _can_save(self, path: str) -> bool:
+        """Whether *path* is a file, or nothing yet, in a folder, and not hidden.
+
+        Anything else, such as a pipe, would keep the writer waiting for ever.
+        """
+        manager = self._contents_manager
+        if not await ensure_async(manager.dir_exists(path.rpartition("/")[0])):
+            return False
+        if not manager.allow_hidden and await ensure_async(manager.is_hidden(path)):
+            return False
+        return bool(
+            await ensure_async(manager.file_exists(path))
+            or not await ensure_async(manager.exists(path))
+        )
+
+    async def save(
+        self, source: NotebookSource, snapshot: Snapshot, notebook: dict[str, Any]
+    ) -> Saved:
+        """Save *notebook* as *source* asks; a failure is told in the answer, not raised.
+
+        The contents manager validates and signs it, as when a user saves. Saved in place, it does
+        not overwrite a file that changed since it was read: then a copy is saved beside it.
+        """
+        is_in_place = source.save_to == IN_PLACE
+        path = (source.path if is_in_place else source.save_to or "").strip("/")
+        # In JupyterLab a cell that the user ran is trusted; its outputs were made here.
+        for index in snapshot.cell_indexes:
+            notebook["cells"][index]["metadata"]["trusted"] = True
+        content = from_dict(notebook)
+        model = {"type": "notebook", "format": "json", "content": content}
+        is_conflict = False
+        try:
+            async with self._lock(path):
+                if is_in_place and not await self._is_unchanged(path, snapshot.digest):
+                    is_conflict = True
+                    path = await self._name_of_copy(path)
+                if not await self._can_save(path):
+                    return Saved(save_error="no notebook can be saved there any more")
+                saved = await ensure_async(self._contents_manager.save(model, path))
+        except HTTPError as error:
+            why = f"the contents manager refused it with status {error.status_code}"
+            return Saved(save_error=why)
+        except (OSError, ValueError) as error:
+            return Saved(save_error=f"it could not be written: {type(error).__name__}")
+        if saved.get("message"):
+            return Saved(notebook_path=path, save_error="the saved notebook does not validate")
+        return Saved(notebook_path=path, save_conflict=path if is_conflict else None)
+
+    async def _name_of_copy(self, path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        name = f"{name.removesuffix('.ipynb')}-executed.ipynb"
+        name = await ensure_async(self._contents_manager.increment_filename(name, folder))
+        return f"{folder}/{name}".strip("/")
+
+    async def _is_unchanged(self, path: str, digest: str) -> bool:
+        try:
+            model = await ensure_async(
+                self._contents_manager.get(path, type="notebook", content=True)
+            )
+        except HTTPError as error:
+            return error.status_code == 404
+        return bool(await to_thread.run_sync(_digest, model["content"]) == digest)
 
 
 def _reason_of(error: HTTPError, path: str) -> str:
@@ -240,78 +345,9 @@ def executed_notebook(snapshot: Snapshot, result: Result) -> dict[str, Any]:
     return notebook
 
 
-async def check_save_target(contents_manager: Any, save_to: str | None) -> None:
-    """Raise `InvalidArgumentError` when *save_to* can never be written, before anything runs."""
-    if save_to is None or save_to == IN_PLACE:
-        return
-    path = save_to.strip("/")
-    target = "notebook.save_to"
-    if not is_plain_path(path) or not path.endswith(".ipynb"):
-        raise InvalidArgumentError("this is not the path of a notebook", target=target)
-    folder = path.rpartition("/")[0]
-    try:
-        is_folder = await ensure_async(contents_manager.dir_exists(folder))
-        is_taken = await ensure_async(contents_manager.dir_exists(path))
-        is_hidden = not contents_manager.allow_hidden and await ensure_async(
-            contents_manager.is_hidden(path)
-        )
-    except (HTTPError, OSError, ValueError) as error:
-        raise InvalidArgumentError("no notebook can be saved here", target=target) from error
-    if not is_folder or is_taken or is_hidden:
-        raise InvalidArgumentError("there is no folder to save this notebook in", target=target)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved:
-    """Where an executed notebook went; the fields are those of `core.models.Result`."""
-
-    notebook_path: str | None = None
-    save_conflict: str | None = None
-    save_error: str | None = None
-
-
-async def save_notebook(
-    contents_manager: Any, source: NotebookSource, snapshot: Snapshot, notebook: dict[str, Any]
-) -> Saved:
-    """Save *notebook* as *source* asks; a failure is told in the answer, not raised.
-
-    The contents manager validates and signs it, as when a user saves. Saved in place, it does not
-    overwrite a file that changed since it was read: then a copy is saved beside it.
-    """
-    path = source.path.strip("/")
-    is_conflict = False
-    if source.save_to != IN_PLACE:
-        path = (source.save_to or "").strip("/")
-    try:
-        if source.save_to == IN_PLACE and not await _is_unchanged(
-            contents_manager, path, snapshot.digest
-        ):
-            is_conflict = True
-            folder, _, name = path.rpartition("/")
-            name = f"{name.removesuffix('.ipynb')}-executed.ipynb"
-            name = await ensure_async(contents_manager.increment_filename(name, folder))
-            path = f"{folder}/{name}".strip("/")
-        # In JupyterLab a cell that the user ran is trusted; its outputs were made here.
-        for index in snapshot.cell_indexes:
-            notebook["cells"][index]["metadata"]["trusted"] = True
-        content = from_dict(notebook)
-        model = {"type": "notebook", "format": "json", "content": content}
-        saved = await ensure_async(contents_manager.save(model, path))
-    except HTTPError as error:
-        return Saved(save_error=f"the contents manager refused it with status {error.status_code}")
-    except (OSError, ValueError) as error:
-        return Saved(save_error=f"it could not be written: {type(error).__name__}")
-    if saved.get("message"):
-        return Saved(notebook_path=path, save_error="the saved notebook does not validate")
-    return Saved(notebook_path=path, save_conflict=path if is_conflict else None)
-
-
-async def _is_unchanged(contents_manager: Any, path: str, digest: str) -> bool:
-    try:
-        model = await ensure_async(contents_manager.get(path, type="notebook", content=True))
-    except HTTPError as error:
-        return error.status_code == 404
-    return bool(await to_thread.run_sync(_digest, model["content"]) == digest)
+EMPTY_SNAPSHOT = Snapshot(
+    notebook={"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}, digest=""
+)
 
 
 def _digest(notebook: dict[str, Any]) -> str:

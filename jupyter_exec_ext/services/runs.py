@@ -1,6 +1,7 @@
 """One run of an accepted execution, from the first move out of the queue to its final record."""
 
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -28,10 +29,12 @@ from jupyter_exec_ext.engine.notebooks import Cell, NotebookRun, error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services.journal import Journal
 from jupyter_exec_ext.services.notebooks import (
+    EMPTY_SNAPSHOT,
+    Notebooks,
     Snapshot,
     decode_snapshot,
+    encode_snapshot,
     executed_notebook,
-    save_notebook,
 )
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.store.store import Store
@@ -40,6 +43,10 @@ T = TypeVar("T")
 
 INSIST_ATTEMPTS = 60
 """How often, once a second, a failing store is tried before the first code of a run is sent."""
+
+
+MIN_STARTS = 4
+"""How many kernels may start at the same time on a small machine."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -99,18 +106,20 @@ class RunService:
         self,
         *,
         host: ServerHost,
-        contents_manager: Any,
+        notebooks: Notebooks,
         store: Store,
         limits: Limits,
         is_stopping: Callable[[], bool],
         log: logging.Logger,
     ) -> None:
         self._host = host
-        self._contents_manager = contents_manager
+        self._notebooks = notebooks
         self._store = store
         self._limits = limits
         self._is_stopping = is_stopping
         self._log = log
+        # A start takes a processor for a second; more at once only get into each other's way.
+        self._start_limiter = anyio.CapacityLimiter(max(MIN_STARTS, os.cpu_count() or 1))
 
     async def run(self, live: Live) -> None:
         """Run *live* to a final state.
@@ -174,22 +183,25 @@ class RunService:
                 return await work()
             except StoreUnavailableError:
                 await anyio.sleep(1)
+            except ExecutionNotFoundError as error:
+                raise InternalRunError("somebody removed the record from the store") from error
         raise InternalRunError("the store failed for too long when the execution's turn came")
 
     async def _start_kernel(self, live: Live) -> Kernel:
         execution = live.execution
         path = execution.source.path.strip("/")
-        kernel_path = await ensure_async(self._contents_manager.get_kernel_path(path=path))
-        kernel = await Kernel.start(
-            self._host,
-            kernel_name=execution.kernel_name,
-            path=path,
-            kernel_path=kernel_path,
-            environment=live.environment,
-            session_path=f"exec-{execution.session_id}",
-            display_name=f"exec: {path.rpartition('/')[2]}",
-            timeout_seconds=self._limits.kernel_start_timeout_seconds,
-        )
+        kernel_path = await self._notebooks.kernel_path(path)
+        async with self._start_limiter:
+            kernel = await Kernel.start(
+                self._host,
+                kernel_name=execution.kernel_name,
+                path=path,
+                kernel_path=kernel_path,
+                environment=live.environment,
+                session_path=f"exec-{execution.session_id}",
+                display_name=f"exec: {path.rpartition('/')[2]}",
+                timeout_seconds=self._limits.kernel_start_timeout_seconds,
+            )
         live.metadata = {
             "language_info": kernel.language_info,
             "kernelspec": await self._kernelspec_metadata(execution.kernel_name),
@@ -261,6 +273,7 @@ class RunService:
                 max_variable_bytes=self._limits.max_variable_bytes,
                 max_total_bytes=self._limits.max_output_bytes,
             )
+            journal.has_uncounted = run.has_lost_output
             run.close()
             group.cancel_scope.cancel()
         live.final_result = replace(live.result(), variables=variables)
@@ -307,9 +320,7 @@ class RunService:
                 result = replace(result, metadata={**result.metadata, "widgets": widgets})
             if live.execution.source.save_to is not None and not self._is_stopping():
                 notebook = executed_notebook(live.snapshot, result)
-                saved = await save_notebook(
-                    self._contents_manager, live.execution.source, live.snapshot, notebook
-                )
+                saved = await self._notebooks.save(live.execution.source, live.snapshot, notebook)
                 result = replace(
                     result,
                     notebook_path=saved.notebook_path,
@@ -347,16 +358,21 @@ class RunService:
     async def store_final(self, live: Live, final: Execution) -> None:
         """Store the final record with what is left of its events; sets ``live.is_stored``.
 
-        A store that fails is logged; calling again is right.
+        A store that fails is logged; calling again is right. A record that somebody removed from
+        the store, with the whole database perhaps, is stored anew.
         """
         rows, drop = live.journal.take() if live.journal is not None else ([], [])
         try:
             result = await to_thread.run_sync(msgspec.json.encode, live.final_result)
-            await self._store.finish(final, result=result, events=rows, drop=drop)
+            try:
+                await self._store.finish(final, result=result, events=rows, drop=drop)
+            except ExecutionNotFoundError:
+                snapshot = live.snapshot or EMPTY_SNAPSHOT
+                pending = replace(final, state=State.PENDING)
+                await self._store.insert(pending, notebook=encode_snapshot(snapshot))
+                await self._store.finish(final, result=result, events=rows)
+                self._log.warning("execution %s: its record had been removed", final.id)
             live.is_stored = True
-        except ExecutionNotFoundError:
-            live.is_stored = True
-            self._log.warning("execution %s: somebody removed its record from the store", final.id)
         except StoreUnavailableError as error:
             if live.journal is not None:
                 live.journal.put_back(rows, drop)

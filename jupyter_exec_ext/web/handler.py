@@ -8,7 +8,12 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import ensure_async, url_path_join
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from jupyter_exec_ext.core.errors import ExecError, TooLargeError, TooManyError
+from jupyter_exec_ext.core.errors import (
+    ExecError,
+    MalformedRequestError,
+    TooLargeError,
+    TooManyError,
+)
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.web.errors import body_of, body_of_status, status_of
 from jupyter_exec_ext.web.reading import decode_body
@@ -34,7 +39,10 @@ class ExecHandler(APIHandler):
         """Authenticate; a refusal is answered when the body has been read and thrown away."""
         try:
             await super().prepare()
-            if int(self.request.headers.get("Content-Length") or 0) > self._max_body_bytes:
+            length = self.request.headers.get("Content-Length") or "0"
+            if not (length.isascii() and length.isdecimal() and len(length) < 20):
+                raise MalformedRequestError("this is no length", target="Content-Length")
+            if int(length) > self._max_body_bytes:
                 raise self._too_large()
         except (HTTPError, ExecError) as refusal:
             self.refuse(refusal)
