@@ -19,7 +19,7 @@ from nbclient.exceptions import CellControlSignal
 from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode, ValidationError, from_dict
 
-from jupyter_exec_ext.core.models import Event, EventType, Output
+from jupyter_exec_ext.core.models import CellResult, Event, EventType, Output
 from jupyter_exec_ext.engine.areas import (
     OutputArea,
     ShownBytes,
@@ -164,6 +164,17 @@ class OutputFold(NotebookClient):
             self._stream_outputs[cell_index].settle()
         outputs: list[Output] = self.nb.cells[cell_index]["outputs"]
         return outputs
+
+    def cells(self, indexes: Iterable[int]) -> list[CellResult]:
+        """Return what these cells show now; the outputs must not be changed."""
+        return [
+            CellResult(
+                cell_index=index,
+                execution_count=self.execution_count(index),
+                outputs=self.outputs(index),
+            )
+            for index in indexes
+        ]
 
     def leave_out(self, cell_index: int, size: int) -> None:
         """Count *size* bytes of stream text that follow the newest of a cell, but are not there."""

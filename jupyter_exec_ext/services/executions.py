@@ -29,6 +29,7 @@ from jupyter_exec_ext.core.models import Execution, ExecutionError, NewExecution
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.kernels import ServerHost
 from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.services.idempotency import Fingerprints
 from jupyter_exec_ext.services.journal import decode_event
 from jupyter_exec_ext.services.notebooks import (
@@ -50,8 +51,6 @@ MAX_WAITING_INPUT_BYTES = 256_000_000
 
 LOG_PAGE = 200
 """How many events of a log are read at once."""
-
-MAX_NAME_LENGTH = 256
 
 ELSEWHERE_POLL_SECONDS = 0.5
 """How often the store is asked for an execution that another server process runs."""
@@ -102,7 +101,7 @@ class ExecutionService:
         """
         if self._supervisor.is_stopping:
             raise ServerStoppingError("the server is stopping")
-        self._check_request(new)
+        check_request(new, self._limits)
         fingerprint = None
         if new.idempotency_key is not None:
             fingerprint = self._fingerprints.of(new)
@@ -166,49 +165,6 @@ class ExecutionService:
         if not self._fingerprints.is_same(fingerprint, its_fingerprint):
             raise IdempotencyConflictError(execution_id)
         return await self.get(execution_id)
-
-    def _check_request(self, new: NewExecution) -> None:
-        limits = self._limits
-        for name, seconds in (
-            ("timeout_seconds", new.timeout_seconds),
-            ("cell_timeout_seconds", new.cell_timeout_seconds),
-        ):
-            if seconds is not None and not 0 < seconds <= limits.max_execution_seconds:
-                raise InvalidArgumentError(
-                    f"a time limit is above 0 and at most {limits.max_execution_seconds:g} s",
-                    target=name,
-                )
-        key = new.idempotency_key
-        if key is not None and not (0 < len(key) <= MAX_NAME_LENGTH and key.isprintable()):
-            raise InvalidArgumentError(
-                f"a key has 1 to {MAX_NAME_LENGTH} printable characters", target="Idempotency-Key"
-            )
-        if len(new.variable_names) > limits.max_variables:
-            raise InvalidArgumentError(
-                f"at most {limits.max_variables} variables are gathered", target="variable_names"
-            )
-        for name in new.variable_names:
-            if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
-                raise InvalidArgumentError(
-                    f"a name has 1 to {MAX_NAME_LENGTH} printable characters",
-                    target="variable_names",
-                )
-        if len(set(new.variable_names)) < len(new.variable_names):
-            raise InvalidArgumentError("a name stands there twice", target="variable_names")
-        if len(new.labels) > limits.max_labels:
-            raise InvalidArgumentError(f"at most {limits.max_labels} labels", target="labels")
-        for name, value in new.labels.items():
-            is_short = len(name) <= limits.max_label_length >= len(value)
-            if not (is_short and name and name.isprintable() and value.isprintable()):
-                raise InvalidArgumentError(
-                    f"names and values have at most {limits.max_label_length} printable"
-                    " characters, and a name is not empty",
-                    target="labels",
-                )
-        if len(new.description) > limits.max_description_length:
-            raise InvalidArgumentError(
-                f"at most {limits.max_description_length} characters", target="description"
-            )
 
     def _check_room(self, environment: Environment) -> None:
         free_count = self._limits.max_sessions - self._running_count

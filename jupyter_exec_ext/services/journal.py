@@ -138,14 +138,7 @@ class Journal:
 
     def cells(self, indexes: Iterable[int]) -> list[CellResult]:
         """Return what these cells have published so far; the outputs must not be changed."""
-        return [
-            CellResult(
-                cell_index=index,
-                execution_count=self._fold.execution_count(index),
-                outputs=self._fold.outputs(index),
-            )
-            for index in indexes
-        ]
+        return self._fold.cells(indexes)
 
     @property
     def truncated(self) -> Truncation | None:

@@ -328,7 +328,7 @@ class RunService:
                     save_error=saved.save_error,
                 )
         final = replace(
-            self._final(live.execution, state, error),
+            final_record(live.execution, state, error, self._limits),
             duration_seconds=round(time.monotonic() - start, 6),
         )
         live.final_result = result
@@ -343,17 +343,9 @@ class RunService:
         """Make an execution final without a result: most often one that never had its turn."""
         live.environment.clear()
         live.final_result = Result()
-        final = self._final(live.execution, state, error)
+        final = final_record(live.execution, state, error, self._limits)
         live.change_to(final)
         await self.store_final(live, final)
-
-    def _final(self, execution: Execution, state: State, error: ExecutionError | None) -> Execution:
-        retention = max(self._limits.retention_seconds, self._limits.min_retention_seconds)
-        final = advance(execution, state)
-        assert final.end_time is not None
-        return replace(
-            final, error=error, expire_time=final.end_time + timedelta(seconds=retention)
-        )
 
     async def store_final(self, live: Live, final: Execution) -> None:
         """Store the final record with what is left of its events; sets ``live.is_stored``.
@@ -382,3 +374,13 @@ class RunService:
 def internal_error() -> ExecutionError:
     """Return what the record says of a defect of ours."""
     return error_of(InternalRunError("an internal error; the server's log says where"))
+
+
+def final_record(
+    execution: Execution, state: State, error: ExecutionError | None, limits: Limits
+) -> Execution:
+    """Return *execution* ended now, with the time when its record expires."""
+    final = replace(advance(execution, state), error=error)
+    assert final.end_time is not None
+    seconds = max(limits.retention_seconds, limits.min_retention_seconds)
+    return replace(final, expire_time=final.end_time + timedelta(seconds=seconds))

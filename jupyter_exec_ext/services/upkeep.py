@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -17,19 +16,18 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
-    CellResult,
     Event,
     Execution,
-    ExecutionError,
     Result,
     Truncation,
 )
-from jupyter_exec_ext.core.states import State, advance
+from jupyter_exec_ext.core.states import State
+from jupyter_exec_ext.engine.notebooks import error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services.executions import LOG_PAGE, ExecutionService
 from jupyter_exec_ext.services.journal import decode_event, published_bytes_of
 from jupyter_exec_ext.services.notebooks import decode_snapshot
-from jupyter_exec_ext.services.runs import Live
+from jupyter_exec_ext.services.runs import Live, final_record
 from jupyter_exec_ext.store.store import Store
 
 ROUND_SECONDS = 15.0
@@ -116,16 +114,10 @@ class Upkeep:
     async def _settle(self, execution: Execution) -> None:
         did_run = "while this execution ran" if execution.started else "before it ran"
         error = ServerRestartedError(f"the server ended without a word {did_run}")
-        state = State.CANCELLED if execution.state is State.CANCELLING else State.FAILED
-        final = advance(execution, state)
-        assert final.end_time is not None
-        final = replace(
-            final,
-            error=ExecutionError(code=error.code, message=str(error))
-            if state is State.FAILED
-            else None,
-            expire_time=final.end_time + timedelta(seconds=self._limits.retention_seconds),
-        )
+        if execution.state is State.CANCELLING:
+            final = final_record(execution, State.CANCELLED, None, self._limits)
+        else:
+            final = final_record(execution, State.FAILED, error_of(error), self._limits)
         result = await self._result_of(execution)
         await self._store.finish(final, result=msgspec.json.encode(result))
 
@@ -145,14 +137,7 @@ class Upkeep:
         kept_bytes -= fold.lost_bytes
         widgets = fold.widget_metadata()
         return Result(
-            cells=[
-                CellResult(
-                    cell_index=index,
-                    execution_count=fold.execution_count(index),
-                    outputs=fold.outputs(index),
-                )
-                for index in snapshot.cell_indexes
-            ],
+            cells=fold.cells(snapshot.cell_indexes),
             metadata={"widgets": widgets} if widgets else {},
             truncated=Truncation(kept_bytes=kept_bytes, total_bytes=published_bytes)
             if kept_bytes < published_bytes
