@@ -138,7 +138,7 @@ class OutputArea(OutputWidget):
             self.stream_outputs.note(node)
             self._shown_size += shown_bytes_of(node)
         self._size = self._told_size = len(msgspec.json.encode(outputs))
-        self._show()
+        self.show()
 
     def output(
         self,
@@ -158,7 +158,7 @@ class OutputArea(OutputWidget):
             self.stream_outputs.note(node)
             self._shown_size += shown_bytes_of(node)
         self._size += _size_as_json(msg["content"])
-        self._show()
+        self.show()
         if self._size - self._told_size >= self._told_size // 8:
             self.sync_state()
 
@@ -174,7 +174,7 @@ class OutputArea(OutputWidget):
             self.clear_before_next_output = True
             return
         self._clear()
-        self._show()
+        self.show()
         self.sync_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -196,7 +196,8 @@ class OutputArea(OutputWidget):
         self.stream_outputs.release()
         self._size = self._told_size = self._shown_size = 0
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Put what was captured in the state of the widget."""
         self.executor.widget_state[self.comm_id]["outputs"] = self.outputs
         self.executor.shown.set((self.comm_id, "outputs"), self._shown_size)
 

@@ -276,7 +276,12 @@ class OutputFold(NotebookClient):
         base64_sizes = ((len(buffer) + 2) // 3 * 4 for buffer in msg["buffers"])
         for key, size in _comm_sizes(msg["content"], base64_sizes).items():
             self.shown.set(key, size)
+        comm_id = msg["content"]["comm_id"]
+        area: OutputArea | None = self.comm_objects.get(comm_id)
         super().handle_comm_msg(outs, msg, cell_index)
+        if area is not None and area is self.comm_objects.get(comm_id):
+            # Opened a second time, as something else, it still shows what it captured.
+            area.show()
 
     def clear_display_id_mapping(self, cell_index: int) -> None:
         """Forget which displays a cell shows; those of other cells are not looked at."""

@@ -716,6 +716,27 @@ any_message = st.sampled_from(
 ).flatmap(with_odd_fields)
 
 
+def test_a_widget_opened_twice_shows_what_it_captured(folded: Folded) -> None:
+    """A second opening under the same id, for another target, does not count its outputs twice."""
+    state = {
+        "_model_module": "@jupyter-widgets/output",
+        "_model_module_version": "1.0.0",
+        "_model_name": "OutputModel",
+        "msg_id": "",
+        "outputs": [],
+    }
+    again = {"comm_id": "w", "data": {"state": {**state, "outputs": [{"any": "thing"}]}}}
+
+    folded.take(
+        message(
+            "comm_open", comm_id="w", target_name="jupyter.widget", data={"state": dict(state)}
+        ),
+        message("comm_open", **again),
+    )
+
+    folded.check()
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.tuples(any_message, st.integers(0, CELLS - 1)), max_size=25),
