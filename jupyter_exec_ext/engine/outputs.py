@@ -277,9 +277,9 @@ class OutputFold(NotebookClient):
         for key, size in _comm_sizes(msg["content"], base64_sizes).items():
             self.shown.set(key, size)
         comm_id = msg["content"]["comm_id"]
-        area: OutputArea | None = self.comm_objects.get(comm_id)
+        area = self.comm_objects.get(comm_id)
         super().handle_comm_msg(outs, msg, cell_index)
-        if area is not None and area is self.comm_objects.get(comm_id):
+        if isinstance(area, OutputArea) and self.comm_objects[comm_id] is area:
             # Opened a second time, as something else, it still shows what it captured.
             area.show()
 
