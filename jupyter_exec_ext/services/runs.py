@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -16,6 +17,7 @@ from jupyter_server.utils import ensure_async
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     InternalRunError,
+    KernelStartFailedError,
     RunError,
     ServerStoppedError,
     StoreUnavailableError,
@@ -44,6 +46,9 @@ T = TypeVar("T")
 INSIST_ATTEMPTS = 60
 """How often, once a second, a failing store is tried before the first code of a run is sent."""
 
+
+START_ATTEMPTS = 3
+"""How often a kernel is started whose process ends while it starts."""
 
 MIN_STARTS = 4
 """How many kernels may start at the same time on a small machine."""
@@ -191,17 +196,19 @@ class RunService:
         execution = live.execution
         path = execution.source.path.strip("/")
         kernel_path = await self._notebooks.kernel_path(path)
+        start = partial(
+            Kernel.start,
+            self._host,
+            kernel_name=execution.kernel_name,
+            path=path,
+            kernel_path=kernel_path,
+            environment=live.environment,
+            session_path=f"exec-{execution.session_id}",
+            display_name=f"exec: {path.rpartition('/')[2]}",
+            timeout_seconds=self._limits.kernel_start_timeout_seconds,
+        )
         async with self._start_limiter:
-            kernel = await Kernel.start(
-                self._host,
-                kernel_name=execution.kernel_name,
-                path=path,
-                kernel_path=kernel_path,
-                environment=live.environment,
-                session_path=f"exec-{execution.session_id}",
-                display_name=f"exec: {path.rpartition('/')[2]}",
-                timeout_seconds=self._limits.kernel_start_timeout_seconds,
-            )
+            kernel = await _start_again(start)
         live.metadata = {
             "language_info": kernel.language_info,
             "kernelspec": await self._kernelspec_metadata(execution.kernel_name),
@@ -384,3 +391,18 @@ def final_record(
     assert final.end_time is not None
     seconds = max(limits.retention_seconds, limits.min_retention_seconds)
     return replace(final, expire_time=final.end_time + timedelta(seconds=seconds))
+
+
+async def _start_again(start: Callable[[], Awaitable[Kernel]]) -> Kernel:
+    """Start a kernel, once more and again if its process ends at once.
+
+    Jupyter chooses a kernel's ports some time before the kernel binds them. On a busy machine
+    somebody else has one of them by then, and the kernel ends.
+    """
+    for _ in range(START_ATTEMPTS - 1):
+        try:
+            return await start()
+        except KernelStartFailedError as error:
+            if error.exit_code is None:
+                raise
+    return await start()

@@ -157,6 +157,26 @@ async def test_a_kernel_that_ends_while_it_starts(exec_api: ExecApi, jp_data_dir
     assert record["started"] is False
 
 
+async def test_a_start_that_fails_by_chance_is_tried_again(
+    exec_api: ExecApi, jp_data_dir: Path
+) -> None:
+    """A kernel that ends at once, as when its port is taken, is started anew; nothing shows."""
+    once = (
+        "import os, pathlib, sys\n"
+        "mark = pathlib.Path('was_started')\n"
+        "if not mark.exists(): mark.touch(); sys.exit(1)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'ipykernel_launcher', *sys.argv[1:]])"
+    )
+    argv = [sys.executable, "-c", once, "-f", "{connection_file}"]
+    install_kernelspec(jp_data_dir, "unlucky", argv)
+
+    record = await exec_api.run_cells("print('fine')", kernel_name="unlucky")
+
+    assert record["state"] == "succeeded"
+    assert record["result"]["stdout"] == "fine\n"
+    assert (exec_api.root / "was_started").exists()
+
+
 @pytest.mark.parametrize("exec_config", [{"kernel_start_timeout_seconds": 1.5}])
 async def test_a_kernel_that_never_answers(
     exec_api: ExecApi, jp_data_dir: Path, jp_serverapp: Any
