@@ -91,6 +91,24 @@ class KernelUnderTest:
         assert self.language.environment_error(reply) is None
 
 
+def started(manager: KernelManager, folder: Path) -> BlockingKernelClient:
+    """Start a kernel, again if somebody else took a port that was chosen for it."""
+    for attempt in range(3):
+        manager.start_kernel(cwd=str(folder), stderr=subprocess.DEVNULL)
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=TIMEOUT_SECONDS)
+        except RuntimeError:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            if attempt == 2:
+                raise
+        else:
+            break
+    return client
+
+
 @contextmanager
 def running(folder: Path, language: str, argv: list[str], **env: str) -> Iterator[KernelUnderTest]:
     spec = {"argv": argv, "display_name": language, "language": language, "env": env}
@@ -99,11 +117,8 @@ def running(folder: Path, language: str, argv: list[str], **env: str) -> Iterato
     manager = KernelManager(
         kernel_name="test", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(folder)])
     )
-    manager.start_kernel(cwd=str(folder), stderr=subprocess.DEVNULL)
-    client = manager.client()
-    client.start_channels()
+    client = started(manager, folder)
     try:
-        client.wait_for_ready(timeout=TIMEOUT_SECONDS)
         client.kernel_info()
         info = client.get_shell_msg(timeout=TIMEOUT_SECONDS)["content"]
         found = language_of(info["language_info"]["name"])

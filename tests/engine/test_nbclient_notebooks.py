@@ -52,20 +52,27 @@ OTHERWISE = {
 
 async def run_with_nbclient(path: Path, results: Path, limiter: asyncio.Semaphore) -> None:
     """Run the notebook at *path* and write what became of it to the folder *results*."""
-    notebook = nbformat.read(path, as_version=4)
     options = {"timeout": 60, **OPTIONS.get(path.name, {})}
-    client = NotebookClient(
-        notebook,
-        kernel_name="python3",
-        allow_errors=True,
-        resources={"metadata": {"path": str(path.parent)}},
-        **options,
-    )
-    async with limiter:
-        try:
-            await client.async_execute()
-        except DeadKernelError:
-            notebook.metadata["died"] = True
+    for attempt in range(3):
+        notebook = nbformat.read(path, as_version=4)
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            allow_errors=True,
+            resources={"metadata": {"path": str(path.parent)}},
+            **options,
+        )
+        async with limiter:
+            try:
+                await client.async_execute()
+                break
+            except DeadKernelError:
+                notebook.metadata["died"] = True
+                break
+            except RuntimeError:
+                # Somebody else took a port that was chosen for the kernel.
+                if attempt == 2:
+                    raise
     (results / path.name).write_text(json.dumps(notebook), encoding="utf-8")
 
 
