@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -210,21 +211,27 @@ def comparable(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(value: Any) -> Any:
-    """Return *value* with neighbouring outputs of one stream merged as in JupyterLab."""
+    """Return *value* with neighbouring stream outputs merged into one of each stream.
+
+    The two streams of a kernel are sent by timers of their own: which of two neighbours comes
+    first, and how often they alternate, differs from run to run.
+    """
     if isinstance(value, dict):
         return {key: merged(item) for key, item in value.items()}
     if not isinstance(value, list):
         return value
     outputs: list[Any] = []
-    for item in map(merged, value):
-        last: Any = outputs[-1] if outputs else None
-        if is_stream(item) and is_stream(last) and last["name"] == item["name"]:
-            last["text"] += item["text"]
-        else:
-            outputs.append(item)
-    for output in outputs:
-        if is_stream(output):
-            output["text"] = lab(output["text"])
+    for is_text, items in groupby(map(merged, value), is_stream):
+        if not is_text:
+            outputs += items
+            continue
+        texts: dict[str, str] = {}
+        for item in items:
+            texts[item["name"]] = texts.get(item["name"], "") + item["text"]
+        outputs += [
+            {"output_type": "stream", "name": name, "text": lab(texts[name])}
+            for name in sorted(texts)
+        ]
     return outputs
 
 

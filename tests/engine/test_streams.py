@@ -227,10 +227,10 @@ def test_very_many_tiny_chunks_take_seconds(chunk: str) -> None:
     """Lines, one endless line and progress bars cost little per chunk, however many."""
     text = StreamText(StreamBudget(1_000_000))
 
-    seconds = seconds_of(text, chunk, count=200_000)
+    seconds = seconds_of(text, chunk, count=100_000)
 
-    # 25 microseconds a chunk: enough for a slow machine that also traces coverage.
-    assert seconds < 5
+    # A hundred microseconds a chunk: ten times what it takes, for slow machines and coverage.
+    assert seconds < 10
     assert len(text.value) < 1_200_000
 
 
@@ -251,18 +251,24 @@ def test_a_long_line_costs_no_more_than_a_short_one(chunk: str) -> None:
 def test_clearing_in_a_loop_does_not_look_at_what_others_hold() -> None:
     """With the tail full of another output's blocks, clearing a small output stays cheap."""
     budget = StreamBudget(20_000_000)
+
+    def clear_often() -> float:
+        start = time.perf_counter()
+        for _ in range(20_000):
+            small = StreamText(budget)
+            small.append("working\n")
+            budget.release(small)
+        return time.perf_counter() - start
+
+    alone = clear_often()
     large = StreamText(budget)
     for _ in range(300):
         large.append(("z" * 99 + "\n") * 1000)
 
-    start = time.perf_counter()
-    for _ in range(20_000):
-        small = StreamText(budget)
-        small.append("working\n")
-        budget.release(small)
+    beside_large = clear_often()
 
     # Looking at each of the six hundred blocks would take ten times as long.
-    assert time.perf_counter() - start < 1
+    assert beside_large < 3 * alone + 0.2
 
 
 @pytest.mark.serial
