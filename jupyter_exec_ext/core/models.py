@@ -238,8 +238,13 @@ class NewExecution:
 
 
 class EventType(StrEnum):
-    """What an event tells."""
+    """What an event tells: of the execution itself, or what it published."""
 
+    STATE = "state"
+    PROGRESS = "progress"
+    INPUT_REQUEST = "input_request"
+    ERROR = "error"
+    END = "end"
     STREAM = "stream"
     OUTPUT = "output"
     UPDATE = "update"
@@ -253,8 +258,10 @@ class Event:
 
     Attributes:
         number: Counts up from 1 within the execution. A hole tells that retention cut there.
-        cell_index: The cell it belongs to.
-        content: The content of the kernel's message; see `engine.contents`.
+        cell_index: The cell that published it; 0 for what only the execution itself tells.
+        content: The content of the kernel's message (see `engine.contents`), or what the record
+            says: ``{"state"}``, its ``progress``, ``input_request`` or ``error``, and at the end
+            ``{"state", "duration_seconds"}``.
         published_bytes: How much the run had published in all, what was left out included, when
             this was stored; 0 where a later event of the same writing tells it.
     """
