@@ -13,13 +13,19 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from traitlets import CaselessStrEnum, Float, Integer, TraitType, Unicode
 
+from jupyter_exec_ext.core.errors import ServerStoppedError
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.engine.kernels import ServerHost
+from jupyter_exec_ext.engine.launching import ServerHost
 from jupyter_exec_ext.routes import Services, handlers
+from jupyter_exec_ext.services.announcer import Announcer
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.kernelspecs import Kernelspecs
+from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.runs import RunService
+from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
+from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.services.upkeep import Upkeep
 from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
@@ -40,7 +46,7 @@ def _limit_traits() -> Iterator[tuple[str, TraitType[Any, Any]]]:
 
 
 class ExecApp(ExtensionApp):
-    """Runs notebooks as durable executions on this server."""
+    """Runs code and notebooks as durable executions on this server."""
 
     name = "jupyter_exec_ext"
     load_other_extensions = True
@@ -71,6 +77,7 @@ class ExecApp(ExtensionApp):
         """Build the object graph; nothing runs yet, and no database is touched."""
         serverapp = self._server()
         limits = self.limits
+        self.announcer = Announcer(serverapp.event_logger, self.log)
         host = ServerHost(
             kernel_manager=serverapp.kernel_manager,
             session_manager=serverapp.session_manager,
@@ -85,35 +92,62 @@ class ExecApp(ExtensionApp):
             logger=self.log,
         )
         notebooks = Notebooks(serverapp.contents_manager)
+        kernelspecs = Kernelspecs(host)
+        launches = Launches(host=host, notebooks=notebooks, limits=limits)
         runs = RunService(
             host=host,
             notebooks=notebooks,
+            launches=launches,
             store=self.store,
             limits=limits,
             is_stopping=lambda: self.supervisor.is_stopping,
             log=self.log,
         )
-        self.executions = ExecutionService(
-            host=host,
-            notebooks=notebooks,
-            store=self.store,
+        self.turns = Turns(
             runs=runs,
             supervisor=self.supervisor,
             limits=limits,
             on_activity=self.note_activity,
+        )
+        self.sessions = SessionService(
+            host=host,
+            kernelspecs=kernelspecs,
+            notebooks=notebooks,
+            launches=launches,
+            turns=self.turns,
+            store=self.store,
+            supervisor=self.supervisor,
+            limits=limits,
+            on_change=self.announcer.session,
             log=self.log,
+        )
+        self.executions = ExecutionService(
+            kernelspecs=kernelspecs,
+            notebooks=notebooks,
+            sessions=self.sessions,
+            turns=self.turns,
+            store=self.store,
+            supervisor=self.supervisor,
+            limits=limits,
+            on_state=self.announcer.execution,
         )
         self.upkeep = Upkeep(
             store=self.store,
-            executions=self.executions,
+            turns=self.turns,
+            sessions=self.sessions,
             limits=limits,
             on_activity=self.note_activity,
+            on_state=self.announcer.execution,
             log=self.log,
         )
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
-        self.handlers.extend(handlers(Services(executions=self.executions, limits=self.limits)))
+        self.handlers.extend(
+            handlers(
+                Services(executions=self.executions, sessions=self.sessions, limits=self.limits)
+            )
+        )
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""
@@ -129,14 +163,16 @@ class ExecApp(ExtensionApp):
         try:
             with anyio.move_on_after(STOP_SECONDS):
                 await self.supervisor.close(timeout_seconds=STOP_SECONDS - 1.5)
-                await self.executions.close(timeout_seconds=0.5)
+                stopped = ServerStoppedError("the server was stopped")
+                await self.turns.close(stopped, timeout_seconds=0.5)
+                await self.sessions.close(stopped, timeout_seconds=0.5)
                 await self.store.close()
         except Exception as error:  # noqa: BLE001 - the server has to go on stopping
             log_defect(self.log, error)
 
     def current_activity(self) -> dict[str, int] | None:
         """Return what keeps the server from shutting down for inactivity; ``None`` if nothing."""
-        count = self.executions.active_count
+        count = self.turns.active_count
         return {"executions": count} if count else None
 
     def note_activity(self) -> None:

@@ -7,13 +7,21 @@ from jupyter_exec_ext.api.executions import (
     CancelHandler,
     ExecutionHandler,
     ExecutionsHandler,
+    InputHandler,
     LogHandler,
     NotebookHandler,
 )
 from jupyter_exec_ext.api.openapi import Route, build_document
 from jupyter_exec_ext.api.service import CapabilitiesHandler, ContractHandler, UnknownHandler
+from jupyter_exec_ext.api.sessions import (
+    InterruptHandler,
+    RestartHandler,
+    SessionHandler,
+    SessionsHandler,
+)
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.sessions import SessionService
 
 ROUTES = (
     Route("exec/", CapabilitiesHandler),
@@ -21,8 +29,13 @@ ROUTES = (
     Route("exec/executions", ExecutionsHandler),
     Route("exec/executions/{execution_id}", ExecutionHandler),
     Route("exec/executions/{execution_id}/cancel", CancelHandler),
+    Route("exec/executions/{execution_id}/input", InputHandler),
     Route("exec/executions/{execution_id}/log", LogHandler),
     Route("exec/executions/{execution_id}/notebook", NotebookHandler),
+    Route("exec/sessions", SessionsHandler),
+    Route("exec/sessions/{session_id}", SessionHandler),
+    Route("exec/sessions/{session_id}/interrupt", InterruptHandler),
+    Route("exec/sessions/{session_id}/restart", RestartHandler),
 )
 
 
@@ -31,6 +44,7 @@ class Services:
     """What the handlers work with."""
 
     executions: ExecutionService
+    sessions: SessionService
     limits: Limits
 
 
@@ -41,6 +55,10 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
         ContractHandler: {"document": build_document(ROUTES)},
     }
     of_executions = {"executions": services.executions}
+    of_sessions = {"sessions": services.sessions}
+    arguments |= dict.fromkeys(
+        (SessionsHandler, SessionHandler, InterruptHandler, RestartHandler), of_sessions
+    )
     return [
         *(
             (

@@ -10,10 +10,11 @@ from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
 from jupyter_exec_ext.api.operations import Parameter, operation
-from jupyter_exec_ext.api.requests import ExecutionBody
+from jupyter_exec_ext.api.requests import ExecutionBody, InputBody
 from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import ExecutionType, NewExecution, NotebookSource
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.store.listing import Filters, ListQuery, OrderBy
@@ -34,6 +35,7 @@ _SECONDS = {"type": "number", "minimum": 0}
 _PARAMETERS_OF_SERVER = ("token", "_xsrf", "no_track_activity")
 _VIEWS = {"basic": "basic", "full": "full"}
 _STATES = {state.value: state for state in State}
+_TYPES = {kind: kind for kind in get_args(ExecutionType)}
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 _PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
 
@@ -69,6 +71,11 @@ _FILTERS = (
         schema=_STRING,
     ),
     Parameter(name="session_id", description="Only this session's.", schema=_STRING),
+    Parameter(
+        name="type",
+        description="Only what runs this.",
+        schema={"type": "string", "enum": list(get_args(ExecutionType))},
+    ),
     Parameter(name="path", description="Only of the notebook at this path.", schema=_STRING),
     Parameter(name="label", description="`name` or `name=value`.", schema=_STRING),
     Parameter(name="owner", description="Only this user's.", schema=_STRING),
@@ -101,16 +108,27 @@ class _Handler(ExecHandler):
         return read_choice("view", self.get_query_argument("view", "full"), _VIEWS)
 
     async def write_execution(
-        self, execution_id: str, *, view: str, status: HTTPStatus = HTTPStatus.OK
+        self,
+        execution_id: str,
+        *,
+        view: str,
+        wait_seconds: float = 0,
+        unfinished: HTTPStatus = HTTPStatus.OK,
     ) -> None:
-        """Answer with the record in *view*."""
-        execution = await self.executions.get(execution_id)
+        """Answer with the record in *view*, once it is final or after the wait.
+
+        Args:
+            unfinished: The status of the answer for a record that is not final.
+        """
+        execution, result = await self.executions.wait(execution_id, seconds=wait_seconds)
+        status = HTTPStatus.OK
         if not execution.state.is_final:
             self.set_header("Retry-After", "1")
+            status = unfinished
         if view == "basic":
             self.write_value(basic_view(execution), status)
         else:
-            result = await self.executions.result(execution_id)
+            result = result or await self.executions.result(execution_id)
             self.write_value(full_view(execution, result), status)
 
     def read_filters(self) -> Filters:
@@ -118,11 +136,13 @@ class _Handler(ExecHandler):
         label = self.get_query_argument("label", None)
         name, equals, value = (label or "").partition("=")
         states = self.get_query_argument("state", None)
+        kind = self.get_query_argument("type", None)
         return Filters(
             state=tuple(read_choice("state", text, _STATES) for text in (states or "").split(","))
             if states
             else (),
             session_id=self.get_query_argument("session_id", None),
+            type=read_choice("type", kind, _TYPES) if kind else None,
             path=self.get_query_argument("path", None),
             label=(name, value if equals else None) if label else None,
             owner=self.get_query_argument("owner", None),
@@ -149,9 +169,10 @@ class ExecutionsHandler(_Handler):
     """All executions."""
 
     _track_activity = False
+    _cancelled_by_disconnect: str | None = None
 
     @operation(
-        "Execute a notebook",
+        "Execute code or a notebook",
         description="The record is durable when this answers. Without `wait` that is at once, with"
         " 202; with it, 200 when the execution is final and 202 when it is not.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
@@ -165,25 +186,43 @@ class ExecutionsHandler(_Handler):
             HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.INSUFFICIENT_STORAGE,
         ),
-        more_rights=("execute kernels", "read contents", "write contents (with `save_to`)"),
+        more_rights=(
+            "execute kernels",
+            "read contents (a notebook)",
+            "write contents (with `save_to`)",
+            "write exec-sessions (with `session_name`)",
+        ),
     )
     @authenticated
     @authorized(action="execute", resource="executions")
     async def post(self) -> None:
         """Create an execution."""
-        await self.require("execute", "kernels")
-        await self.require("read", "contents")
         body = self.read_body(ExecutionBody)
-        if body.notebook.save_to is not None:
-            await self.require("write", "contents")
-        seconds, view = self.read_wait(), self.read_view()
         new = replace(body.to_domain(), idempotency_key=self.request.headers.get("Idempotency-Key"))
+        await self._require_rights(new)
+        seconds, view = self.read_wait(), self.read_view()
         execution = await self.executions.create(new, owner=self.current_user.username)
+        if body.cancel_on_disconnect and seconds:
+            self._cancelled_by_disconnect = execution.id
         self.set_header("Location", self.link("executions", execution.id))
-        if seconds:
-            execution = await self.executions.wait(execution.id, seconds=seconds)
-        status = HTTPStatus.OK if execution.state.is_final else HTTPStatus.ACCEPTED
-        await self.write_execution(execution.id, view=view, status=status)
+        await self.write_execution(
+            execution.id, view=view, wait_seconds=seconds, unfinished=HTTPStatus.ACCEPTED
+        )
+
+    async def _require_rights(self, new: NewExecution) -> None:
+        await self.require("execute", "kernels")
+        if new.session_name is not None:
+            await self.require("write", "exec-sessions")
+        if isinstance(new.source, NotebookSource):
+            await self.require("read", "contents")
+            if new.source.save_to is not None:
+                await self.require("write", "contents")
+
+    def on_connection_close(self) -> None:
+        """Cancel what the client asked to have cancelled when it goes away."""
+        super().on_connection_close()
+        if self._cancelled_by_disconnect is not None:
+            self.executions.cancel_soon(self._cancelled_by_disconnect)
 
     @operation(
         "List executions",
@@ -274,9 +313,7 @@ class ExecutionHandler(_Handler):
     async def get(self, execution_id: str) -> None:
         """Show it."""
         seconds, view = self.read_wait(), self.read_view()
-        if seconds:
-            await self.executions.wait(execution_id, seconds=seconds)
-        await self.write_execution(execution_id, view=view)
+        await self.write_execution(execution_id, view=view, wait_seconds=seconds)
 
     @operation(
         "Delete an execution",
@@ -321,8 +358,26 @@ class CancelHandler(_Handler):
         """Cancel it."""
         seconds, view = self.read_wait(), self.read_view()
         await self.executions.cancel(execution_id)
-        if seconds:
-            await self.executions.wait(execution_id, seconds=seconds)
+        await self.write_execution(execution_id, view=view, wait_seconds=seconds)
+
+
+class InputHandler(_Handler):
+    """The answer to what the code of one execution asks for."""
+
+    @operation(
+        "Answer the input that running code asks for",
+        description="`input_request` in the record tells that it asks, and what.",
+        parameters=(_VIEW,),
+        body=InputBody,
+        answers={HTTPStatus.OK: ExecutionRecord},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    )
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self, execution_id: str) -> None:
+        """Answer it."""
+        view = self.read_view()
+        await self.executions.answer(execution_id, self.read_body(InputBody).value)
         await self.write_execution(execution_id, view=view)
 
 

@@ -27,6 +27,7 @@ ERRORS_OF_ALL = (
 
 PATH_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "execution_id": ("The execution's id.", {"type": "string"}),
+    "session_id": ("The session's id.", {"type": "string"}),
 }
 
 _LOCATION = {"Location": "The path of the execution."}

@@ -4,7 +4,21 @@ from typing import Annotated, Any
 
 import msgspec
 
-from jupyter_exec_ext.core.models import NewExecution, NotebookSource, OnError
+from jupyter_exec_ext.core.errors import MalformedRequestError
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    NewExecution,
+    NewSession,
+    NotebookSource,
+    OnBusy,
+    OnError,
+    OnKernelDeath,
+    SessionSettings,
+    Source,
+)
+
+_Labels = Annotated[dict[str, str], msgspec.Meta(description="Names and values to find it by.")]
+_Description = Annotated[str, msgspec.Meta(description="For people.")]
 
 
 class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -28,23 +42,49 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request to execute something."""
+    """A request to execute something: exactly one of `code` and `notebook`."""
 
-    notebook: Annotated[NotebookBody, msgspec.Meta(description="What to run.")]
+    code: Annotated[str | None, msgspec.Meta(description="A piece of code, run as one cell.")] = (
+        None
+    )
+    notebook: Annotated[
+        NotebookBody | None, msgspec.Meta(description="A notebook of the server.")
+    ] = None
+    session_id: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="The session to run in. Absent: `session_name`, else one of its own that"
+            " ends with it."
+        ),
+    ] = None
+    session_name: Annotated[
+        str | None,
+        msgspec.Meta(description="The same by name; created when no session has the name."),
+    ] = None
     kernel_name: Annotated[
         str | None,
-        msgspec.Meta(description="A kernelspec. Absent: the notebook's own, else the default."),
+        msgspec.Meta(
+            description="A kernelspec. Absent: the session's or notebook's own, else the default."
+        ),
     ] = None
     inputs: Annotated[
         dict[str, Any],
         msgspec.Meta(
             description="Environment variables of the kernel: strings as they are, other JSON"
-            " values as compact JSON, null leaves one unset. Kept in memory only."
+            " values as compact JSON, null takes one away. Kept in memory only. In a lasting"
+            " session they are there for this execution alone."
         ),
     ] = {}
     variable_names: Annotated[
         list[str], msgspec.Meta(description="Variables to gather after the run.")
     ] = []
+    stdin: Annotated[
+        list[str] | None,
+        msgspec.Meta(
+            description="Answers to what the code asks, in order; after them it meets the end of"
+            " its input. Absent: it waits for `POST …/input`. Kept in memory only."
+        ),
+    ] = None
     timeout_seconds: Annotated[
         float | None,
         msgspec.Meta(
@@ -53,21 +93,119 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = None
     cell_timeout_seconds: Annotated[
-        float | None, msgspec.Meta(description="For each cell, above 0. Absent: no limit.")
+        float | None,
+        msgspec.Meta(description="For each cell of a notebook, above 0. Absent: no limit."),
     ] = None
     on_error: Annotated[
         OnError, msgspec.Meta(description="What to do after a cell that failed.")
     ] = OnError.STOP
-    labels: Annotated[
-        dict[str, str], msgspec.Meta(description="Names and values to find it by.")
-    ] = {}
-    description: Annotated[str, msgspec.Meta(description="For people.")] = ""
+    on_busy: Annotated[
+        OnBusy,
+        msgspec.Meta(
+            description="What to do when the session is busy: wait, be refused with 409, or run"
+            " at once in a subshell of its kernel."
+        ),
+    ] = OnBusy.QUEUE
+    on_kernel_death: Annotated[
+        OnKernelDeath,
+        msgspec.Meta(
+            description="What to do when the session loses its kernel, and so its variables,"
+            " while this execution waits: fail with `SessionLost`, or run in a fresh one."
+        ),
+    ] = OnKernelDeath.FAIL
+    cancel_on_disconnect: Annotated[
+        bool,
+        msgspec.Meta(description="Cancel it when this request, which waits, is cut off."),
+    ] = False
+    labels: _Labels = {}
+    description: _Description = ""
+
+    @property
+    def source(self) -> Source:
+        """What to run.
+
+        Raises:
+            MalformedRequestError: It is not told, or told twice.
+        """
+        if (self.code is None) == (self.notebook is None):
+            raise MalformedRequestError("exactly one of code and notebook is given", target="code")
+        if self.code is not None:
+            return CodeSource(code=self.code)
+        assert self.notebook is not None
+        return NotebookSource(
+            path=self.notebook.path, cells=self.notebook.cells, save_to=self.notebook.save_to
+        )
 
     def to_domain(self) -> NewExecution:
+        """Return the request as the service takes it.
+
+        Raises:
+            MalformedRequestError: See `source`.
+        """
+        elsewhere = ("code", "notebook", "cancel_on_disconnect")
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        given = {name: value for name, value in fields.items() if name not in elsewhere}
+        return NewExecution(source=self.source, **given)
+
+
+class InputBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An answer to what running code asks for."""
+
+    value: Annotated[str, msgspec.Meta(description="One line, without its end.")]
+
+
+_IdleTimeout = Annotated[
+    float | None,
+    msgspec.Meta(description="After so long without an execution the session ends; 0 means never."),
+]
+
+
+class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A request for a session."""
+
+    name: Annotated[
+        str | None,
+        msgspec.Meta(description="The session that has it is answered; else it is created."),
+    ] = None
+    kernel_name: Annotated[
+        str | None, msgspec.Meta(description="A kernelspec. Absent: the default.")
+    ] = None
+    kernel_id: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="A live kernel to attach to, for instance that of an open notebook. It is"
+            " used and never shut down."
+        ),
+    ] = None
+    path: Annotated[
+        str | None,
+        msgspec.Meta(description="The folder where the kernel works. Absent: the root."),
+    ] = None
+    environment: Annotated[
+        dict[str, Any],
+        msgspec.Meta(
+            description="Environment variables of its kernels from their start, as `inputs` of an"
+            " execution. Kept in memory only."
+        ),
+    ] = {}
+    idle_timeout_seconds: _IdleTimeout = None
+    labels: _Labels = {}
+    description: _Description = ""
+
+    def to_domain(self) -> NewSession:
         """Return the request as the service takes it."""
-        return NewExecution(
-            notebook=NotebookSource(
-                path=self.notebook.path, cells=self.notebook.cells, save_to=self.notebook.save_to
-            ),
-            **{name: getattr(self, name) for name in self.__struct_fields__ if name != "notebook"},
-        )
+        return NewSession(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+
+class SettingsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Settings of a session; what is absent stays as it is."""
+
+    idle_timeout_seconds: _IdleTimeout = None
+    labels: Annotated[
+        dict[str, str] | None, msgspec.Meta(description="All its labels from now on.")
+    ] = None
+    description: Annotated[str | None, msgspec.Meta(description="For people.")] = None
+
+    def to_domain(self) -> SessionSettings:
+        """Return the request as the service takes it."""
+        return SessionSettings(**{name: getattr(self, name) for name in self.__struct_fields__})

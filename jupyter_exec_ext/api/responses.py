@@ -10,7 +10,13 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, ExecutionError, MimeBundle, Output
+from jupyter_exec_ext.core.models import (
+    Execution,
+    ExecutionError,
+    MimeBundle,
+    Output,
+    Session,
+)
 
 Uuid: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
@@ -54,6 +60,8 @@ class ResultView:
     Attributes:
         stdout: What it printed, as the outputs show it.
         stderr: The same of standard error.
+        value: The displayed last expression of code, where it is JSON, as the kernel wrote it.
+        value_data: The MIME bundle of the same, whatever it is.
         outputs: nbformat output objects of all cells that ran, in document order.
         variables: By name, one entry for each that was asked for, once they are gathered.
         notebook_path: API path of the saved notebook.
@@ -65,6 +73,8 @@ class ResultView:
 
     stdout: str
     stderr: str
+    value: Any = None
+    value_data: MimeBundle | None = None
     outputs: list[Output]
     variables: dict[str, VariableView]
     notebook_path: str | None = None
@@ -90,15 +100,32 @@ class RecordedError(ExecutionError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceView:
+    """What is executed: `code`, or the notebook at `path`.
+
+    Attributes:
+        code: The code; its first 200 characters in lists and in the basic view.
+        path: API path, relative to the server's root.
+        cells: The chosen cells, as in the request; ``None`` for all.
+        save_to: Where the executed notebook is written, as in the request.
+    """
+
+    code: str | None = None
+    path: str | None = None
+    cells: list[str | int] | dict[str, str | int] | None = None
+    save_to: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionRecord(Execution):
     """An execution and, in the full view, what it left.
 
     Attributes:
         type: What it runs.
         state: Where it is in its life.
-        source: What it runs: the request's `notebook`.
-        session_id: The session it has for itself.
-        session_name: ``None`` for a session without a name.
+        source: What it runs, as in the request.
+        session_id: The session it runs in: a lasting one, or one of its own that ends with it.
+        session_name: The name that session had; ``None`` for one without.
         kernel_name: The kernelspec it uses.
         owner: The user who asked for it.
         description: As given by the client.
@@ -106,6 +133,7 @@ class ExecutionRecord(Execution):
         input_names: Whose values are kept nowhere.
         variable_names: What is gathered after the run.
         on_error: What happens after a cell that failed.
+        on_kernel_death: What happens when the session loses its kernel while this waits.
         created_time: When it was accepted.
         start_time: When its turn came.
         end_time: When it became final.
@@ -116,6 +144,8 @@ class ExecutionRecord(Execution):
 
     id: Uuid
     session_id: Uuid
+    source: SourceView  # type: ignore[assignment]
+    kernel_lost: RecordedError | None = None
     error: RecordedError | None = None
     result: ResultView | None = None
 
@@ -130,6 +160,38 @@ class ExecutionPage:
     """
 
     executions: list[ExecutionRecord]
+    next_page_token: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRecord(Session):
+    """A session, as it is at this moment.
+
+    Attributes:
+        state: What it does.
+        kernel_name: The kernelspec of its kernels.
+        owner: The user who asked for it.
+        description: As given by the client.
+        labels: As given by the client.
+        created_time: When it was accepted.
+        end_time: When it ended.
+    """
+
+    id: Uuid
+    kernel_error: RecordedError | None = None
+    end_error: RecordedError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionList:
+    """A page of a list of sessions.
+
+    Attributes:
+        sessions: Each as it is at this moment.
+        next_page_token: Gets the next page; ``None`` on the last.
+    """
+
+    sessions: list[SessionRecord]
     next_page_token: str | None = None
 
 

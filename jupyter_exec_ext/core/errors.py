@@ -82,6 +82,26 @@ class ExecutionNotFoundError(NotFoundError):
         self.execution_id = execution_id
 
 
+class SessionNotFoundError(NotFoundError):
+    """This server keeps no session with this id or name."""
+
+    code = "SessionNotFound"
+
+    def __init__(self, session_id: str, *, target: str | None = None) -> None:
+        super().__init__(f"no session {session_id[:64]!r}", target=target)
+        self.session_id = session_id
+
+
+class KernelNotFoundError(NotFoundError):
+    """No kernel with this id runs on this server."""
+
+    code = "KernelNotFound"
+
+    def __init__(self, kernel_id: str) -> None:
+        super().__init__(f"no kernel {kernel_id[:64]!r} runs here", target="kernel_id")
+        self.kernel_id = kernel_id
+
+
 class NotebookNotFoundError(NotFoundError):
     """No notebook is at the path. Says the same of what is missing, hidden or out of bounds."""
 
@@ -135,14 +155,54 @@ class NotFinalError(ConflictError):
         self.state = state
 
 
+class SessionEndedError(ConflictError):
+    """The session has ended; its record says why."""
+
+    code = "SessionEnded"
+
+    def __init__(self, session_id: str, *, target: str | None = None) -> None:
+        super().__init__(f"session {session_id} has ended", target=target)
+        self.session_id = session_id
+
+
+class SessionBusyError(ConflictError):
+    """The session is busy, and the request said not to wait for it."""
+
+    code = "SessionBusy"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id} is busy", target="on_busy")
+        self.session_id = session_id
+
+
+class NoSubshellsError(ConflictError):
+    """The session is busy, and its kernel cannot run a subshell beside what it runs."""
+
+    code = "NoSubshells"
+
+    def __init__(self, kernel_name: str) -> None:
+        super().__init__(
+            f"a kernel of {kernel_name!r} runs nothing beside what it runs", target="on_busy"
+        )
+
+
+class NoInputRequestError(ConflictError):
+    """The execution does not ask for input now."""
+
+    code = "NoInputRequest"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"execution {execution_id} does not ask for input")
+        self.execution_id = execution_id
+
+
 class RunsElsewhereError(ConflictError):
-    """Another server process, which shares the store, runs the execution; only it can stop it."""
+    """Another server process, which shares the store, runs it; only that one can change it."""
 
     code = "RunsElsewhere"
 
-    def __init__(self, execution_id: str, state: str) -> None:
-        super().__init__(f"execution {execution_id} is {state} in another server process")
-        self.execution_id = execution_id
+    def __init__(self, name: str, state: str) -> None:
+        super().__init__(f"{name} is {state} in another server process")
         self.state = state
 
 
@@ -237,6 +297,24 @@ class RunTimeoutError(RunError):
     """A deadline passed: the code was interrupted, and if need be the kernel ended."""
 
     code = "Timeout"
+
+
+class SessionLostError(RunError):
+    """The session's kernel or the session itself ended before this execution's turn came."""
+
+    code = "SessionLost"
+
+
+class SessionIdleError(RunError):
+    """The session ended since it was not used for its idle time-out."""
+
+    code = "SessionIdle"
+
+
+class InputNotGivenError(RunError):
+    """The code asked for input that nobody gave, and failed at the end of its input."""
+
+    code = "InputNotGiven"
 
 
 class ServerStoppedError(RunError):

@@ -26,40 +26,45 @@ Environment: TypeAlias = dict[str, str | None]
 """Values by name; ``None`` means that the variable must not be set."""
 
 
-def environment_of(inputs: Mapping[str, Any], *, max_inputs: int) -> Environment:
+def environment_of(
+    inputs: Mapping[str, Any], *, max_inputs: int, target: str = "inputs"
+) -> Environment:
     """Return *inputs* as environment variables.
 
     Strings stay as they are; numbers, booleans, lists and objects become compact JSON; ``None``
     stays ``None``.
+
+    Args:
+        target: The field of the request that has them.
 
     Raises:
         InvalidArgumentError: A name or value cannot be an environment variable, or the name is
             reserved. Names the input, never its value.
     """
     if len(inputs) > max_inputs:
-        raise InvalidArgumentError(f"at most {max_inputs} inputs are taken", target="inputs")
+        raise InvalidArgumentError(f"at most {max_inputs} inputs are taken", target=target)
     environment: Environment = {}
     for name, value in inputs.items():
-        target = f"inputs.{name[:64]}"
-        _check_name(name, target)
+        entry = f"{target}.{name[:64]}"
+        _check_name(name, entry)
         if value is None:
             environment[name] = None
             continue
-        text = value if isinstance(value, str) else _compact_json(value, target)
+        text = value if isinstance(value, str) else _compact_json(value, entry)
         if "\0" in text:
-            raise InvalidArgumentError("the value has a NUL character", target=target)
-        if len(name) + _byte_count(text, target) > MAX_ENTRY_BYTES:
+            raise InvalidArgumentError("the value has a NUL character", target=entry)
+        if len(name) + _byte_count(text, entry) > MAX_ENTRY_BYTES:
             raise InvalidArgumentError(
                 f"name and value take more than {MAX_ENTRY_BYTES} bytes together;"
                 " pass large data as a file",
-                target=target,
+                target=entry,
             )
         environment[name] = text
     if size_of(environment) > MAX_TOTAL_BYTES:
         raise InvalidArgumentError(
             f"the inputs take more than {MAX_TOTAL_BYTES} bytes together;"
             " pass large data as a file",
-            target="inputs",
+            target=target,
         )
     return environment
 

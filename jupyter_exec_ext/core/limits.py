@@ -27,13 +27,29 @@ class Limits:
     max_wait_seconds: float = _limit(
         600.0, "Longest wait in one request; set it below the time-out of proxies in front."
     )
+    input_timeout_seconds: float = _limit(
+        300.0, "How long code that asks for input waits for an answer before it meets its end."
+    )
     max_sessions: int = _limit(
-        20, "How many executions run at the same time, each in a kernel of its own.", minimum=1
+        20, "How many sessions there are at the same time; more are refused with 429.", minimum=1
+    )
+    session_idle_timeout_seconds: float = _limit(
+        1_800.0, "After how long without use a session ends that names no time itself; 0: never."
+    )
+    max_running: int = _limit(
+        20,
+        "How many executions run at the same time in a session of their own; more wait.",
+        minimum=1,
+    )
+    max_pending_per_session: int = _limit(
+        1_000, "How many executions may wait in one session; more are refused with 429.", minimum=1
     )
     max_pending: int = _limit(
-        10_000, "How many executions may wait; more are refused with 429.", minimum=1
+        10_000, "How many executions may wait in all; more are refused with 429.", minimum=1
     )
     max_body_bytes: int = _limit(8_000_000, "Largest body of a request.", minimum=1_000)
+    max_code_bytes: int = _limit(1_000_000, "Largest piece of code, in bytes of UTF-8.")
+    max_stdin_answers: int = _limit(1_000, "How many answers to input() may be prepared.")
     max_inputs: int = _limit(256, "How many inputs an execution may have.")
     max_variables: int = _limit(256, "How many output variables are gathered.")
     max_labels: int = _limit(32, "How many labels an execution may have.")

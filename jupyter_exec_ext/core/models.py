@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from jupyter_exec_ext.core.states import State
 
@@ -17,6 +17,9 @@ MimeBundle: TypeAlias = dict[str, Any]
 """Data by MIME type, as Jupyter displays it."""
 
 
+ExecutionType: TypeAlias = Literal["code", "notebook"]
+
+
 class OnError(StrEnum):
     """What a notebook does after a cell that failed."""
 
@@ -24,8 +27,45 @@ class OnError(StrEnum):
     CONTINUE = "continue"
 
 
+class OnBusy(StrEnum):
+    """What happens to a request whose session is busy.
+
+    It waits its turn; or it is refused; or it runs at once in a subshell of the same kernel.
+    """
+
+    QUEUE = "queue"
+    REJECT = "reject"
+    SUBSHELL = "subshell"
+
+
+class OnKernelDeath(StrEnum):
+    """What happens to an execution that waits when its session loses its kernel."""
+
+    FAIL = "fail"
+    CONTINUE = "continue"
+
+
+class Source:
+    """What an execution runs.
+
+    Attributes:
+        type: What kind of source it is.
+    """
+
+    type: ClassVar[ExecutionType]
+
+
 @dataclass(frozen=True, kw_only=True)
-class NotebookSource:
+class CodeSource(Source):
+    """A piece of code, run as one cell."""
+
+    type: ClassVar[ExecutionType] = "code"
+
+    code: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookSource(Source):
     """A notebook of the server, whole or some of its cells.
 
     Attributes:
@@ -37,13 +77,11 @@ class NotebookSource:
             to keep it with the record only.
     """
 
+    type: ClassVar[ExecutionType] = "notebook"
+
     path: str
     cells: list[str | int] | dict[str, str | int] | None = None
     save_to: str | None = None
-
-
-Source: TypeAlias = NotebookSource
-"""What an execution runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +123,19 @@ class ExecutionError:
     cell_index: int | None = None
     exit_code: int | None = None
     signal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRequest:
+    """What running code asks for, as ``input()`` does.
+
+    Attributes:
+        prompt: What it says to the one who is to answer; may be empty.
+        password: Whether the answer should not be shown while it is typed.
+    """
+
+    prompt: str
+    password: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +190,8 @@ class Result:
     """What a run left; partial while it runs.
 
     Attributes:
-        cells: The cells that ran, in document order.
+        cells: The cells that ran, in document order; code is one cell.
+        value_json: The displayed last expression of code as JSON text, where it is JSON.
         variables: By name, one entry for each that was asked for, once they are gathered.
         metadata: What the run adds to the notebook's metadata: ``language_info``, ``widgets``.
         notebook_path: API path of the saved notebook.
@@ -150,6 +202,7 @@ class Result:
     """
 
     cells: list[CellResult] = field(default_factory=list)
+    value_json: str | None = None
     variables: dict[str, Variable] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     notebook_path: str | None = None
@@ -161,6 +214,15 @@ class Result:
     def outputs(self) -> list[Output]:
         """All outputs in document order."""
         return [output for cell in self.cells for output in cell.outputs]
+
+    @property
+    def value_data(self) -> MimeBundle | None:
+        """The MIME bundle of the last expression that was displayed; ``None`` without one."""
+        for output in reversed(self.outputs):
+            if output["output_type"] == "execute_result":
+                data: MimeBundle = output["data"]
+                return data
+        return None
 
     def stream(self, name: str) -> str:
         """Return the text of *name*, ``stdout`` or ``stderr``, as the outputs show it."""
@@ -177,18 +239,25 @@ class Execution:
 
     Attributes:
         id: A dashed UUID.
+        session_id: The session it runs in: a lasting one, or one of its own that ends with it.
+        session_name: The name that session had; ``None`` without one.
         kernel_id: The kernel it runs or ran in; ``None`` before it has one.
         idempotency_key: The client's own name for the request; ``None`` when it gave none.
+        stdin_count: How many answers to ``input()`` were prepared, which are never stored;
+            ``None`` when none were, and somebody may answer while it runs.
         position: 0-based place among the executions that wait; ``None`` once it left the queue.
         started: Whether the first request was sent to the kernel: if not, no code ran.
+        kernel_lost: Why the session's kernel was lost before this execution, which therefore
+            ran in a fresh one, without the variables of those before it.
         timeout_seconds: For the whole run, waiting not counted; ``None`` means no limit of its own.
         cell_timeout_seconds: For each cell; ``None`` means no limit.
         expire_time: When the record may be deleted; ``None`` until it is final.
         duration_seconds: From start to end by the monotonic clock.
+        input_request: What the code asks for now; ``None`` when it asks for nothing.
     """
 
     id: str
-    type: Literal["notebook"]
+    type: ExecutionType
     state: State
     source: Source
     session_id: str
@@ -201,17 +270,21 @@ class Execution:
     labels: dict[str, str] = field(default_factory=dict)
     input_names: list[str] = field(default_factory=list)
     variable_names: list[str] = field(default_factory=list)
+    stdin_count: int | None = None
     timeout_seconds: float | None = None
     cell_timeout_seconds: float | None = None
     on_error: OnError = OnError.STOP
+    on_kernel_death: OnKernelDeath = OnKernelDeath.FAIL
     position: int | None = None
     started: bool = False
+    kernel_lost: ExecutionError | None = None
     created_time: datetime
     start_time: datetime | None = None
     end_time: datetime | None = None
     expire_time: datetime | None = None
     duration_seconds: float | None = None
     progress: Progress | None = None
+    input_request: InputRequest | None = None
     error: ExecutionError | None = None
 
 
@@ -220,21 +293,115 @@ class NewExecution:
     """A request to run something, as every door hands it in.
 
     Attributes:
-        kernel_name: ``None`` means the notebook's own kernelspec, else the server's default.
+        session_id: A lasting session to run in; ``None`` for one by name, or of its own.
+        session_name: The same by name; it is created when no session has the name.
+        kernel_name: ``None`` means the session's, the notebook's own, else the server's default.
         inputs: JSON values by name; see `core.inputs`.
+        stdin: Answers to what the code asks, in order; when they run out it meets the end of its
+            input. ``None`` lets it wait for somebody to answer.
         idempotency_key: The same request with the same key is accepted once.
     """
 
-    notebook: NotebookSource
+    source: Source
+    session_id: str | None = None
+    session_name: str | None = None
     kernel_name: str | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     variable_names: list[str] = field(default_factory=list)
+    stdin: list[str] | None = None
     timeout_seconds: float | None = None
     cell_timeout_seconds: float | None = None
     on_error: OnError = OnError.STOP
+    on_busy: OnBusy = OnBusy.QUEUE
+    on_kernel_death: OnKernelDeath = OnKernelDeath.FAIL
     labels: dict[str, str] = field(default_factory=dict)
     description: str = ""
     idempotency_key: str | None = None
+
+
+class SessionState(StrEnum):
+    """What a session does: ``starting`` its kernel, ``idle``, ``busy``, or it has ``ended``."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One kernel, one working folder and one queue, for executions that share variables.
+
+    Attributes:
+        id: A dashed UUID.
+        name: Unique among the sessions that have not ended; ``None`` for one without.
+        kernel_id: Its kernel; ``None`` before the first, and after one was lost.
+        is_attached: Whether the kernel is somebody else's, which never ends with the session.
+        path: API path of the folder where its kernel works; ``None`` when that is not known.
+        environment_names: Variables its kernels start with; their values are kept nowhere.
+        idle_timeout_seconds: It ends after so long without an execution; ``None`` for never.
+        expire_time: When it will end, if nothing happens until then.
+        pending_count: How many executions wait in its queue.
+        last_activity_time: When an execution last began or ended in it.
+        kernel_error: What last happened to its kernel; ``None`` when nothing did.
+        end_error: Why it ended; ``None`` until it did.
+    """
+
+    id: str
+    name: str | None = None
+    state: SessionState
+    kernel_name: str
+    kernel_id: str | None = None
+    is_attached: bool = False
+    path: str | None = None
+    environment_names: list[str] = field(default_factory=list)
+    owner: str = ""
+    description: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    idle_timeout_seconds: float | None = None
+    created_time: datetime
+    last_activity_time: datetime
+    expire_time: datetime | None = None
+    end_time: datetime | None = None
+    pending_count: int = 0
+    kernel_error: ExecutionError | None = None
+    end_error: ExecutionError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSession:
+    """A request for a session, as every door hands it in.
+
+    Attributes:
+        name: The session that has it is returned instead; ``None`` for one without a name.
+        kernel_name: ``None`` means the server's default.
+        kernel_id: A live kernel to attach to; ``None`` for one of its own.
+        path: API path of an existing folder for its kernel to work in; ``None`` for the root.
+        environment: JSON values by name for its kernels to start with; see `core.inputs`.
+        idle_timeout_seconds: ``None`` means the server's default; 0 means never.
+    """
+
+    name: str | None = None
+    kernel_name: str | None = None
+    kernel_id: str | None = None
+    path: str | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    idle_timeout_seconds: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """What can be changed of a session; ``None`` leaves it as it is.
+
+    Attributes:
+        idle_timeout_seconds: 0 means never.
+    """
+
+    idle_timeout_seconds: float | None = None
+    labels: dict[str, str] | None = None
+    description: str | None = None
 
 
 class EventType(StrEnum):

@@ -18,7 +18,7 @@ from jupyter_client.session import DELIM, Session
 Message: TypeAlias = dict[str, Any]
 """A message of the Jupyter protocol, deserialized."""
 
-Channel: TypeAlias = Literal["shell", "control", "iopub"]
+Channel: TypeAlias = Literal["shell", "control", "iopub", "stdin"]
 
 MAX_QUEUED_MESSAGES = 20_000
 """How many messages ZeroMQ holds for us while the event loop is busy, before it drops some."""
@@ -31,7 +31,12 @@ class KernelChannels(Protocol):
     """An open connection to one kernel."""
 
     def send(
-        self, msg_type: str, content: dict[str, Any], *, channel: Literal["shell", "control"]
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        *,
+        channel: Literal["shell", "control", "stdin"],
+        subshell_id: str | None = None,
     ) -> str:
         """Send one request and return its message id."""
 
@@ -74,7 +79,7 @@ class ZmqChannels:
         self._log = log
         self._handlers: dict[str, Callable[[Channel, Message], None]] = {}
         self._streams: dict[Channel, Any] = {}
-        channels: tuple[Channel, ...] = ("iopub", "shell", "control")
+        channels: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
         for channel in channels:
             # The manager connects, since it knows the transport and its encryption keys.
             connect = getattr(kernel_manager, f"connect_{channel}")
@@ -89,10 +94,17 @@ class ZmqChannels:
         return self._msg_session
 
     def send(
-        self, msg_type: str, content: dict[str, Any], *, channel: Literal["shell", "control"]
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        *,
+        channel: Literal["shell", "control", "stdin"],
+        subshell_id: str | None = None,
     ) -> str:
         """Send one request and return its message id."""
         message = self._msg_session.msg(msg_type, content)
+        if subshell_id is not None:
+            message["header"]["subshell_id"] = subshell_id
         self._msg_session.send(self._streams[channel], message)
         msg_id: str = message["header"]["msg_id"]
         return msg_id

@@ -1,11 +1,9 @@
-"""One kernel of the server: start it, know what becomes of its process, interrupt it, end it."""
+"""One kernel of the server: start or join it, know what becomes of it, interrupt it, end it."""
 
 import contextlib
-import logging
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from enum import Enum, auto
+from typing import Any, Literal
 from uuid import uuid4
 
 import anyio
@@ -19,6 +17,8 @@ from jupyter_exec_ext.core.errors import (
     RunError,
 )
 from jupyter_exec_ext.engine.channels import Channel, KernelChannels, Message, ZmqChannels
+from jupyter_exec_ext.engine.launching import CLOSE_SECONDS, Launch, ServerHost, launch_kernel
+from jupyter_exec_ext.engine.signals import Signal
 
 LIVENESS_SECONDS = 0.25
 """How often a waiting run looks whether the kernel's process is still there."""
@@ -28,45 +28,47 @@ READY_RETRY_SECONDS = 0.5
 
 RESTART_POLL_SECONDS = 0.1
 
-CLOSE_SECONDS = 8
-"""How long the end of a kernel may take: Jupyter gives a kernel 5 s before it kills it."""
+RESTARTER_SECONDS = 10.0
+"""How long to wait until the server restarts somebody's kernel that died; it looks each 3 s."""
+
+SUBSHELLS = "kernel subshells"
+"""What ``kernel_info`` calls the ability to run something beside what runs (JEP 91)."""
+
+RESTART_SECONDS = 30.0
+"""How long a restart may take."""
 
 
-class Signal:
-    """Wakes everybody who waits for a change; who looks first and then waits misses nothing."""
+class Keeping(Enum):
+    """What becomes of a kernel when its work is done, or when it has to be stopped by force."""
 
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    def fire(self) -> None:
-        """Wake all that wait now."""
-        self._event.set()
-        self._event = anyio.Event()
-
-    async def wait(self, seconds: float) -> None:
-        """Return at the next change, or after *seconds* without one."""
-        with anyio.move_on_after(seconds):
-            await self._event.wait()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerHost:
-    """The managers of the Jupyter Server that the engine works on."""
-
-    kernel_manager: Any
-    session_manager: Any
-    kernel_spec_manager: Any
-    log: logging.Logger
+    ONCE = auto()
+    """It ends with its only work."""
+    LASTING = auto()
+    """It is kept, and restarted where force is needed."""
+    FOREIGN = auto()
+    """It is somebody else's, and is never ended or restarted without being asked."""
 
 
 class Kernel:
-    """A running kernel that was started for one session of ours, and is ended by `close`."""
+    """A running kernel, until it is lost: after a restart the same one is another `Kernel`.
 
-    def __init__(self, host: ServerHost, kernel_id: str, kernel_name: str) -> None:
+    Attributes:
+        language_info: What the kernel says of its language; empty before it is ready.
+        has_subshells: Whether it can run something beside what runs.
+        changed: Fires when a reply came, or something became of the kernel.
+        reader_is_installed: Whether what reads values was left in the kernel.
+    """
+
+    def __init__(
+        self, host: ServerHost, kernel_id: str, kernel_name: str, keeping: Keeping
+    ) -> None:
         self._host = host
         self.kernel_id = kernel_id
         self.kernel_name = kernel_name
+        self.keeping = keeping
         self.language_info: dict[str, Any] = {}
+        self.has_subshells = False
+        self.reader_is_installed = False
         self.changed = Signal()
         self._fate: RunError | None = None
         self._is_ready = False
@@ -83,57 +85,73 @@ class Kernel:
         )
 
     @classmethod
-    async def start(
-        cls,
-        host: ServerHost,
-        *,
-        kernel_name: str,
-        path: str,
-        kernel_path: str,
-        environment: Mapping[str, str | None],
-        session_path: str,
-        display_name: str,
-        timeout_seconds: float,
-    ) -> "Kernel":
-        """Start a kernel as JupyterLab would for the document at *path*, and wait until it answers.
-
-        Args:
-            path: API path of the document; tells the kernel's ``JPY_SESSION_NAME``.
-            kernel_path: API path that decides the working directory.
-            environment: Set on top of the server's own environment; ``None`` takes one out of it.
-            session_path: Path of the server session it is registered under; not *path*, or
-                JupyterLab would attach the open document to this kernel.
-            display_name: How JupyterLab's Running panel shows it.
+    async def start(cls, host: ServerHost, launch: Launch, keeping: Keeping) -> "Kernel":
+        """Start a kernel as JupyterLab would for a document, and wait until it answers.
 
         Raises:
             KernelStartFailedError: It did not start, or does not answer in time.
         """
-        document = path.rpartition("/")[2]
-        env = {**host.session_manager.get_kernel_env(path, document), **environment}
-        env = {name: value for name, value in env.items() if value is not None}
         kernel_id = str(uuid4())
         kernel = None
         try:
-            with anyio.fail_after(timeout_seconds):
-                await _launch(
-                    host,
-                    kernel_id=kernel_id,
-                    kernel_name=kernel_name,
-                    path=kernel_path,
-                    env=env,
-                    timeout_seconds=timeout_seconds,
-                )
-                kernel = cls(host, kernel_id, kernel_name)
-                await kernel._register(session_path, display_name)
+            with anyio.fail_after(launch.timeout_seconds):
+                await launch_kernel(host, kernel_id, launch)
+                kernel = cls(host, kernel_id, launch.kernel_name, keeping)
+                await kernel._register(launch.session_path, launch.display_name)
                 await kernel._wait_until_ready()
         except BaseException as error:
             if kernel is not None:
                 await kernel.close(now=True)
             if isinstance(error, TimeoutError):
-                raise KernelStartFailedError(
-                    f"the kernel {kernel_name!r} did not answer within {timeout_seconds:g} s"
-                ) from None
+                raise _not_answering(launch.kernel_name, launch.timeout_seconds) from None
             raise
+        return kernel
+
+    @classmethod
+    async def join(
+        cls, host: ServerHost, kernel_id: str, *, keeping: Keeping, timeout_seconds: float
+    ) -> "Kernel":
+        """Connect to a kernel that the server runs already, and wait until it answers.
+
+        Raises:
+            KernelStartFailedError: It does not answer in time, or is gone meanwhile.
+        """
+        manager = host.kernel_manager
+        kernel_name = manager.get_kernel(kernel_id).kernel_name
+        kernel = cls(host, kernel_id, kernel_name, keeping)
+        try:
+            with anyio.fail_after(timeout_seconds):
+                await kernel._wait_until_ready()
+        except BaseException as error:
+            kernel.detach()
+            if isinstance(error, TimeoutError):
+                raise _not_answering(kernel_name, timeout_seconds) from None
+            raise
+        return kernel
+
+    async def rejoin(self, *, timeout_seconds: float) -> "Kernel":
+        """Return the same kernel as it is after what became of it, once it answers again.
+
+        One that is kept is restarted where its process is gone; with one of somebody else's that
+        is left to the server.
+
+        Raises:
+            KernelStartFailedError: It does not come back in time.
+        """
+        self.detach()
+        with anyio.move_on_after(timeout_seconds):
+            if self.keeping is Keeping.FOREIGN:
+                await self._wait_for_restarter()
+            else:
+                await self._outlast_restart()
+                if not await ensure_async(self._manager.is_alive()):
+                    await self._restart(now=True)
+        if hasattr(self._manager, "start_restarter"):
+            self._manager.start_restarter()
+        kernel = await Kernel.join(
+            self._host, self.kernel_id, keeping=self.keeping, timeout_seconds=timeout_seconds
+        )
+        kernel._server_session_id = self._server_session_id
         return kernel
 
     async def _register(self, path: str, display_name: str) -> None:
@@ -145,8 +163,14 @@ class Kernel:
         self._server_session_id = model["id"]
 
     async def _wait_until_ready(self) -> None:
-        """Wait for a reply on shell and for any message on IOPub, whose subscription takes time."""
+        """Wait for a reply and for any message on IOPub, whose subscription takes time.
+
+        A busy kernel, which can only be somebody else's, answers on the control channel.
+        """
         replied = published = False
+        request_channel: Literal["shell", "control"] = (
+            "control" if self.keeping is Keeping.FOREIGN else "shell"
+        )
 
         def note(channel: Channel, message: Message) -> None:
             nonlocal replied, published
@@ -155,11 +179,13 @@ class Kernel:
             elif message["header"]["msg_type"] == "kernel_info_reply":
                 replied = True
                 self.language_info = message["content"].get("language_info") or {}
+                features = message["content"].get("supported_features") or ()
+                self.has_subshells = SUBSHELLS in features
             self.changed.fire()
 
         asked: list[str] = []
         while not (replied and published):
-            asked.append(self.channels.send("kernel_info_request", {}, channel="shell"))
+            asked.append(self.channels.send("kernel_info_request", {}, channel=request_channel))
             self.channels.subscribe(asked[-1], note)
             with anyio.move_on_after(READY_RETRY_SECONDS):
                 while not (replied and published):
@@ -169,6 +195,11 @@ class Kernel:
             self.channels.unsubscribe(msg_id)
         self._is_ready = True
 
+    @property
+    def fate(self) -> RunError | None:
+        """What became of the kernel, as far as it is known; ``None`` while it is there."""
+        return self._fate
+
     async def check(self) -> None:
         """Raise what became of the kernel, if it is not there any more.
 
@@ -177,7 +208,7 @@ class Kernel:
             KernelRestartedError: Somebody restarted it or shut it down.
             KernelStartFailedError: Either of these before it was ready.
         """
-        if self._fate is None:
+        if self._fate is None and not self._is_closing:
             if self.kernel_id not in self._host.kernel_manager:
                 self._set_fate(KernelRestartedError("the kernel was shut down"))
             elif getattr(self._manager, "shutting_down", False):
@@ -186,39 +217,76 @@ class Kernel:
                 self._set_fate(self._death())
         if self._fate is not None:
             raise self._fate
+        if self._is_closing:
+            raise KernelRestartedError("the kernel was let go")
 
     async def interrupt(self) -> None:
         """Interrupt what runs in the kernel; a kernel that is gone is left alone."""
         if self._fate is None and self.kernel_id in self._host.kernel_manager:
             await ensure_async(self._host.kernel_manager.interrupt_kernel(self.kernel_id))
 
-    def abandon(self) -> None:
-        """Let go of the kernel without ending it: its server is about to do that."""
+    async def restart(self) -> None:
+        """Restart the kernel, as a client asked; from now on `check` raises that.
+
+        Raises:
+            KernelStartFailedError: It did not come back.
+        """
+        self._set_fate(KernelRestartedError("a client restarted the kernel of the session"))
+        await self._restart(now=False)
+
+    async def kill(self, reason: str) -> None:
+        """Stop by force what runs; from then on `check` raises a `KernelDiedError`.
+
+        A kernel that is kept is restarted. One of somebody else's goes on with what it does.
+        """
+        if self.keeping is Keeping.FOREIGN:
+            return
+        self._fate = self._fate or KernelDiedError(reason)
+        if self.keeping is Keeping.ONCE:
+            await self.close(now=True)
+            return
+        with contextlib.suppress(KernelStartFailedError):
+            await self._restart(now=True)
+
+    async def _restart(self, *, now: bool) -> None:
+        manager = self._host.kernel_manager
+        with anyio.CancelScope(shield=True):
+            try:
+                with anyio.fail_after(RESTART_SECONDS):
+                    await ensure_async(manager.restart_kernel(self.kernel_id, now=now))
+            except (HTTPError, KeyError, RuntimeError, OSError, TimeoutError) as error:
+                raise KernelStartFailedError(
+                    f"the kernel could not be restarted ({type(error).__name__})"
+                ) from error
+
+    def detach(self) -> None:
+        """Let go of the kernel without ending it; doing it twice is allowed."""
+        if self._is_closing:
+            return
         self._is_closing = True
         self.channels.close()
         manager = self._host.kernel_manager
-        for callback, event in self._callbacks:
-            if self.kernel_id in manager:
+        if self.kernel_id in manager:
+            manager.notify_disconnect(self.kernel_id)
+            for callback, event in self._callbacks:
                 manager.remove_restart_callback(self.kernel_id, callback, event)
-
-    async def kill(self, reason: str) -> None:
-        """Kill the kernel's process; from then on `check` raises a `KernelDiedError`."""
-        self._fate = self._fate or KernelDiedError(reason)
-        await self.close(now=True)
 
     async def close(self, *, now: bool = False) -> None:
         """End the kernel and its server session; shielded from cancellation and bounded.
 
+        One of somebody else's is only let go.
+
         Args:
             now: Kill it instead of asking it to shut down.
         """
-        self.abandon()
+        self.detach()
+        if self.keeping is Keeping.FOREIGN:
+            return
         manager = self._host.kernel_manager
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await self._outlast_restart()
             try:
                 if self.kernel_id in manager:
-                    manager.notify_disconnect(self.kernel_id)
                     await ensure_async(manager.shutdown_kernel(self.kernel_id, now=now))
             except (HTTPError, KeyError, RuntimeError, OSError) as error:
                 # Somebody else was faster; what matters is that it is gone.
@@ -230,6 +298,16 @@ class Kernel:
                 # would raise before it does.
                 with contextlib.suppress(HTTPError):
                     await self._host.session_manager.get_session(session_id=self._server_session_id)
+
+    async def _wait_for_restarter(self) -> None:
+        """Wait until the server restarted a kernel that died, as it does unless it gives up."""
+        with anyio.move_on_after(RESTARTER_SECONDS):
+            while self.kernel_id in self._host.kernel_manager and (  # noqa: ASYNC110 - no event tells
+                self._manager.shutting_down
+                or not self._manager.ready.done()
+                or not await ensure_async(self._manager.is_alive())
+            ):
+                await anyio.sleep(RESTART_POLL_SECONDS)
 
     async def _outlast_restart(self) -> None:
         """Wait while somebody restarts the kernel: ended in the middle of it, it would come back.
@@ -289,23 +367,5 @@ class Kernel:
                 self._set_fate(KernelRestartedError("the kernel was restarted or shut down"))
 
 
-async def _launch(
-    host: ServerHost, *, kernel_id: str, kernel_name: str, timeout_seconds: float, **kwargs: Any
-) -> None:
-    """Let the server start a kernel; shielded, since a start cut in the middle leaves a process."""
-    manager = host.kernel_manager
-    with anyio.move_on_after(timeout_seconds, shield=True) as scope:
-        try:
-            await ensure_async(
-                manager.start_kernel(kernel_id=kernel_id, kernel_name=kernel_name, **kwargs)
-            )
-        except (OSError, RuntimeError, KeyError, ValueError, HTTPError) as error:
-            # Only the kind: the message of a failed start can hold the environment.
-            raise KernelStartFailedError(
-                f"the kernel {kernel_name!r} could not be started ({type(error).__name__})"
-            ) from error
-    if scope.cancelled_caught:
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            if kernel_id in manager:
-                await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
-        raise TimeoutError
+def _not_answering(kernel_name: str, seconds: float) -> KernelStartFailedError:
+    return KernelStartFailedError(f"the kernel {kernel_name!r} did not answer within {seconds:g} s")

@@ -10,6 +10,9 @@ import anyio
 from jupyter_exec_ext.core.errors import KernelDiedError, RunError, RunTimeoutError
 from jupyter_exec_ext.engine.channels import Channel, Message
 from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
+from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.stdin import Stdin
+from jupyter_exec_ext.engine.subshells import Subshell
 
 DRAIN_SECONDS = 2.0
 """How long after the reply to wait for more output; ``idle`` ends it at once, but can be lost."""
@@ -31,6 +34,7 @@ class ExecuteRequest:
     code: str
     silent: bool = False
     store_history: bool = True
+    allow_stdin: bool = False
     user_expressions: dict[str, str] = field(default_factory=dict)
 
 
@@ -40,6 +44,7 @@ class _Pending:
 
     reply: Message | None = None
     is_idle: bool = False
+    must_interrupt: bool = False
     last_message_time: float = field(default_factory=time.monotonic)
 
 
@@ -49,15 +54,28 @@ class Runner:
     Output that a request publishes after its end, from a thread it left behind, still reaches its
     handler until `close`, as in JupyterLab.
 
+    Args:
+        stdin: Answers what the code asks for.
+        subshell: Where the requests run; ``None`` for the kernel's main shell.
+        is_abandoned: Asked when a run is cancelled: if true, the kernel is left as it is.
+
     Attributes:
         has_lost_output: Whether a request ended without its ``idle``, which the kernel publishes
             last: then ZeroMQ dropped messages, and nobody knows how many.
     """
 
     def __init__(
-        self, kernel: Kernel, *, interrupt_grace_seconds: float, is_abandoned: Callable[[], bool]
+        self,
+        kernel: Kernel,
+        *,
+        stdin: Stdin,
+        subshell: Subshell | None,
+        interrupt_grace_seconds: float,
+        is_abandoned: Callable[[], bool],
     ) -> None:
         self._kernel = kernel
+        self._stdin = stdin
+        self._subshell = subshell
         self._is_abandoned = is_abandoned
         self._grace_seconds = interrupt_grace_seconds
         self.has_lost_output = False
@@ -111,7 +129,9 @@ class Runner:
                     on_message(message)
             elif msg_type == "execute_reply":
                 pending.reply = message
-            if pending.reply is not None:
+            elif msg_type == "input_request":
+                self._ask(pending, message["content"])
+            if pending.reply is not None or channel == "stdin":
                 self._kernel.changed.fire()
 
         msg_id = self._kernel.channels.send(
@@ -121,11 +141,12 @@ class Runner:
                 "silent": request.silent,
                 "store_history": request.store_history,
                 "user_expressions": request.user_expressions,
-                "allow_stdin": False,
+                "allow_stdin": request.allow_stdin,
                 # An error must not abort what other clients of this kernel have queued.
                 "stop_on_error": False,
             },
             channel="shell",
+            subshell_id=self._subshell.subshell_id if self._subshell is not None else None,
         )
         self._kernel.channels.subscribe(msg_id, receive)
         self._msg_ids.append(msg_id)
@@ -144,6 +165,8 @@ class Runner:
             await self._drain(pending, quiet_seconds=LAST_WORDS_SECONDS)
             self.has_lost_output = False  # A dead kernel says no `idle`.
             raise
+        finally:
+            self._stdin.close()
         await self._drain(pending)
         assert pending.reply is not None
         if pending.reply["content"].get("status") == "error":
@@ -151,10 +174,30 @@ class Runner:
             await self._kernel.check()
         return pending.reply
 
+    def _ask(self, pending: _Pending, content: dict[str, Any]) -> None:
+        """Take a question of the code; the end of its input is told as its language does."""
+        language = language_of(str(self._kernel.language_info.get("name", "")))
+        end_of_input = language and language.end_of_input
+
+        def reply(text: str | None) -> None:
+            if text is None and end_of_input is None:
+                pending.must_interrupt = True
+                return
+            value = end_of_input if text is None else text
+            self._kernel.channels.send("input_reply", {"value": value}, channel="stdin")
+
+        self._stdin.ask(
+            str(content.get("prompt", "")), password=bool(content.get("password")), reply=reply
+        )
+
     async def _wait_for_reply(self, pending: _Pending, deadline: float | None) -> None:
         while pending.reply is None:
             await self._kernel.check()
-            seconds = LIVENESS_SECONDS
+            due_seconds = self._stdin.tick()
+            if pending.must_interrupt:
+                pending.must_interrupt = False
+                await self._interrupt()
+            seconds = min(LIVENESS_SECONDS, due_seconds or LIVENESS_SECONDS)
             if deadline is not None:
                 seconds = min(seconds, deadline - time.monotonic())
                 if seconds <= 0:
@@ -173,16 +216,22 @@ class Runner:
             await self._kernel.changed.wait(seconds)
 
     async def _interrupt_and_drain(self, pending: _Pending) -> None:
-        """Interrupt the kernel; when it does not end the request in time, kill it."""
+        """Interrupt the request; when that does not end it in time, stop it by force."""
         deadline = time.monotonic() + self._grace_seconds
         try:
-            await self._kernel.interrupt()
+            await self._interrupt()
             await self._wait_for_reply(pending, deadline)
             await self._drain(pending)
         except RunTimeoutError:
-            await self._kernel.kill("the kernel did not react to an interrupt and was killed")
+            if self._subshell is not None:
+                self._subshell.leave()
+            else:
+                await self._kernel.kill("the kernel did not react to an interrupt")
         except RunError:
             return  # The kernel is gone, so nothing runs any more.
+
+    async def _interrupt(self) -> None:
+        await (self._subshell or self._kernel).interrupt()
 
     def close(self) -> None:
         """Stop listening for late output."""

@@ -1,11 +1,17 @@
 """Checks a request by itself, before anything is looked up for it."""
 
-from jupyter_exec_ext.core.errors import InvalidArgumentError
+from jupyter_exec_ext.core.errors import InvalidArgumentError, TooLargeError
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import NewExecution
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    NewExecution,
+    NewSession,
+    OnBusy,
+    SessionSettings,
+)
 
 MAX_NAME_LENGTH = 256
-"""In characters, of a variable's name and of an idempotency key."""
+"""In characters, of a session, a variable and an idempotency key."""
 
 
 def check_request(new: NewExecution, limits: Limits) -> None:
@@ -19,26 +25,103 @@ def check_request(new: NewExecution, limits: Limits) -> None:
                 f"a time limit is above 0 and at most {limits.max_execution_seconds:g} s",
                 target=name,
             )
-    key = new.idempotency_key
+    _check_source(new, limits)
+    _check_session_choice(new)
+    _check_key(new.idempotency_key)
+    _check_variable_names(new.variable_names, limits)
+    if new.stdin is not None and len(new.stdin) > limits.max_stdin_answers:
+        raise InvalidArgumentError(
+            f"at most {limits.max_stdin_answers} answers are taken", target="stdin"
+        )
+    _check_words(new.labels, new.description, limits)
+
+
+def check_session(new: NewSession, limits: Limits) -> None:
+    """Raise `InvalidArgumentError`, naming the field, when *new* breaks one of the *limits*."""
+    _check_session_name(new.name, target="name")
+    _check_idle_timeout(new.idle_timeout_seconds)
+    _check_words(new.labels, new.description, limits)
+
+
+def check_session_settings(settings: SessionSettings, limits: Limits) -> None:
+    """Raise `InvalidArgumentError`, naming the field, when *settings* break a limit."""
+    _check_idle_timeout(settings.idle_timeout_seconds)
+    _check_words(settings.labels or {}, settings.description or "", limits)
+
+
+def _check_source(new: NewExecution, limits: Limits) -> None:
+    source = new.source
+    if not isinstance(source, CodeSource):
+        return
+    # What is not Unicode text (a lone surrogate) could be neither stored nor sent.
+    try:
+        size = len(source.code.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("the code is not Unicode text", target="code") from error
+    if size > limits.max_code_bytes:
+        raise TooLargeError(f"code has at most {limits.max_code_bytes} bytes", target="code")
+    if new.cell_timeout_seconds is not None:
+        raise InvalidArgumentError(
+            "code has no cells; timeout_seconds limits it", target="cell_timeout_seconds"
+        )
+
+
+def _check_session_choice(new: NewExecution) -> None:
+    if new.session_id is not None and new.session_name is not None:
+        raise InvalidArgumentError(
+            "a session is chosen by its id or by its name", target="session_name"
+        )
+    _check_session_name(new.session_name, target="session_name")
+    if new.session_id is None and new.session_name is None and new.on_busy is not OnBusy.QUEUE:
+        raise InvalidArgumentError(
+            "an execution with a session of its own meets no busy one", target="on_busy"
+        )
+    if new.on_busy is OnBusy.SUBSHELL and new.inputs:
+        raise InvalidArgumentError(
+            "a subshell has the environment of all that runs in the kernel", target="inputs"
+        )
+
+
+def _check_session_name(name: str | None, *, target: str) -> None:
+    if name is not None and not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
+        raise InvalidArgumentError(
+            f"a name has 1 to {MAX_NAME_LENGTH} printable characters", target=target
+        )
+
+
+def _check_idle_timeout(seconds: float | None) -> None:
+    if seconds is not None and not 0 <= seconds < float("inf"):
+        raise InvalidArgumentError(
+            "a time-out is 0, for never, or above", target="idle_timeout_seconds"
+        )
+
+
+def _check_key(key: str | None) -> None:
     if key is not None and not (0 < len(key) <= MAX_NAME_LENGTH and key.isprintable()):
         raise InvalidArgumentError(
             f"a key has 1 to {MAX_NAME_LENGTH} printable characters", target="Idempotency-Key"
         )
-    if len(new.variable_names) > limits.max_variables:
+
+
+def _check_variable_names(names: list[str], limits: Limits) -> None:
+    if len(names) > limits.max_variables:
         raise InvalidArgumentError(
             f"at most {limits.max_variables} variables are gathered", target="variable_names"
         )
-    for name in new.variable_names:
+    for name in names:
         if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
             raise InvalidArgumentError(
                 f"a name has 1 to {MAX_NAME_LENGTH} printable characters",
                 target="variable_names",
             )
-    if len(set(new.variable_names)) < len(new.variable_names):
+    if len(set(names)) < len(names):
         raise InvalidArgumentError("a name stands there twice", target="variable_names")
-    if len(new.labels) > limits.max_labels:
+
+
+def _check_words(labels: dict[str, str], description: str, limits: Limits) -> None:
+    if len(labels) > limits.max_labels:
         raise InvalidArgumentError(f"at most {limits.max_labels} labels", target="labels")
-    for name, value in new.labels.items():
+    for name, value in labels.items():
         is_short = len(name) <= limits.max_label_length >= len(value)
         if not (is_short and name and name.isprintable() and value.isprintable()):
             raise InvalidArgumentError(
@@ -46,7 +129,7 @@ def check_request(new: NewExecution, limits: Limits) -> None:
                 " characters, and a name is not empty",
                 target="labels",
             )
-    if len(new.description) > limits.max_description_length:
+    if len(description) > limits.max_description_length:
         raise InvalidArgumentError(
             f"at most {limits.max_description_length} characters", target="description"
         )

@@ -1,8 +1,7 @@
 """The verbs on executions; every door calls these and nothing below them."""
 
-import logging
+import contextlib
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,44 +9,52 @@ from typing import Any
 from uuid import uuid4
 
 import anyio
-from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
     ConflictError,
+    ExecError,
     IdempotencyConflictError,
     InvalidArgumentError,
+    NoInputRequestError,
+    NoSubshellsError,
     NotFinalError,
     RunsElsewhereError,
-    ServerStoppedError,
     ServerStoppingError,
-    TooManyError,
-    UnknownKernelError,
+    SessionBusyError,
 )
 from jupyter_exec_ext.core.inputs import Environment, environment_of, size_of
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, ExecutionError, NewExecution, Progress, Result
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    Execution,
+    NewExecution,
+    NotebookSource,
+    OnBusy,
+    Progress,
+    Result,
+    Source,
+)
 from jupyter_exec_ext.core.states import State, advance
-from jupyter_exec_ext.engine.kernels import ServerHost
-from jupyter_exec_ext.engine.languages import language_of
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.services.idempotency import Fingerprints
 from jupyter_exec_ext.services.journal import decode_event
+from jupyter_exec_ext.services.kernelspecs import Kernelspecs
+from jupyter_exec_ext.services.live import Live, LiveSession
 from jupyter_exec_ext.services.notebooks import (
     Notebooks,
     Snapshot,
+    code_snapshot,
     decode_result,
     decode_snapshot,
     encode_snapshot,
     executed_notebook,
     without_trust,
 )
-from jupyter_exec_ext.services.runs import Live, RunService
+from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import Supervisor
+from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
 from jupyter_exec_ext.store.store import Store
-
-MAX_WAITING_INPUT_BYTES = 256_000_000
-"""How much memory the inputs of all waiting executions may take: they are kept nowhere else."""
 
 LOG_PAGE = 200
 """How many events of a log are read at once."""
@@ -57,38 +64,29 @@ ELSEWHERE_POLL_SECONDS = 0.5
 
 
 class ExecutionService:
-    """Creates, shows, stops and deletes executions, and decides when each one's turn comes."""
+    """Creates, shows, stops and deletes executions."""
 
     def __init__(
         self,
         *,
-        host: ServerHost,
+        kernelspecs: Kernelspecs,
         notebooks: Notebooks,
+        sessions: SessionService,
+        turns: Turns,
         store: Store,
-        runs: RunService,
         supervisor: Supervisor,
         limits: Limits,
-        on_activity: Callable[[], None],
-        log: logging.Logger,
+        on_state: Callable[[Execution], None],
     ) -> None:
-        self._host = host
+        self._kernelspecs = kernelspecs
         self._notebooks = notebooks
+        self._sessions = sessions
+        self._turns = turns
         self._store = store
-        self._runs = runs
         self._supervisor = supervisor
         self._limits = limits
-        self._on_activity = on_activity
-        self._log = log
-        self._live: dict[str, Live] = {}
-        self._queue: deque[Live] = deque()
-        self._running_count = 0
-        self._accepting_count = 0
+        self._on_state = on_state
         self._fingerprints = Fingerprints()
-
-    @property
-    def active_count(self) -> int:
-        """How many executions wait or run."""
-        return sum(not live.execution.state.is_final for live in self._live.values())
 
     async def create(self, new: NewExecution, *, owner: str) -> Execution:
         """Accept an execution: from when this returns its record is durable.
@@ -102,63 +100,107 @@ class ExecutionService:
         if self._supervisor.is_stopping:
             raise ServerStoppingError("the server is stopping")
         check_request(new, self._limits)
-        fingerprint = None
-        if new.idempotency_key is not None:
-            fingerprint = self._fingerprints.of(new)
-            known = await self._find_same(new.idempotency_key, fingerprint)
-            if known is not None:
-                return known
+        known = await self._find_same(new)
+        if known is not None:
+            return known
         environment = environment_of(new.inputs, max_inputs=self._limits.max_inputs)
-        self._check_room(environment)
-        # From here to the queue there are waits, in which others could fill the last place.
-        self._accepting_count += 1
-        try:
-            await self._notebooks.check_save_target(new.notebook.save_to)
-            snapshot = await self._notebooks.read(
-                new.notebook, max_bytes=self._limits.max_notebook_bytes
-            )
-            kernel_name = await self._choose_kernel(new, snapshot, environment)
-            execution = Execution(
-                id=str(uuid4()),
-                type="notebook",
-                state=State.PENDING,
-                source=replace(new.notebook, path=new.notebook.path.strip("/")),
-                session_id=str(uuid4()),
-                kernel_name=kernel_name,
-                owner=owner,
-                idempotency_key=new.idempotency_key,
-                description=new.description,
-                labels=new.labels,
-                input_names=sorted(new.inputs),
-                variable_names=new.variable_names,
-                timeout_seconds=new.timeout_seconds,
-                cell_timeout_seconds=new.cell_timeout_seconds,
-                on_error=new.on_error,
-                created_time=datetime.now(UTC),
-                progress=Progress(total=len(snapshot.cell_indexes)),
-            )
-            await self._store.insert(
-                execution, notebook=encode_snapshot(snapshot), fingerprint=fingerprint
-            )
-        except ConflictError:
-            # Somebody was faster with the same key.
-            if new.idempotency_key is not None and fingerprint is not None:
-                known = await self._find_same(new.idempotency_key, fingerprint)
-                if known is not None:
-                    return known
-            raise
-        finally:
-            self._accepting_count -= 1
-        await self.enqueue(Live(execution=execution, environment=environment, snapshot=snapshot))
-        return await self.get(execution.id)
+        if isinstance(new.source, NotebookSource):
+            await self._notebooks.check_save_target(new.source.save_to)
+        session = await self._session_of(new, owner)
+        if session is None:
+            return await self._accept(new, owner, environment, None)
+        async with session.lock:
+            return await self._accept(new, owner, environment, session)
 
-    async def _find_same(self, idempotency_key: str, fingerprint: str) -> Execution | None:
-        """Return the execution that was accepted with this key; ``None`` when there is none.
+    async def _session_of(self, new: NewExecution, owner: str) -> LiveSession | None:
+        """Return the lasting session that *new* asks for; ``None`` for one of its own."""
+        if new.session_name is not None:
+            return await self._sessions.of_name(
+                new.session_name, kernel_name=new.kernel_name, owner=owner
+            )
+        if new.session_id is None:
+            return None
+        session = await self._sessions.find(new.session_id)
+        if new.kernel_name not in (None, session.record.kernel_name):
+            raise InvalidArgumentError(
+                f"the session has the kernel {session.record.kernel_name!r}", target="kernel_name"
+            )
+        return session
+
+    async def _accept(
+        self, new: NewExecution, owner: str, environment: Environment, session: LiveSession | None
+    ) -> Execution:
+        """Store an execution and queue it; its session accepts no other meanwhile."""
+        is_side = session is not None and _is_for_subshell(new, session)
+        secret_bytes = size_of(environment) + sum(map(len, new.stdin or ()))
+        self._turns.reserve(session, secret_bytes)
+        try:
+            snapshot, kernel_name = await self._prepare(new, session, environment)
+            execution = _execution_of(new, owner, kernel_name, snapshot, session)
+            if is_side or (session and not session.is_busy and await session.kernels.is_ready()):
+                # It begins at once: one write instead of two.
+                execution = replace(advance(execution, State.RUNNING), started=True)
+            try:
+                await self._store.insert(
+                    execution,
+                    notebook=_stored_snapshot(new.source, snapshot),
+                    fingerprint=self._fingerprint_of(new),
+                )
+            except ConflictError:
+                # Somebody was faster with the same key.
+                known = await self._find_same(new)
+                if known is None:
+                    raise
+                return known
+        finally:
+            self._turns.release()
+        live = Live(
+            execution=execution,
+            environment=environment,
+            answers=new.stdin,
+            session=session,
+            is_side=is_side,
+            snapshot=snapshot,
+            on_state=self._on_state,
+        )
+        self._on_state(execution)
+        await self._turns.enqueue(live)
+        return self._shown(live)
+
+    async def _prepare(
+        self, new: NewExecution, session: LiveSession | None, environment: Environment
+    ) -> tuple[Snapshot, str]:
+        """Return what will run, and in a kernel of which name."""
+        snapshot = None
+        if isinstance(new.source, NotebookSource):
+            snapshot = await self._notebooks.read(
+                new.source, max_bytes=self._limits.max_notebook_bytes
+            )
+        if session is not None:
+            kernel_name = session.record.kernel_name
+            await self._kernelspecs.check_live_inputs(kernel_name, environment)
+        else:
+            of_notebook = snapshot.kernel_name if snapshot is not None else None
+            kernel_name = await self._kernelspecs.choose(new.kernel_name, of_notebook)
+            await self._kernelspecs.check_inputs(kernel_name, environment)
+        if isinstance(new.source, CodeSource):
+            snapshot = code_snapshot(new.source, kernel_name)
+        assert snapshot is not None
+        return snapshot, kernel_name
+
+    def _fingerprint_of(self, new: NewExecution) -> str | None:
+        return None if new.idempotency_key is None else self._fingerprints.of(new)
+
+    async def _find_same(self, new: NewExecution) -> Execution | None:
+        """Return the execution that was accepted with the key of *new*; ``None`` without one.
 
         Raises:
             IdempotencyConflictError: It was another request.
         """
-        found = await self._store.find_key(idempotency_key)
+        fingerprint = self._fingerprint_of(new)
+        if new.idempotency_key is None or fingerprint is None:
+            return None
+        found = await self._store.find_key(new.idempotency_key)
         if found is None:
             return None
         execution_id, its_fingerprint = found
@@ -166,93 +208,17 @@ class ExecutionService:
             raise IdempotencyConflictError(execution_id)
         return await self.get(execution_id)
 
-    def _check_room(self, environment: Environment) -> None:
-        free_count = self._limits.max_sessions - self._running_count
-        waiting_count = len(self._queue) + self._accepting_count - free_count
-        if waiting_count < 0:
-            return
-        if waiting_count >= self._limits.max_pending:
-            raise TooManyError(
-                f"{self._limits.max_pending} executions are waiting already",
-                retry_after_seconds=10,
-            )
-        size = size_of(environment)
-        if size + sum(live.input_bytes for live in self._queue) > MAX_WAITING_INPUT_BYTES and size:
-            raise TooManyError(
-                "the inputs of the waiting executions take too much memory already",
-                retry_after_seconds=10,
-            )
-
-    async def _choose_kernel(
-        self, new: NewExecution, snapshot: Snapshot, environment: Environment
-    ) -> str:
-        specs = self._host.kernel_spec_manager
-        default = self._host.kernel_manager.default_kernel_name
-        name = new.kernel_name or snapshot.kernel_name or default
-        known = await ensure_async(specs.find_kernel_specs())
-        if name not in known:
-            target = "kernel_name" if new.kernel_name else "notebook.path"
-            raise UnknownKernelError(name[:64], tuple(sorted(known)), target=target)
-        spec = await ensure_async(specs.get_kernel_spec(name))
-        for input_name in sorted(environment.keys() & spec.env.keys()):
-            if language_of(spec.language) is None or environment[input_name] is None:
-                raise InvalidArgumentError(
-                    f"the kernelspec {name!r} sets this name itself, and in its language"
-                    " it cannot be overruled",
-                    target=f"inputs.{input_name}",
-                )
-        return str(name)
-
-    async def enqueue(self, live: Live) -> None:
-        """Let *live*, which is stored as pending, wait for its turn."""
-        await self._supervisor.start()
-        self._live[live.execution.id] = live
-        self._queue.append(live)
-        self._on_activity()
-        self._dispatch()
-        if live.execution.state is State.PENDING:
-            live.snapshot = None
-
-    def _dispatch(self) -> None:
-        while (
-            self._queue
-            and self._running_count < self._limits.max_sessions
-            and not self._supervisor.is_stopping
-        ):
-            live = self._queue.popleft()
-            self._running_count += 1
-            live.change_to(advance(live.execution, State.RUNNING))
-            self._supervisor.spawn(self._run, live)
-
-    async def _run(self, live: Live) -> None:
-        try:
-            await self._runs.run(live)
-        finally:
-            self._running_count -= 1
-            self._settle(live)
-            self._dispatch()
-
-    def _settle(self, live: Live) -> None:
-        """Forget *live* if its final record is stored; else `store_unstored` tries again."""
-        self._on_activity()
-        if live.is_stored:
-            self._live.pop(live.execution.id, None)
-
-    async def store_unstored(self) -> None:
-        """Try again to store the final records that a failing store did not take."""
-        for live in list(self._live.values()):
-            if live.execution.state.is_final and not live.is_stored:
-                await self._runs.store_final(live, live.execution)
-                self._settle(live)
-
     def _live_of(self, execution_id: str) -> Live | None:
         """Return what this process knows better than the store.
 
         Once the end is stored that is nothing, though its kernel may still be ending: the record
         may be deleted already.
         """
-        live = self._live.get(execution_id)
+        live = self._turns.find(execution_id)
         return None if live is None or live.is_stored else live
+
+    def _shown(self, live: Live) -> Execution:
+        return replace(live.execution, position=self._turns.position(live))
 
     async def get(self, execution_id: str) -> Execution:
         """Return the record.
@@ -261,26 +227,27 @@ class ExecutionService:
             ExecutionNotFoundError: This server has none with this id.
         """
         live = self._live_of(execution_id)
-        if live is None:
-            return await self._store.get(execution_id)
-        if live.execution.state is State.PENDING:
-            return replace(live.execution, position=self._queue.index(live))
-        return live.execution
+        return await self._store.get(execution_id) if live is None else self._shown(live)
 
-    async def wait(self, execution_id: str, *, seconds: float) -> Execution:
-        """Return the record once it is final, or as it is after *seconds*."""
+    async def wait(self, execution_id: str, *, seconds: float) -> tuple[Execution, Result | None]:
+        """Return the record once it is final, or as it is after *seconds*.
+
+        With it comes what the run left, where that is at hand; else `result` has it.
+        """
         deadline = time.monotonic() + min(seconds, self._limits.max_wait_seconds)
         while True:
-            execution = await self.get(execution_id)
             left = deadline - time.monotonic()
-            if execution.state.is_final or left <= 0:
-                return execution
             live = self._live_of(execution_id)
             if live is not None:
-                await live.changed.wait(left)
-            else:
-                # It runs in another server process.
-                await anyio.sleep(min(left, ELSEWHERE_POLL_SECONDS))
+                while not live.execution.state.is_final and left > 0:
+                    await live.changed.wait(left)
+                    left = deadline - time.monotonic()
+                return self._shown(live), live.final_result
+            execution = await self._store.get(execution_id)
+            if execution.state.is_final or left <= 0:
+                return execution, None
+            # It runs in another server process.
+            await anyio.sleep(min(left, ELSEWHERE_POLL_SECONDS))
 
     async def result(self, execution_id: str) -> Result:
         """Return what the execution left, or has left so far."""
@@ -293,10 +260,10 @@ class ExecutionService:
     async def list(self, query: ListQuery) -> Page:
         """Return one page of records, as fresh as `get` would show them."""
         page = await self._store.list(query)
-        positions = {live.execution.id: number for number, live in enumerate(self._queue)}
+        positions = self._turns.positions()
         fresh = [
             replace(live.execution, position=positions.get(execution.id))
-            if (live := self._live.get(execution.id)) is not None
+            if (live := self._turns.find(execution.id)) is not None
             else execution
             for execution in page.executions
         ]
@@ -310,21 +277,36 @@ class ExecutionService:
         Raises:
             RunsElsewhereError: It is another server process's.
         """
-        live = self._live.get(execution_id)
+        live = self._turns.find(execution_id)
         if live is None:
             execution = await self._store.get(execution_id)
             if not execution.state.is_final:
-                raise RunsElsewhereError(execution_id, execution.state)
+                raise RunsElsewhereError(f"execution {execution_id}", execution.state)
             return execution
-        if live.execution.state is State.PENDING:
-            self._queue.remove(live)
-            await self._runs.end_without_result(live, State.CANCELLED, None)
-            self._settle(live)
-        elif live.execution.state is State.RUNNING:
-            live.change_to(advance(live.execution, State.CANCELLING))
-            if live.scope is not None:
-                live.scope.cancel()
+        await self._turns.cancel(live)
         return live.execution
+
+    def cancel_soon(self, execution_id: str) -> None:
+        """Cancel an execution in the background, if it is not final by then."""
+        self._supervisor.spawn(self._cancel_quietly, execution_id)
+
+    async def _cancel_quietly(self, execution_id: str) -> None:
+        with contextlib.suppress(ExecError):
+            await self.cancel(execution_id)
+
+    async def answer(self, execution_id: str, text: str) -> Execution:
+        """Give running code the input that it asks for, and return its record.
+
+        Raises:
+            NoInputRequestError: It does not ask for any now.
+        """
+        live = self._live_of(execution_id)
+        execution = await self.get(execution_id)
+        if live is None and not execution.state.is_final:
+            raise RunsElsewhereError(f"execution {execution_id}", execution.state)
+        if live is None or live.stdin is None or not live.stdin.answer(text):
+            raise NoInputRequestError(execution_id)
+        return self._shown(live)
 
     async def delete(self, execution_id: str, *, force: bool = False) -> None:
         """Delete a record and all that belongs to it.
@@ -339,14 +321,13 @@ class ExecutionService:
         execution = await self.get(execution_id)
         if not execution.state.is_final and force:
             await self.cancel(execution_id)
-            execution = await self.wait(
+            execution, _ = await self.wait(
                 execution_id, seconds=self._limits.interrupt_grace_seconds + 20
             )
         if not execution.state.is_final:
             raise NotFinalError(execution_id, execution.state)
-        live = self._live.get(execution_id)
-        if live is not None:
-            await self.store_unstored()
+        if self._turns.find(execution_id) is not None:
+            await self._turns.store_unstored()
         await self._store.delete(execution_id)
 
     async def delete_where(self, filters: Filters) -> int:
@@ -355,14 +336,18 @@ class ExecutionService:
 
     async def notebook(self, execution_id: str) -> dict[str, Any]:
         """Return the notebook with the outputs so far, as it would be saved."""
-        snapshot = decode_snapshot(await self._store.get_notebook(execution_id))
+        execution = await self.get(execution_id)
+        if isinstance(execution.source, CodeSource):
+            snapshot = code_snapshot(execution.source, execution.kernel_name)
+        else:
+            snapshot = decode_snapshot(await self._store.get_notebook(execution_id))
         notebook = executed_notebook(snapshot, await self.result(execution_id))
         notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]
         return notebook
 
     async def log_text(self, execution_id: str) -> AsyncGenerator[str, None]:
         """Yield the printed text so far, in order and in pieces; both streams as they came."""
-        live = self._live.get(execution_id)
+        live = self._turns.find(execution_id)
         if live is not None and live.journal is not None:
             await live.journal.flush()
         else:
@@ -377,16 +362,58 @@ class ExecutionService:
                 if event.type == "stream":
                     yield event.content["text"]
 
-    async def close(self, *, timeout_seconds: float) -> None:
-        """Make what waits final, since the server stops; what runs, its own task makes final.
 
-        What does not fit in the time is made final at the next start.
-        """
-        error = ServerStoppedError("the server was stopped before this execution's turn came")
-        deadline = time.monotonic() + timeout_seconds
-        while self._queue and time.monotonic() < deadline:
-            live = self._queue.popleft()
-            await self._runs.end_without_result(
-                live, State.FAILED, ExecutionError(code=error.code, message=str(error))
-            )
-            self._settle(live)
+def _is_for_subshell(new: NewExecution, session: LiveSession) -> bool:
+    """Whether *new* runs beside what *session* runs.
+
+    Raises:
+        SessionBusyError: The session is busy, and *new* does not wait for it.
+        NoSubshellsError: It would run beside, but the kernel cannot do that.
+    """
+    if not session.is_busy or new.on_busy is OnBusy.QUEUE:
+        return False
+    if new.on_busy is OnBusy.REJECT:
+        raise SessionBusyError(session.record.id)
+    kernel = session.kernels.kernel
+    if kernel is None or kernel.fate is not None or not kernel.has_subshells:
+        raise NoSubshellsError(session.record.kernel_name)
+    return True
+
+
+def _execution_of(
+    new: NewExecution,
+    owner: str,
+    kernel_name: str,
+    snapshot: Snapshot,
+    session: LiveSession | None,
+) -> Execution:
+    source = new.source
+    if isinstance(source, NotebookSource):
+        source = replace(source, path=source.path.strip("/"))
+    return Execution(
+        id=str(uuid4()),
+        type=source.type,
+        state=State.PENDING,
+        source=source,
+        session_id=str(uuid4()) if session is None else session.record.id,
+        session_name=None if session is None else session.record.name,
+        kernel_name=kernel_name,
+        owner=owner,
+        idempotency_key=new.idempotency_key,
+        description=new.description,
+        labels=new.labels,
+        input_names=sorted(new.inputs),
+        variable_names=new.variable_names,
+        stdin_count=None if new.stdin is None else len(new.stdin),
+        timeout_seconds=new.timeout_seconds,
+        cell_timeout_seconds=new.cell_timeout_seconds,
+        on_error=new.on_error,
+        on_kernel_death=new.on_kernel_death,
+        created_time=datetime.now(UTC),
+        progress=Progress(total=len(snapshot.cell_indexes)),
+    )
+
+
+def _stored_snapshot(source: Source, snapshot: Snapshot) -> bytes | None:
+    """Return what is stored beside the record: nothing for code, which is in the record."""
+    return encode_snapshot(snapshot) if isinstance(source, NotebookSource) else None

@@ -11,8 +11,8 @@ import msgspec
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncation
-from jupyter_exec_ext.engine.kernels import Signal
 from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.engine.signals import Signal
 from jupyter_exec_ext.engine.streams import size_of
 from jupyter_exec_ext.store.store import Store
 

@@ -21,8 +21,8 @@ from jupyter_exec_ext.core.errors import (
     TooLargeError,
     UnknownCellError,
 )
-from jupyter_exec_ext.core.models import NotebookSource, Result
-from jupyter_exec_ext.engine.notebooks import Cell
+from jupyter_exec_ext.core.models import CodeSource, NotebookSource, Result
+from jupyter_exec_ext.engine.cells import Cell
 
 IN_PLACE = "in_place"
 
@@ -91,6 +91,18 @@ class Notebooks:
         """Return the API path that decides where the kernel of the notebook at *path* works."""
         answer: str = await ensure_async(self._contents_manager.get_kernel_path(path=path))
         return answer
+
+    async def is_folder(self, path: str) -> bool:
+        """Whether *path* is a folder that the caller may see; empty is the root."""
+        manager = self._contents_manager
+        if path and not is_plain_path(path):
+            return False
+        try:
+            if not await ensure_async(manager.dir_exists(path)):
+                return False
+            return bool(manager.allow_hidden or not await ensure_async(manager.is_hidden(path)))
+        except (HTTPError, OSError, ValueError):
+            return False
 
     async def read(self, source: NotebookSource, *, max_bytes: int) -> Snapshot:
         """Read the notebook of *source* and choose its cells.
@@ -315,6 +327,24 @@ def _cell(cell: dict[str, Any], index: int) -> Cell:
         cell_id=cell.get("id"),
         source=cell["source"],
         may_fail=MAY_FAIL_TAG in _tags(cell),
+    )
+
+
+def code_snapshot(source: CodeSource, kernel_name: str) -> Snapshot:
+    """Return a piece of code as a notebook of one cell, without cell ids (nbformat 4.4)."""
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "execution_count": None,
+        "metadata": {},
+        "outputs": [],
+        "source": source.code,
+    }
+    kernelspec = {"name": kernel_name, "display_name": kernel_name}
+    metadata = {"kernelspec": kernelspec}
+    return Snapshot(
+        notebook={"nbformat": 4, "nbformat_minor": 4, "metadata": metadata, "cells": [cell]},
+        digest="",
+        cell_indexes=[0],
     )
 
 

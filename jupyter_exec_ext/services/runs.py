@@ -1,13 +1,12 @@
-"""One run of an accepted execution, from the first move out of the queue to its final record."""
+"""One run of an accepted execution, from its turn to its final record."""
 
 import logging
-import os
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -17,23 +16,37 @@ from jupyter_server.utils import ensure_async
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     InternalRunError,
-    KernelStartFailedError,
     RunError,
     ServerStoppedError,
     StoreUnavailableError,
 )
-from jupyter_exec_ext.core.inputs import Environment, size_of
+from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, ExecutionError, Progress, Result
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    Execution,
+    ExecutionError,
+    InputRequest,
+    NotebookSource,
+    Progress,
+    Result,
+)
 from jupyter_exec_ext.core.states import State, advance
-from jupyter_exec_ext.engine.kernels import Kernel, ServerHost, Signal
-from jupyter_exec_ext.engine.notebooks import Cell, NotebookRun, error_of
+from jupyter_exec_ext.engine.cells import Cell, CellsRun, error_of
+from jupyter_exec_ext.engine.kernels import Kernel
+from jupyter_exec_ext.engine.launching import ServerHost
 from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.engine.sessions import KernelSession
+from jupyter_exec_ext.engine.stdin import Stdin
+from jupyter_exec_ext.engine.subshells import Subshell
 from jupyter_exec_ext.services.journal import Journal
+from jupyter_exec_ext.services.launches import Launches
+from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.services.notebooks import (
     EMPTY_SNAPSHOT,
     Notebooks,
     Snapshot,
+    code_snapshot,
     decode_snapshot,
     encode_snapshot,
     executed_notebook,
@@ -47,71 +60,15 @@ INSIST_ATTEMPTS = 60
 """How often, once a second, a failing store is tried before the first code of a run is sent."""
 
 
-START_ATTEMPTS = 3
-"""How often a kernel is started whose process ends while it starts."""
-
-MIN_STARTS = 4
-"""How many kernels may start at the same time on a small machine."""
-
-
-@dataclass(kw_only=True, eq=False)
-class Live:
-    """An execution of this process that is not safely stored in its final state yet.
-
-    Attributes:
-        environment: Its inputs; they are kept nowhere else.
-        changed: Fires at each change of ``execution``.
-        scope: Cancelling it stops the run; ``None`` while it waits.
-        snapshot: ``None`` while it waits, since thousands may.
-        is_stored: Whether the final record is in the store.
-    """
-
-    execution: Execution
-    environment: Environment = field(default_factory=dict)
-    changed: Signal = field(default_factory=Signal)
-    scope: anyio.CancelScope | None = None
-    snapshot: Snapshot | None = None
-    journal: Journal | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    final_result: Result | None = None
-    is_stored: bool = False
-
-    @property
-    def input_bytes(self) -> int:
-        """How much memory the inputs take."""
-        return size_of(self.environment)
-
-    def change(self, **fields: Any) -> None:
-        """Change fields of the record, but its state; that is for `advance`."""
-        self.execution = replace(self.execution, **fields)
-        self.changed.fire()
-
-    def change_to(self, execution: Execution) -> None:
-        """Show *execution*, which `advance` made, from now on."""
-        self.execution = execution
-        self.changed.fire()
-
-    def result(self) -> Result:
-        """Return what the run left so far."""
-        if self.final_result is not None:
-            return self.final_result
-        if self.journal is None or self.snapshot is None:
-            return Result()
-        return Result(
-            cells=self.journal.cells(self.snapshot.cell_indexes),
-            metadata=self.metadata,
-            truncated=self.journal.truncated,
-        )
-
-
 class RunService:
-    """Runs accepted executions, each in a kernel of its own."""
+    """Runs accepted executions, each in the kernel of its session."""
 
     def __init__(
         self,
         *,
         host: ServerHost,
         notebooks: Notebooks,
+        launches: Launches,
         store: Store,
         limits: Limits,
         is_stopping: Callable[[], bool],
@@ -119,12 +76,11 @@ class RunService:
     ) -> None:
         self._host = host
         self._notebooks = notebooks
+        self._launches = launches
         self._store = store
         self._limits = limits
         self._is_stopping = is_stopping
         self._log = log
-        # A start takes a processor for a second; more at once only get into each other's way.
-        self._start_limiter = anyio.CapacityLimiter(max(MIN_STARTS, os.cpu_count() or 1))
 
     async def run(self, live: Live) -> None:
         """Run *live* to a final state.
@@ -134,21 +90,26 @@ class RunService:
         """
         start = time.monotonic()
         error: ExecutionError | None = None
-        kernel: Kernel | None = None
+        kernels = live.session.kernels if live.session is not None else None
         try:
             with anyio.CancelScope() as live.scope:
-                if live.execution.state is State.CANCELLING:
+                if live.execution.state is State.CANCELLING or live.stop_error is not None:
                     live.scope.cancel()
-                await self._insist(lambda: self._store.update(live.execution))
+                if not live.execution.started:
+                    if kernels is not None and await kernels.is_ready():
+                        live.change(started=True)
+                    await self._insist(lambda: self._store.update(live.execution))
                 live.snapshot = live.snapshot or await self._load_snapshot(live)
-                kernel = await self._start_kernel(live)
-                error = await self._run_notebook(live, kernel)
+                if kernels is None:
+                    kernels = await self._launches.for_execution(live.execution, live.environment)
+                kernel = await self._ready_kernel(live, kernels)
+                error = await self._run_in_kernel(live, kernel)
         except RunError as failure:
             error = error_of(failure)
         except anyio.get_cancelled_exc_class():
             # Not ours, which its scope would have caught: the server stops, and ends all kernels.
-            if kernel is not None:
-                kernel.abandon()
+            if kernels is not None:
+                kernels.detach()
             error = error_of(ServerStoppedError("the server was stopped"))
             with anyio.CancelScope(shield=True):
                 await self._end(live, State.FAILED, error, start)
@@ -157,23 +118,32 @@ class RunService:
             log_defect(self._log, defect)
             error = internal_error()
         finally:
-            live.environment.clear()
+            live.forget_secrets()
         with anyio.CancelScope(shield=True):
-            state = State.SUCCEEDED if error is None else State.FAILED
-            if live.execution.state is State.CANCELLING:
-                state, error = State.CANCELLED, None
-            try:
-                await self._end(live, state, error, start)
-            except Exception as defect:  # noqa: BLE001 - the record has to become final
-                log_defect(self._log, defect)
-                if not live.execution.state.is_final:
-                    live.journal = None
-                    await self.end_without_result(live, State.FAILED, internal_error())
-        if kernel is not None:
-            await kernel.close()
+            await self._end_as_it_ended(live, error, start)
+        if live.session is None and kernels is not None:
+            await kernels.close()
+
+    async def _end_as_it_ended(
+        self, live: Live, error: ExecutionError | None, start: float
+    ) -> None:
+        state = State.SUCCEEDED if error is None else State.FAILED
+        if live.execution.state is State.CANCELLING:
+            state, error = State.CANCELLED, None
+        elif live.stop_error is not None:
+            state, error = State.FAILED, error_of(live.stop_error)
+        try:
+            await self._end(live, state, error, start)
+        except Exception as defect:  # noqa: BLE001 - the record has to become final
+            log_defect(self._log, defect)
+            if not live.execution.state.is_final:
+                live.journal = None
+                await self.end_without_result(live, State.FAILED, internal_error())
 
     async def _load_snapshot(self, live: Live) -> Snapshot:
-        """Read the snapshot of an execution that waited."""
+        """Return what an execution that waited runs."""
+        if isinstance(live.execution.source, CodeSource):
+            return code_snapshot(live.execution.source, live.execution.kernel_name)
         return decode_snapshot(
             await self._insist(lambda: self._store.get_notebook(live.execution.id))
         )
@@ -192,28 +162,17 @@ class RunService:
                 raise InternalRunError("somebody removed the record from the store") from error
         raise InternalRunError("the store failed for too long when the execution's turn came")
 
-    async def _start_kernel(self, live: Live) -> Kernel:
-        execution = live.execution
-        path = execution.source.path.strip("/")
-        kernel_path = await self._notebooks.kernel_path(path)
-        start = partial(
-            Kernel.start,
-            self._host,
-            kernel_name=execution.kernel_name,
-            path=path,
-            kernel_path=kernel_path,
-            environment=live.environment,
-            session_path=f"exec-{execution.session_id}",
-            display_name=f"exec: {path.rpartition('/')[2]}",
-            timeout_seconds=self._limits.kernel_start_timeout_seconds,
-        )
-        async with self._start_limiter:
-            kernel = await _start_again(start)
-        live.metadata = {
-            "language_info": kernel.language_info,
-            "kernelspec": await self._kernelspec_metadata(execution.kernel_name),
-        }
-        live.change(kernel_id=kernel.kernel_id)
+    async def _ready_kernel(self, live: Live, kernels: KernelSession) -> Kernel:
+        kernel = await kernels.ready()
+        live.metadata = {"language_info": kernel.language_info}
+        if isinstance(live.execution.source, NotebookSource):
+            live.metadata["kernelspec"] = await self._kernelspec_metadata(kernel.kernel_name)
+        session = live.session
+        if live.execution.kernel_id != kernel.kernel_id:
+            live.change(kernel_id=kernel.kernel_id)
+        if session is not None and session.kernel_lost is not None:
+            live.change(kernel_lost=session.kernel_lost)
+            session.kernel_lost = None
         return kernel
 
     async def _kernelspec_metadata(self, kernel_name: str) -> dict[str, str]:
@@ -224,13 +183,11 @@ class RunService:
             "language": spec.language,
         }
 
-    async def _run_notebook(self, live: Live, kernel: Kernel) -> ExecutionError | None:
+    async def _run_in_kernel(self, live: Live, kernel: Kernel) -> ExecutionError | None:
         """Run the cells and gather what they left; return why they failed, if they did."""
-        execution = live.execution
         assert live.snapshot is not None
-        cells = live.snapshot.cells
         live.journal = journal = Journal(
-            execution.id,
+            live.execution.id,
             store=self._store,
             limits=self._limits,
             fold=OutputFold(
@@ -240,62 +197,81 @@ class RunService:
                 send_comm=kernel.channels.send_comm,
             ),
         )
-
-        def show_progress(cell: Cell | None, done: int) -> None:
-            live.change(
-                progress=Progress(
-                    done=done,
-                    total=len(cells),
-                    current_cell_id=cell.cell_id if cell else None,
-                    current_cell_index=cell.index if cell else None,
-                )
-            )
-
-        run = NotebookRun(
+        live.stdin = Stdin(
+            prepared=live.answers,
+            timeout_seconds=self._limits.input_timeout_seconds,
+            on_question=partial(_show_question, live),
+        )
+        cells = live.snapshot.cells
+        if isinstance(live.execution.source, CodeSource):
+            cells = [replace(cell, wants_value=True) for cell in cells]
+        subshell = await Subshell.create(kernel) if live.is_side else None
+        run = CellsRun(
             kernel=kernel,
             sink=journal,
+            stdin=live.stdin,
+            subshell=subshell,
             interrupt_grace_seconds=self._limits.interrupt_grace_seconds,
-            on_cell=show_progress,
+            max_value_bytes=self._limits.max_variable_bytes,
+            on_cell=partial(_show_progress, live, len(cells)),
             on_count=journal.set_execution_count,
             is_abandoned=self._is_stopping,
         )
-        limit = self._limits.max_execution_seconds
         async with anyio.create_task_group() as group:
             group.start_soon(journal.keep_written)
             group.start_soon(self._keep_stored, live)
             try:
-                await run.set_inputs(await self._overruled(live))
-                live.change(started=True)
-                await self._insist(lambda: self._store.update(live.execution))
+                await self._run_cells(live, run, cells)
+            finally:
+                if subshell is not None:
+                    await subshell.close()
+            group.cancel_scope.cancel()
+        if run.error is not None and isinstance(live.execution.source, CodeSource):
+            return replace(run.error, cell_index=None)
+        return run.error
+
+    async def _run_cells(self, live: Live, run: CellsRun, cells: Sequence[Cell]) -> None:
+        """Run the cells with their inputs, read what they left, and restore the environment."""
+        assert live.journal is not None
+        limit = self._limits.max_execution_seconds
+        inputs = await self._inputs_to_set(live)
+        try:
+            try:
+                await run.set_inputs(inputs)
+                if not live.execution.started:
+                    live.change(started=True)
+                    await self._insist(lambda: self._store.update(live.execution))
                 await run.run(
                     cells,
-                    on_error=execution.on_error,
-                    deadline=time.monotonic() + min(execution.timeout_seconds or limit, limit),
-                    cell_timeout_seconds=execution.cell_timeout_seconds,
+                    on_error=live.execution.on_error,
+                    deadline=time.monotonic() + min(live.execution.timeout_seconds or limit, limit),
+                    cell_timeout_seconds=live.execution.cell_timeout_seconds,
                 )
             except RunError as failure:
                 run.error = run.error or error_of(failure)
             variables = await run.read_variables(
-                execution.variable_names,
-                max_variable_bytes=self._limits.max_variable_bytes,
-                max_total_bytes=self._limits.max_output_bytes,
+                live.execution.variable_names, max_total_bytes=self._limits.max_output_bytes
             )
-            journal.has_uncounted = run.has_lost_output
+        finally:
+            if inputs and live.session is not None and not self._is_stopping():
+                with anyio.CancelScope(shield=True):
+                    await run.restore_inputs()
+            live.journal.has_uncounted = run.has_lost_output
             run.close()
-            group.cancel_scope.cancel()
-        live.final_result = replace(live.result(), variables=variables)
-        return run.error
+        live.final_result = replace(live.result(), variables=variables, value_json=run.value_json)
 
-    async def _overruled(self, live: Live) -> dict[str, str]:
-        """Return the inputs that the kernelspec's own environment overrules at the start."""
+    async def _inputs_to_set(self, live: Live) -> Environment:
+        """Return the inputs that are not in the kernel's environment since its start.
+
+        In a lasting session that is all of them; else those that the kernelspec's own environment
+        overrules.
+        """
+        if live.session is not None or not live.environment:
+            return dict(live.environment)
         spec = await ensure_async(
             self._host.kernel_spec_manager.get_kernel_spec(live.execution.kernel_name)
         )
-        return {
-            name: value
-            for name, value in live.environment.items()
-            if name in spec.env and value is not None
-        }
+        return {name: value for name, value in live.environment.items() if name in spec.env}
 
     async def _keep_stored(self, live: Live) -> None:
         """Store changes of the record soon after they come, until cancelled."""
@@ -325,9 +301,10 @@ class RunService:
             widgets = live.journal.widget_metadata()
             if widgets:
                 result = replace(result, metadata={**result.metadata, "widgets": widgets})
-            if live.execution.source.save_to is not None and not self._is_stopping():
+            source = live.execution.source
+            if isinstance(source, NotebookSource) and source.save_to and not self._is_stopping():
                 notebook = executed_notebook(live.snapshot, result)
-                saved = await self._notebooks.save(live.execution.source, live.snapshot, notebook)
+                saved = await self._notebooks.save(source, live.snapshot, notebook)
                 result = replace(
                     result,
                     notebook_path=saved.notebook_path,
@@ -348,7 +325,7 @@ class RunService:
         self, live: Live, state: State, error: ExecutionError | None
     ) -> None:
         """Make an execution final without a result: most often one that never had its turn."""
-        live.environment.clear()
+        live.forget_secrets()
         live.final_result = Result()
         final = final_record(live.execution, state, error, self._limits)
         live.change_to(final)
@@ -393,16 +370,18 @@ def final_record(
     return replace(final, expire_time=final.end_time + timedelta(seconds=seconds))
 
 
-async def _start_again(start: Callable[[], Awaitable[Kernel]]) -> Kernel:
-    """Start a kernel, once more and again if its process ends at once.
+def _show_question(live: Live, question: InputRequest | None) -> None:
+    live.change(input_request=question)
 
-    Jupyter chooses a kernel's ports some time before the kernel binds them. On a busy machine
-    somebody else has one of them by then, and the kernel ends.
-    """
-    for _ in range(START_ATTEMPTS - 1):
-        try:
-            return await start()
-        except KernelStartFailedError as error:
-            if error.exit_code is None:
-                raise
-    return await start()
+
+def _show_progress(live: Live, total: int, cell: Cell | None, done: int) -> None:
+    """Show how far *live* has come: which cell runs, ``None`` for none, and how many are done."""
+    is_notebook = isinstance(live.execution.source, NotebookSource)
+    live.change(
+        progress=Progress(
+            done=done,
+            total=total,
+            current_cell_id=cell.cell_id if cell else None,
+            current_cell_index=cell.index if cell and is_notebook else None,
+        )
+    )

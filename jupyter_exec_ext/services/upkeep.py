@@ -12,22 +12,27 @@ from anyio import to_thread
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     ServerRestartedError,
+    SessionNotFoundError,
     StoreUnavailableError,
 )
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
+    CodeSource,
     Event,
     Execution,
     Result,
     Truncation,
 )
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.engine.notebooks import error_of
+from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services.executions import LOG_PAGE, ExecutionService
+from jupyter_exec_ext.services.executions import LOG_PAGE
 from jupyter_exec_ext.services.journal import decode_event, published_bytes_of
-from jupyter_exec_ext.services.notebooks import decode_snapshot
-from jupyter_exec_ext.services.runs import Live, final_record
+from jupyter_exec_ext.services.live import Live
+from jupyter_exec_ext.services.notebooks import Snapshot, code_snapshot, decode_snapshot
+from jupyter_exec_ext.services.runs import final_record
+from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.store import Store
 
 ROUND_SECONDS = 15.0
@@ -46,15 +51,19 @@ class Upkeep:
         self,
         *,
         store: Store,
-        executions: ExecutionService,
+        turns: Turns,
+        sessions: SessionService,
         limits: Limits,
         on_activity: Callable[[], None],
+        on_state: Callable[[Execution], None],
         log: logging.Logger,
     ) -> None:
         self._store = store
-        self._executions = executions
+        self._turns = turns
+        self._sessions = sessions
         self._limits = limits
         self._on_activity = on_activity
+        self._on_state = on_state
         self._log = log
         self._next_purge = 0.0
         self._had_trouble = False
@@ -71,19 +80,22 @@ class Upkeep:
                     self._log.warning("the store of executions fails: %s", error.message)
                 self._had_trouble = True
                 seconds = RETRY_SECONDS
-            if self._executions.active_count:
+            if self._turns.active_count:
                 self._on_activity()
             await anyio.sleep(seconds)
 
     async def _do_round(self) -> None:
         await self._store.open()
         await self._store.heartbeat()
-        await self._executions.store_unstored()
+        await self._turns.store_unstored()
         await self.recover()
         if time.monotonic() >= self._next_purge:
             self._next_purge = time.monotonic() + PURGE_SECONDS
+            now = datetime.now(UTC)
+            seconds = max(self._limits.retention_seconds, self._limits.min_retention_seconds)
+            await self._store.sessions.purge(ended_before=now - timedelta(seconds=seconds))
             await self._store.purge(
-                now=datetime.now(UTC),
+                now=now,
                 max_records=self._limits.max_records,
                 min_age=timedelta(seconds=self._limits.min_retention_seconds),
             )
@@ -94,22 +106,33 @@ class Upkeep:
             try:
                 if not await self._store.adopt(execution.id):
                     continue
-                if self._can_resume(execution):
-                    await self._executions.enqueue(Live(execution=execution))
+                if await self._can_resume(execution):
+                    await self._turns.enqueue(Live(execution=execution, on_state=self._on_state))
                 else:
                     await self._settle(execution)
             except ExecutionNotFoundError:
                 continue
+        await self._sessions.recover()
         await self._store.drop_dead_leases()
 
-    def _can_resume(self, execution: Execution) -> bool:
-        """Whether *execution* can still run as it was asked for: inputs are never stored."""
+    async def _can_resume(self, execution: Execution) -> bool:
+        """Whether *execution* can still run as it was asked for.
+
+        A lasting session lost its variables; inputs and answers are never stored.
+        """
         age = (datetime.now(UTC) - execution.created_time).total_seconds()
-        return (
-            execution.state is State.PENDING
-            and not execution.input_names
-            and age <= self._limits.resume_pending_seconds
-        )
+        if (
+            execution.state is not State.PENDING
+            or execution.input_names
+            or execution.stdin_count is not None
+            or age > self._limits.resume_pending_seconds
+        ):
+            return False
+        try:
+            await self._store.sessions.get(execution.session_id)
+        except SessionNotFoundError:
+            return True
+        return False
 
     async def _settle(self, execution: Execution) -> None:
         did_run = "while this execution ran" if execution.started else "before it ran"
@@ -119,13 +142,14 @@ class Upkeep:
         else:
             final = final_record(execution, State.FAILED, error_of(error), self._limits)
         result = await self._result_of(execution)
-        await self._store.finish(final, result=msgspec.json.encode(result))
+        if await self._store.finish(final, result=msgspec.json.encode(result)):
+            self._on_state(final)
 
     async def _result_of(self, execution: Execution) -> Result:
         """Fold the stored events of *execution* into what it left."""
         if not execution.started:
             return Result()
-        snapshot = decode_snapshot(await self._store.get_notebook(execution.id))
+        snapshot = await self._snapshot_of(execution)
         fold = OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes)
         last = kept_bytes = published_bytes = 0
         while rows := await self._store.events(execution.id, after=last, limit=LOG_PAGE):
@@ -143,6 +167,11 @@ class Upkeep:
             if kept_bytes < published_bytes
             else None,
         )
+
+    async def _snapshot_of(self, execution: Execution) -> Snapshot:
+        if isinstance(execution.source, CodeSource):
+            return code_snapshot(execution.source, execution.kernel_name)
+        return decode_snapshot(await self._store.get_notebook(execution.id))
 
 
 def _fold_in(fold: OutputFold, events: Iterable[Event]) -> None:

@@ -1,22 +1,21 @@
-"""Lists of executions: filters, order, and pages that stay true while records are added."""
+"""Lists of records: filters, order, and pages that stay true while records are added."""
 
 import base64
 import binascii
 import hashlib
 import hmac
 import struct
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-import msgspec
-from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError
-from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.core.models import Execution, Session
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.store.records import clean_text, microseconds_of
-from jupyter_exec_ext.store.tables import executions, labels
+from jupyter_exec_ext.store.records import clean_text, encode, microseconds_of
+from jupyter_exec_ext.store.tables import executions, labels, sessions
 
 OrderBy: TypeAlias = Literal["created_time", "-created_time"]
 
@@ -97,21 +96,75 @@ def conditions_of(filters: Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
+@dataclass(frozen=True, kw_only=True)
+class SessionFilters:
+    """Which sessions; each field that is given narrows the choice.
+
+    Attributes:
+        has_ended: Only those that have ended, or only those that have not.
+    """
+
+    name: str | None = None
+    owner: str | None = None
+    has_ended: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionQuery:
+    """One page of a list of sessions; as `ListQuery`."""
+
+    filters: SessionFilters = field(default_factory=SessionFilters)
+    order_by: OrderBy = "-created_time"
+    page_size: int = 100
+    page_token: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPage:
+    """Some sessions of a list; as `Page`."""
+
+    sessions: list[Session]
+    next_page_token: str | None = None
+
+
 def page_statement(query: ListQuery, server_id: str) -> Select[Any]:
     """Return the statement for a page and one row more, which tells whether another page follows.
 
     Raises:
         InvalidArgumentError: The page size, order or token cannot be used; ``target`` tells which.
     """
+    return _page_statement(executions, conditions_of(query.filters), query, server_id)
+
+
+def session_page_statement(query: SessionQuery, server_id: str) -> Select[Any]:
+    """Return the same for sessions."""
+    filters = query.filters
+    conditions: list[ColumnElement[bool]] = []
+    if filters.name is not None:
+        conditions.append(sessions.c.name == clean_text(filters.name))
+    if filters.owner is not None:
+        conditions.append(sessions.c.owner == clean_text(filters.owner))
+    if filters.has_ended is not None:
+        is_alive = sessions.c.end_time.is_(None)
+        conditions.append(~is_alive if filters.has_ended else is_alive)
+    return _page_statement(sessions, conditions, query, server_id)
+
+
+def _page_statement(
+    table: Table,
+    conditions: list[ColumnElement[bool]],
+    query: ListQuery | SessionQuery,
+    server_id: str,
+) -> Select[Any]:
     if query.page_size < 1:
         raise InvalidArgumentError("a page has at least one entry", target="page_size")
     if query.order_by not in ("created_time", "-created_time"):
         raise InvalidArgumentError("the order is created_time or -created_time", target="order_by")
-    key = (executions.c.created_time, executions.c.id)
+    key = (table.c.created_time, table.c.id)
     descending = query.order_by.startswith("-")
     statement = (
-        select(executions.c.created_time, executions.c.id, executions.c.record)
-        .where(executions.c.server_id == server_id, *conditions_of(query.filters))
+        select(table.c.created_time, table.c.id, table.c.record)
+        .where(table.c.server_id == server_id, *conditions)
         .order_by(*(column.desc() if descending else column.asc() for column in key))
         .limit(query.page_size + 1)
     )
@@ -122,14 +175,16 @@ def page_statement(query: ListQuery, server_id: str) -> Select[Any]:
     return statement.where(position < last if descending else position > last)
 
 
-def token_after(created_time: int, execution_id: str, query: ListQuery, server_id: str) -> str:
+def token_after(
+    created_time: int, row_id: str, query: ListQuery | SessionQuery, server_id: str
+) -> str:
     """Return the token of the page that follows the row with these values."""
-    content = _TIME.pack(created_time) + execution_id.encode()
+    content = _TIME.pack(created_time) + row_id.encode()
     digest = _digest(content, query, server_id)
     return base64.urlsafe_b64encode(digest + content).decode().rstrip("=")
 
 
-def _read_token(token: str, query: ListQuery, server_id: str) -> tuple[int, str]:
+def _read_token(token: str, query: ListQuery | SessionQuery, server_id: str) -> tuple[int, str]:
     refusal = InvalidArgumentError(
         "the page token does not belong to a list with these filters and this order",
         target="page_token",
@@ -147,27 +202,13 @@ def _read_token(token: str, query: ListQuery, server_id: str) -> tuple[int, str]
     return created_time, content[_TIME.size :].decode()
 
 
-def _digest(content: bytes, query: ListQuery, server_id: str) -> bytes:
+def _digest(content: bytes, query: ListQuery | SessionQuery, server_id: str) -> bytes:
     """Bind a token to its list. It keeps nobody out: a token only says where to go on."""
-    scope = msgspec.json.encode(
-        [
-            clean_text(server_id),
-            query.order_by,
-            sorted(query.filters.state),
-            [
-                value if value is None else clean_text(value)
-                for value in (
-                    query.filters.session_id,
-                    query.filters.type,
-                    query.filters.path,
-                    query.filters.owner,
-                    *(query.filters.label or (None, None)),
-                )
-            ],
-            query.filters.created_after,
-            query.filters.created_before,
-        ]
-    )
+    filters = {
+        name: clean_text(value) if isinstance(value, str) else value
+        for name, value in asdict(query.filters).items()
+    }
+    scope = encode([clean_text(server_id), type(query).__name__, query.order_by, filters])
     return hashlib.blake2b(
         len(content).to_bytes(8) + content + scope, digest_size=_DIGEST_BYTES
     ).digest()

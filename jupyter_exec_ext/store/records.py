@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.core.models import CodeSource, Execution, NotebookSource, Source
 
 MAX_KEY_LENGTH = 256
 """Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB."""
@@ -31,12 +31,22 @@ def decode_execution(record: bytes) -> Execution:
         ValueError: It is not the record of an execution.
     """
     try:
-        return msgspec.json.decode(record, type=Execution)
+        return _decoder.decode(record)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         # msgspec takes no escape of a lone surrogate, the standard library does.
-        return msgspec.convert(json.loads(record), type=Execution)
+        return msgspec.convert(json.loads(record), type=Execution, dec_hook=_as_source)
+
+
+def _as_source(kind: type, value: Any) -> Source:
+    if kind is not Source or not isinstance(value, dict):
+        raise NotImplementedError
+    source_type = CodeSource if "code" in value else NotebookSource
+    return msgspec.convert(value, type=source_type)
+
+
+_decoder = msgspec.json.Decoder(Execution, dec_hook=_as_source)
 
 
 def clean_text(text: str) -> str:
@@ -75,11 +85,12 @@ def changing_columns(execution: Execution) -> dict[str, Any]:
 
 def all_columns(execution: Execution) -> dict[str, Any]:
     """Return all columns of *execution* but those that say whose it is."""
+    source = execution.source
     return {
         "id": clean_text(execution.id),
         "session_id": clean_text(execution.session_id),
         "type": execution.type,
-        "path": clean_text(execution.source.path),
+        "path": clean_text(source.path) if isinstance(source, NotebookSource) else "",
         "owner": clean_text(execution.owner),
         "idempotency_key": (
             None if execution.idempotency_key is None else clean_text(execution.idempotency_key)

@@ -40,7 +40,11 @@ class Rows:
         self._leases = leases
 
     def insert(
-        self, connection: Connection, execution: Execution, notebook: bytes, fingerprint: str | None
+        self,
+        connection: Connection,
+        execution: Execution,
+        notebook: bytes | None,
+        fingerprint: str | None,
     ) -> None:
         """Add an execution that this instance runs."""
         row = all_columns(execution)
@@ -52,7 +56,8 @@ class Rows:
                 **row,
             )
         )
-        connection.execute(insert(notebooks).values(execution_id=row["id"], source=notebook))
+        if notebook is not None:
+            connection.execute(insert(notebooks).values(execution_id=row["id"], source=notebook))
         clean = {clean_text(name): clean_text(text) for name, text in execution.labels.items()}
         if clean:
             connection.execute(

@@ -23,6 +23,7 @@ from jupyter_exec_ext.store.listing import (
 )
 from jupyter_exec_ext.store.records import changing_columns, clean_text, decode_execution
 from jupyter_exec_ext.store.rows import EventRow, Rows
+from jupyter_exec_ext.store.sessions import SessionStore
 from jupyter_exec_ext.store.sqlite import JournalMode
 from jupyter_exec_ext.store.tables import executions, notebooks, results
 
@@ -40,6 +41,9 @@ class Store:
 
     An execution is changed only by the instance that runs it, or by any other of its server once
     that one is dead.
+
+    Attributes:
+        sessions: The sessions, in the same database.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Store:
             busy_timeout_seconds=busy_timeout_seconds,
             logger=self._log,
         )
+        self.sessions = SessionStore(self._database, instance, self._leases, self._log)
 
     async def open(self) -> None:
         """Make or open the database, bring it up to date and take this instance's lease.
@@ -83,9 +88,9 @@ class Store:
         await self._database.write(self._leases.renew)
 
     async def insert(
-        self, execution: Execution, *, notebook: bytes, fingerprint: str | None = None
+        self, execution: Execution, *, notebook: bytes | None, fingerprint: str | None = None
     ) -> None:
-        """Store a new execution, run by this instance, with the notebook it was given.
+        """Store a new execution, run by this instance, with the notebook it was given, if any.
 
         Args:
             fingerprint: What `find_key` gives back with the execution's idempotency key.

@@ -64,6 +64,23 @@ executions = Table(
 )
 
 
+sessions = Table(
+    "exec_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("server_id", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("name", Text),
+    Column("owner", Text, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    Column("record", LargeBinary, nullable=False),
+    Index("exec_sessions_by_name", "server_id", "name", unique=True),
+    Index("exec_sessions_by_time", "server_id", "created_time", "id"),
+    Index("exec_sessions_by_end", "server_id", "end_time"),
+)
+
+
 def _execution_id(**kwargs: Any) -> Column[str]:
     return Column(
         "execution_id", Text, ForeignKey("exec_executions.id", ondelete="CASCADE"), **kwargs

@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 
-from jupyter_exec_ext.core.models import Execution, Result, Variable
+from jupyter_exec_ext.core.models import CodeSource, Execution, Result, Variable
+
+SHOWN_CODE_LENGTH = 200
+"""How many characters of code a list shows."""
 
 
 def encode(value: Any) -> bytes:
@@ -51,18 +54,25 @@ def full_view(execution: Execution, result: Result) -> dict[str, Any]:
     shown = _fields_of(execution)
     left = _fields_of(result)
     del left["cells"], left["metadata"]
+    value = left.pop("value_json", None)
     shown["result"] = {
         "stdout": result.stream("stdout"),
         "stderr": result.stream("stderr"),
         "outputs": result.outputs,
         **left,
     }
+    if value is not None:
+        shown["result"]["value"] = msgspec.Raw(value.encode())
+    if execution.type == "code" and result.value_data is not None:
+        shown["result"]["value_data"] = result.value_data
     return shown
 
 
 def basic_view(execution: Execution) -> dict[str, Any]:
-    """Return the record as a list shows it: no result, no traceback."""
+    """Return the record as a list shows it: no result, no traceback, the beginning of code."""
     shown = _fields_of(execution)
+    if isinstance(execution.source, CodeSource):
+        shown["source"] = {"code": execution.source.code[:SHOWN_CODE_LENGTH]}
     if execution.error is not None:
         shown["error"] = {
             key: value

@@ -81,7 +81,7 @@ def test_every_verb_of_every_route_is_described() -> None:
     assert implemented == {
         (path, verb) for path, item in document["paths"].items() for verb in item
     }
-    table = handlers(Services(executions=None, limits=Limits()))  # type: ignore[arg-type]
+    table = handlers(Services(executions=None, sessions=None, limits=Limits()))  # type: ignore[arg-type]
     assert [row[1] for row in table] == [*(route.handler for route in ROUTES), UnknownHandler]
 
 

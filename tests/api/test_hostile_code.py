@@ -161,7 +161,7 @@ async def test_a_database_that_is_removed_loses_no_live_execution(
     async with asyncio.timeout(30):
         while await listed() != [record["id"]]:
             await asyncio.sleep(0.05)
-            await exec_app.executions.store_unstored()  # as upkeep does
+            await exec_app.turns.store_unstored()  # as upkeep does
     assert record["state"] == "succeeded"
     assert (await exec_api.get(record))["result"]["stdout"] == "here\n"
 

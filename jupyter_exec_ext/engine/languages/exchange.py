@@ -90,8 +90,12 @@ class Language(ABC):
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    end_of_input: ClassVar[str | None] = None
 
-    def set_environment(self, variables: Mapping[str, str]) -> Request:
+    def interrupt_subshell(self, subshell_id: str) -> Request | None:
+        return None
+
+    def set_environment(self, variables: Mapping[str, str | None]) -> Request:
         """Make *variables* environment variables of the running kernel.
 
         The kernel itself keeps what they were before, so that `restore_environment` needs no
@@ -100,7 +104,7 @@ class Language(ABC):
         Raises:
             ValueError: A name or value cannot be an environment variable; never shows the value.
         """
-        return self._setting({name: _raw(name, value) for name, value in variables.items()})
+        return self._setting({name: _raw(name, value or "") for name, value in variables.items()})
 
     def restore_environment(self) -> Request:
         """Give each variable that was set its former value, or unset it; else do nothing."""

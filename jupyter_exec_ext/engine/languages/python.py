@@ -248,6 +248,7 @@ class Python(Language):
 
     name = "python"
     aliases = ("ipython", "python3")
+    end_of_input = "\x04"
 
     def environment_error(self, reply: Reply) -> str | None:
         """Return why setting or restoring failed, without any value; ``None`` when it worked."""

@@ -1,4 +1,4 @@
-"""Runs the chosen cells of a notebook in a kernel of its own, and reads variables afterwards."""
+"""Runs cells in a kernel: sets the inputs before, reads variables afterwards, restores."""
 
 import re
 import time
@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 from anyio import to_thread
 
-from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError, RunTimeoutError
+from jupyter_exec_ext.core.errors import (
+    InputNotGivenError,
+    KernelStartFailedError,
+    RunError,
+    RunTimeoutError,
+)
+from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.models import ExecutionError, OnError, Variable
 from jupyter_exec_ext.core.ports import Sink
 from jupyter_exec_ext.engine.channels import Message
@@ -24,6 +30,8 @@ from jupyter_exec_ext.engine.languages import (
 )
 from jupyter_exec_ext.engine.outputs import event_of
 from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
+from jupyter_exec_ext.engine.stdin import Stdin
+from jupyter_exec_ext.engine.subshells import Subshell
 
 VARIABLES_SECONDS = 60.0
 """How long reading the variables may take in all."""
@@ -47,39 +55,49 @@ class Cell:
     """A code cell to run.
 
     Attributes:
-        index: 0-based, in the notebook.
+        index: 0-based, in the notebook; 0 for a piece of code.
         may_fail: Tagged ``raises-exception``: an error neither stops nor fails the run.
+        wants_value: Whether the displayed last expression is read as JSON.
     """
 
     index: int
-    cell_id: str | None
+    cell_id: str | None = None
     source: str
     may_fail: bool = False
+    wants_value: bool = False
 
 
-@dataclass
-class NotebookRun:
+@dataclass(kw_only=True)
+class CellsRun:
     """One run of cells. Tells its progress by callbacks, its outputs through the sink.
 
     Attributes:
         on_cell: Called with the cell that begins and how many are done; with ``None`` at the end.
         on_count: Called with a cell's index and the kernel's prompt number for it.
         is_abandoned: Asked when the run is cancelled: if true, the kernel is left as it is.
+        max_value_bytes: Largest value, of an expression or a variable, that is read.
         error: The first failure of the code, or ``None``.
+        value_json: The value of the last cell that wants one, as JSON text; ``None`` without.
     """
 
     kernel: Kernel
     sink: Sink
+    stdin: Stdin
+    subshell: Subshell | None
     interrupt_grace_seconds: float
+    max_value_bytes: int
     on_cell: Callable[[Cell | None, int], None]
     on_count: Callable[[int, int | None], None]
     is_abandoned: Callable[[], bool]
     error: ExecutionError | None = None
+    value_json: str | None = None
     _runner: Runner = field(init=False)
 
     def __post_init__(self) -> None:
         self._runner = Runner(
             self.kernel,
+            stdin=self.stdin,
+            subshell=self.subshell,
             interrupt_grace_seconds=self.interrupt_grace_seconds,
             is_abandoned=self.is_abandoned,
         )
@@ -94,8 +112,8 @@ class NotebookRun:
         """Whether output was lost that nobody could count; see `Runner`."""
         return self._runner.has_lost_output
 
-    async def set_inputs(self, environment: Mapping[str, str]) -> None:
-        """Set *environment* inside the running kernel, for names that its kernelspec overrules.
+    async def set_inputs(self, environment: Environment) -> None:
+        """Set *environment* inside the running kernel, until `restore_inputs`.
 
         Raises:
             KernelStartFailedError: They could not be set.
@@ -112,6 +130,16 @@ class NotebookRun:
         reply = await self._exchange(request, ENVIRONMENT_SECONDS)
         if self.language.environment_error(reply) is not None:
             raise KernelStartFailedError("the inputs could not be set in the kernel")
+
+    async def restore_inputs(self) -> bool:
+        """Give the kernel back the environment it had; return whether that worked."""
+        if self.language is None:
+            return False
+        try:
+            reply = await self._exchange(self.language.restore_environment(), ENVIRONMENT_SECONDS)
+        except RunError:
+            return False
+        return self.language.environment_error(reply) is None
 
     async def run(
         self,
@@ -144,7 +172,7 @@ class NotebookRun:
                 raise
             self.on_count(cell.index, reply.get("execution_count"))
             if reply.get("status") == "error" and not cell.may_fail:
-                self.error = self.error or _code_error_of(reply, cell)
+                self.error = self.error or self._code_error(reply, cell)
                 if on_error is OnError.STOP:
                     self.on_cell(None, done + 1)
                     return
@@ -156,10 +184,18 @@ class NotebookRun:
             if event is not None:
                 self.sink.emit(event[0], event[1], cell_index=cell.index)
 
-        return await self._runner.run(ExecuteRequest(code=cell.source), publish, deadline=deadline)
+        return await self._runner.run(
+            ExecuteRequest(code=cell.source, allow_stdin=True), publish, deadline=deadline
+        )
+
+    def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
+        error = _code_error_of(reply, cell)
+        if self.stdin.has_ended:
+            return replace(error, code=InputNotGivenError.code)
+        return error
 
     async def read_variables(
-        self, names: Sequence[str], *, max_variable_bytes: int, max_total_bytes: int
+        self, names: Sequence[str], *, max_total_bytes: int
     ) -> dict[str, Variable]:
         """Return the named variables as they are now; each name has an entry, if only an error.
 
@@ -175,19 +211,17 @@ class NotebookRun:
                 why = f"left out: the variables have more than {max_total_bytes} bytes together"
                 variables.update(unread_variables(batch, why))
                 continue
-            read = await self._read_batch(batch, max_variable_bytes, deadline)
+            read = await self._read_batch(batch, deadline)
             room -= sum(map(_size_of, read.values()))
             variables.update(read)
         return variables
 
-    async def _read_batch(
-        self, names: Sequence[str], max_bytes: int, deadline: float
-    ) -> dict[str, Variable]:
+    async def _read_batch(self, names: Sequence[str], deadline: float) -> dict[str, Variable]:
         if self.language is None:
             known = self.kernel.language_info.get("name", "unknown")
             why = f"variables of a kernel whose language is {known} cannot be read"
             return unread_variables(names, why)
-        reading = self.language.read_variables(names, max_bytes=max_bytes)
+        reading = self.language.read_variables(names, max_bytes=self.max_value_bytes)
         try:
             reply = await self._exchange(reading.request, deadline - time.monotonic())
         except RunTimeoutError:

@@ -1,0 +1,215 @@
+"""REST handlers of sessions."""
+
+from http import HTTPStatus
+from typing import get_args
+
+from tornado.web import authenticated
+
+from jupyter_exec_ext.api.operations import Parameter, operation
+from jupyter_exec_ext.api.requests import SessionBody, SettingsBody
+from jupyter_exec_ext.api.responses import SessionList, SessionRecord
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.store.listing import OrderBy, SessionFilters, SessionQuery
+from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.reading import read_choice, read_count
+from jupyter_exec_ext.web.rights import authorized
+
+_STRING = {"type": "string"}
+_STATES = {"alive": False, "ended": True, "all": None}
+_ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
+
+
+class _Handler(ExecHandler):
+    """What the handlers of sessions share."""
+
+    _track_activity = False
+
+    def initialize(  # type: ignore[override]
+        self, *, sessions: SessionService, limits: Limits
+    ) -> None:
+        """Take the service."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.sessions = sessions
+        self.limits = limits
+
+
+class SessionsHandler(_Handler):
+    """All sessions."""
+
+    @operation(
+        "Create a session, or find it by its name",
+        description="201 when it is new, and 200 when a session has the name: then nothing of it"
+        " is changed. The kernel starts in the background.",
+        body=SessionBody,
+        answers={HTTPStatus.OK: SessionRecord, HTTPStatus.CREATED: SessionRecord},
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            HTTPStatus.INSUFFICIENT_STORAGE,
+        ),
+        more_rights=("execute kernels",),
+    )
+    @authenticated
+    @authorized(action="write", resource="exec-sessions")
+    async def post(self) -> None:
+        """Create or find one."""
+        await self.require("execute", "kernels")
+        new = self.read_body(SessionBody).to_domain()
+        session, is_new = await self.sessions.create(new, owner=self.current_user.username)
+        self.set_header("Location", self.link("sessions", session.id))
+        self.write_value(session, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
+
+    @operation(
+        "List sessions",
+        description="The newest first, a page at a time.",
+        parameters=(
+            Parameter(
+                name="state",
+                description="`alive`: those that have not ended.",
+                schema={"type": "string", "enum": list(_STATES), "default": "alive"},
+            ),
+            Parameter(
+                name="name",
+                description="Only the one that has this name; one that ended has it no longer.",
+                schema=_STRING,
+            ),
+            Parameter(name="owner", description="Only this user's.", schema=_STRING),
+            Parameter(
+                name="order_by",
+                description="By creation, oldest or newest first.",
+                schema={"type": "string", "enum": list(_ORDERS), "default": "-created_time"},
+            ),
+            Parameter(
+                name="page_size",
+                description="How many at most: 0 is the default, and more than `max_page_size` is"
+                " `max_page_size`.",
+                schema={"type": "integer", "minimum": 0, "default": 100},
+            ),
+            Parameter(
+                name="page_token",
+                description="`next_page_token` of the page before, with the same filters.",
+                schema=_STRING,
+            ),
+        ),
+        answers={HTTPStatus.OK: SessionList},
+        errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
+    )
+    @authenticated
+    @authorized(action="read", resource="exec-sessions")
+    async def get(self) -> None:
+        """List them."""
+        page = await self.sessions.list(
+            SessionQuery(
+                filters=SessionFilters(
+                    name=self.get_query_argument("name", None),
+                    owner=self.get_query_argument("owner", None),
+                    has_ended=read_choice(
+                        "state", self.get_query_argument("state", "alive"), _STATES
+                    ),
+                ),
+                order_by=read_choice(
+                    "order_by", self.get_query_argument("order_by", "-created_time"), _ORDERS
+                ),
+                page_size=read_count(
+                    "page_size",
+                    self.get_query_argument("page_size", None),
+                    default=100,
+                    maximum=self.limits.max_page_size,
+                ),
+                page_token=self.get_query_argument("page_token", None) or None,
+            )
+        )
+        self.write_value(page)
+
+
+class SessionHandler(_Handler):
+    """One session."""
+
+    @operation(
+        "Show a session",
+        answers={HTTPStatus.OK: SessionRecord},
+        errors=(HTTPStatus.NOT_FOUND,),
+    )
+    @authenticated
+    @authorized(action="read", resource="exec-sessions")
+    async def get(self, session_id: str) -> None:
+        """Show it."""
+        self.write_value(await self.sessions.get(session_id))
+
+    @operation(
+        "Change the settings of a session",
+        description="Those that are given; the rest stays as it is.",
+        body=SettingsBody,
+        answers={HTTPStatus.OK: SessionRecord},
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.INSUFFICIENT_STORAGE,
+        ),
+    )
+    @authenticated
+    @authorized(action="write", resource="exec-sessions")
+    async def put(self, session_id: str) -> None:
+        """Change them."""
+        settings = self.read_body(SettingsBody).to_domain()
+        self.write_value(await self.sessions.update(session_id, settings))
+
+    @operation(
+        "End a session and forget it",
+        description="What runs in it is interrupted, and it and what waits end as `failed` with"
+        " `SessionLost`; their records stay. Its kernel is shut down, unless it is somebody"
+        " else's.",
+        answers={HTTPStatus.NO_CONTENT: None},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.INSUFFICIENT_STORAGE),
+    )
+    @authenticated
+    @authorized(action="write", resource="exec-sessions")
+    async def delete(self, session_id: str) -> None:
+        """End it."""
+        await self.sessions.delete(session_id)
+        self.set_status(HTTPStatus.NO_CONTENT)
+        self.finish()
+
+
+class InterruptHandler(_Handler):
+    """The interruption of what runs in a session."""
+
+    @operation(
+        "Interrupt what runs in a session",
+        description="As a person would in a notebook: the code gets its language's interrupt, and"
+        " what becomes of its execution is up to it. To end one execution, cancel it.",
+        answers={HTTPStatus.OK: SessionRecord},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        more_rights=("execute kernels",),
+    )
+    @authenticated
+    @authorized(action="execute", resource="exec-sessions")
+    async def post(self, session_id: str) -> None:
+        """Interrupt it."""
+        await self.require("execute", "kernels")
+        self.write_value(await self.sessions.interrupt(session_id))
+
+
+class RestartHandler(_Handler):
+    """A fresh kernel for a session."""
+
+    @operation(
+        "Restart the kernel of a session",
+        description="Its variables are lost. What runs ends as `failed` with `KernelRestarted`,"
+        " what waits with `SessionLost`, unless it said `on_kernel_death: continue`.",
+        answers={HTTPStatus.OK: SessionRecord},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        more_rights=("execute kernels",),
+    )
+    @authenticated
+    @authorized(action="execute", resource="exec-sessions")
+    async def post(self, session_id: str) -> None:
+        """Restart it."""
+        await self.require("execute", "kernels")
+        self.write_value(await self.sessions.restart(session_id))

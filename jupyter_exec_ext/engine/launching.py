@@ -1,0 +1,79 @@
+"""Starts kernels on the server, as JupyterLab would for a document."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from jupyter_server.utils import ensure_async
+from tornado.web import HTTPError
+
+from jupyter_exec_ext.core.errors import KernelStartFailedError
+
+CLOSE_SECONDS = 8
+"""How long the end of a kernel may take: Jupyter gives a kernel 5 s before it kills it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerHost:
+    """The managers of the Jupyter Server that the engine works on."""
+
+    kernel_manager: Any
+    session_manager: Any
+    kernel_spec_manager: Any
+    log: logging.Logger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How to start a kernel.
+
+    Attributes:
+        path: API path of the document it is for; tells the kernel's ``JPY_SESSION_NAME``.
+        kernel_path: API path that decides the working directory.
+        environment: Set on top of the server's own environment; ``None`` takes one out of it.
+        session_path: Path of the server session it is registered under; not *path*, or
+            JupyterLab would attach the open document to this kernel.
+        display_name: How JupyterLab's Running panel shows it.
+    """
+
+    kernel_name: str
+    path: str
+    kernel_path: str
+    environment: Mapping[str, str | None]
+    session_path: str
+    display_name: str
+    timeout_seconds: float
+
+
+async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> None:
+    """Let the server start a kernel; shielded, since a start cut in the middle leaves a process.
+
+    Raises:
+        KernelStartFailedError: The server could not start it.
+        TimeoutError: It took too long.
+    """
+    manager = host.kernel_manager
+    document = launch.path.rpartition("/")[2]
+    env = {**host.session_manager.get_kernel_env(launch.path, document), **launch.environment}
+    with anyio.move_on_after(launch.timeout_seconds, shield=True) as scope:
+        try:
+            await ensure_async(
+                manager.start_kernel(
+                    kernel_id=kernel_id,
+                    kernel_name=launch.kernel_name,
+                    path=launch.kernel_path,
+                    env={name: value for name, value in env.items() if value is not None},
+                )
+            )
+        except (OSError, RuntimeError, KeyError, ValueError, HTTPError) as error:
+            # Only the kind: the message of a failed start can hold the environment.
+            raise KernelStartFailedError(
+                f"the kernel {launch.kernel_name!r} could not be started ({type(error).__name__})"
+            ) from error
+    if scope.cancelled_caught:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            if kernel_id in manager:
+                await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+        raise TimeoutError

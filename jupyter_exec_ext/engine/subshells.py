@@ -1,0 +1,98 @@
+"""Something beside what a kernel runs: its subshells (JEP 91), where it has them."""
+
+import time
+from typing import Any
+
+import anyio
+
+from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError
+from jupyter_exec_ext.engine.channels import Channel, Message
+from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
+from jupyter_exec_ext.engine.languages import language_of
+
+ANSWER_SECONDS = 10.0
+"""How long a kernel may take to make or end a subshell."""
+
+
+class Subshell:
+    """One more shell of a kernel, which runs its requests beside those of the others."""
+
+    def __init__(self, kernel: Kernel, subshell_id: str) -> None:
+        self._kernel = kernel
+        self.subshell_id = subshell_id
+        self._is_stuck = False
+
+    @classmethod
+    async def create(cls, kernel: Kernel) -> "Subshell":
+        """Make a subshell.
+
+        Raises:
+            KernelStartFailedError: The kernel did not make one.
+            RunError: The kernel is gone.
+        """
+        reply = await _ask(kernel, "create_subshell_request", {}, channel="control")
+        subshell_id = (reply or {}).get("subshell_id")
+        if not isinstance(subshell_id, str):
+            raise KernelStartFailedError("the kernel made no subshell")
+        return cls(kernel, subshell_id)
+
+    async def interrupt(self) -> None:
+        """Interrupt what runs in this subshell and nothing else, from another one."""
+        language = language_of(str(self._kernel.language_info.get("name", "")))
+        request = language and language.interrupt_subshell(self.subshell_id)
+        if not request:
+            return
+        other = await Subshell.create(self._kernel)
+        content = {
+            "code": request.code,
+            "silent": True,
+            "store_history": False,
+            "user_expressions": request.user_expressions,
+            "allow_stdin": False,
+        }
+        await _ask(self._kernel, "execute_request", content, subshell_id=other.subshell_id)
+        await other.close()
+
+    def leave(self) -> None:
+        """Note that what runs in it cannot be stopped: to end it now would block the kernel."""
+        self._is_stuck = True
+
+    async def close(self) -> None:
+        """End the subshell; bounded, shielded from cancellation, and without an error."""
+        if self._is_stuck:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                content = {"subshell_id": self.subshell_id}
+                await _ask(self._kernel, "delete_subshell_request", content, channel="control")
+            except RunError:
+                return  # The kernel is gone, and its subshells with it.
+
+
+async def _ask(
+    kernel: Kernel,
+    msg_type: str,
+    content: dict[str, Any],
+    *,
+    channel: Any = "shell",
+    subshell_id: str | None = None,
+) -> dict[str, Any] | None:
+    """Return the content of the reply to a request; ``None`` when none comes in time."""
+    await kernel.check()
+    replies: list[dict[str, Any]] = []
+
+    def receive(where: Channel, message: Message) -> None:
+        if where != "iopub":
+            replies.append(message["content"])
+            kernel.changed.fire()
+
+    msg_id = kernel.channels.send(msg_type, content, channel=channel, subshell_id=subshell_id)
+    kernel.channels.subscribe(msg_id, receive)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    try:
+        while not replies and time.monotonic() < deadline:
+            await kernel.check()
+            await kernel.changed.wait(LIVENESS_SECONDS)
+    finally:
+        kernel.channels.unsubscribe(msg_id)
+    return replies[0] if replies else None

@@ -1,0 +1,62 @@
+"""Which kernel a request means, and whether it can have the inputs that it asks for."""
+
+from typing import Any
+
+from jupyter_server.utils import ensure_async
+
+from jupyter_exec_ext.core.errors import InvalidArgumentError, UnknownKernelError
+from jupyter_exec_ext.core.inputs import Environment
+from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.launching import ServerHost
+
+
+class Kernelspecs:
+    """The kernelspecs of the server."""
+
+    def __init__(self, host: ServerHost) -> None:
+        self._host = host
+
+    async def choose(self, asked: str | None, of_notebook: str | None) -> str:
+        """Return the name of the kernelspec to use: the one asked for, the notebook's, the default.
+
+        Raises:
+            UnknownKernelError: This server has no such kernelspec.
+        """
+        name = asked or of_notebook or self._host.kernel_manager.default_kernel_name
+        known = await ensure_async(self._host.kernel_spec_manager.find_kernel_specs())
+        if name not in known:
+            target = "notebook.path" if not asked and of_notebook else "kernel_name"
+            raise UnknownKernelError(name[:64], tuple(sorted(known)), target=target)
+        return str(name)
+
+    async def check_inputs(self, kernel_name: str, environment: Environment) -> None:
+        """Raise `InvalidArgumentError` for an input that a kernel cannot get from its start on.
+
+        The kernelspec's own environment wins over what the server starts a kernel with; it is
+        overruled inside the kernel, which takes a language that we know.
+        """
+        if environment and language_of((await self._spec(kernel_name)).language) is None:
+            await self.check_environment(kernel_name, environment, target="inputs")
+
+    async def check_live_inputs(self, kernel_name: str, environment: Environment) -> None:
+        """Raise `InvalidArgumentError` when a running kernel cannot be given any inputs."""
+        if environment and language_of((await self._spec(kernel_name)).language) is None:
+            raise InvalidArgumentError(
+                f"a running kernel of {kernel_name!r} cannot be given inputs", target="inputs"
+            )
+
+    async def check_environment(
+        self, kernel_name: str, environment: Environment, *, target: str
+    ) -> None:
+        """Raise `InvalidArgumentError` for a variable that the kernelspec sets itself."""
+        if not environment:
+            return
+        for name in sorted(environment.keys() & (await self._spec(kernel_name)).env.keys()):
+            raise InvalidArgumentError(
+                f"the kernelspec {kernel_name!r} sets this name itself, and it cannot be"
+                " overruled here",
+                target=f"{target}.{name}",
+            )
+
+    async def _spec(self, kernel_name: str) -> Any:
+        return await ensure_async(self._host.kernel_spec_manager.get_kernel_spec(kernel_name))

@@ -1,0 +1,82 @@
+"""How the kernels of executions and sessions are started: with which environment, and where."""
+
+import os
+
+import anyio
+
+from jupyter_exec_ext.core.inputs import Environment
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import Execution, NotebookSource, Session
+from jupyter_exec_ext.engine.kernels import Keeping
+from jupyter_exec_ext.engine.launching import Launch, ServerHost
+from jupyter_exec_ext.engine.sessions import KernelSession
+from jupyter_exec_ext.services.notebooks import Notebooks
+
+MIN_STARTS = 4
+"""How many kernels may start at the same time on a small machine."""
+
+
+class Launches:
+    """Makes the way to a kernel for each execution of its own and each session."""
+
+    def __init__(self, *, host: ServerHost, notebooks: Notebooks, limits: Limits) -> None:
+        self._host = host
+        self._notebooks = notebooks
+        self._limits = limits
+        # A start takes a processor for a second; more at once only get into each other's way.
+        self._start_limiter = anyio.CapacityLimiter(max(MIN_STARTS, os.cpu_count() or 1))
+
+    async def for_execution(self, execution: Execution, environment: Environment) -> KernelSession:
+        """Return the way to the kernel of an execution with a session of its own.
+
+        A notebook's kernel works where JupyterLab would have it, that of code in the root folder.
+        """
+        name = f"exec-{execution.session_id}"
+        path = name
+        if isinstance(execution.source, NotebookSource):
+            path = execution.source.path.strip("/")
+        return self._kernel_session(
+            Launch(
+                kernel_name=execution.kernel_name,
+                path=path,
+                kernel_path=await self._notebooks.kernel_path(path),
+                environment=environment,
+                session_path=name,
+                display_name=f"exec: {path.rpartition('/')[2] if path != name else 'code'}",
+                timeout_seconds=self._limits.kernel_start_timeout_seconds,
+            ),
+            Keeping.ONCE,
+        )
+
+    async def for_session(self, session: Session, environment: Environment) -> KernelSession:
+        """Return the way to the kernels of a session that are its own."""
+        name = f"exec-{session.id}"
+        folder = (session.path or "").strip("/")
+        return self._kernel_session(
+            Launch(
+                kernel_name=session.kernel_name,
+                path=f"{folder}/{name}".strip("/"),
+                kernel_path=await self._notebooks.kernel_path(folder),
+                environment=environment,
+                session_path=name,
+                display_name=f"exec: {session.name or session.id[:8]}",
+                timeout_seconds=self._limits.kernel_start_timeout_seconds,
+            ),
+            Keeping.LASTING,
+        )
+
+    def for_kernel(self, kernel_id: str) -> KernelSession:
+        """Return the way to a kernel that is somebody else's."""
+        return self._kernel_session(None, Keeping.FOREIGN, kernel_id=kernel_id)
+
+    def _kernel_session(
+        self, launch: Launch | None, keeping: Keeping, kernel_id: str | None = None
+    ) -> KernelSession:
+        return KernelSession(
+            self._host,
+            launch=launch,
+            kernel_id=kernel_id,
+            keeping=keeping,
+            timeout_seconds=self._limits.kernel_start_timeout_seconds,
+            start_limiter=self._start_limiter,
+        )

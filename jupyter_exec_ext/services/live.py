@@ -1,0 +1,173 @@
+"""What this process knows better than the store: its executions and sessions that still live."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+
+from jupyter_exec_ext.core.errors import RunError
+from jupyter_exec_ext.core.inputs import Environment, size_of
+from jupyter_exec_ext.core.models import Execution, ExecutionError, Result, Session, SessionState
+from jupyter_exec_ext.engine.cells import error_of
+from jupyter_exec_ext.engine.sessions import KernelSession
+from jupyter_exec_ext.engine.signals import Signal
+from jupyter_exec_ext.engine.stdin import Stdin
+from jupyter_exec_ext.services.journal import Journal
+from jupyter_exec_ext.services.notebooks import Snapshot
+
+
+@dataclass(kw_only=True, eq=False)
+class Live:
+    """An execution of this process that is not safely stored in its final state yet.
+
+    Attributes:
+        environment: Its inputs; they are kept nowhere else.
+        answers: What was prepared for it to read, which is kept nowhere else either.
+        session: The lasting session it runs in; ``None`` for one of its own.
+        is_side: Whether it runs in a subshell, beside what its session runs.
+        on_state: Called with the record at each change of its state.
+        changed: Fires at each change of ``execution``.
+        scope: Cancelling it stops the run; ``None`` while it waits.
+        stop_error: Why it is being stopped by something else than a client's cancel.
+        snapshot: ``None`` while it waits, since thousands may.
+        stdin: Who answers what its code asks; ``None`` until it runs.
+        is_stored: Whether the final record is in the store.
+    """
+
+    execution: Execution
+    environment: Environment = field(default_factory=dict)
+    answers: list[str] | None = None
+    session: "LiveSession | None" = None
+    is_side: bool = False
+    on_state: Callable[[Execution], None]
+    changed: Signal = field(default_factory=Signal)
+    scope: anyio.CancelScope | None = None
+    stop_error: RunError | None = None
+    snapshot: Snapshot | None = None
+    journal: Journal | None = None
+    stdin: Stdin | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    final_result: Result | None = None
+    is_stored: bool = False
+
+    @property
+    def secret_bytes(self) -> int:
+        """How much memory its inputs and prepared answers take."""
+        return size_of(self.environment) + sum(map(len, self.answers or ()))
+
+    def forget_secrets(self) -> None:
+        """Drop its inputs and prepared answers."""
+        self.environment.clear()
+        self.answers = None
+
+    def change(self, **fields: Any) -> None:
+        """Change fields of the record, but its state; that is for `advance`."""
+        self.execution = replace(self.execution, **fields)
+        self.changed.fire()
+
+    def change_to(self, execution: Execution) -> None:
+        """Show *execution*, which `advance` made, from now on."""
+        self.execution = execution
+        self.changed.fire()
+        self.on_state(execution)
+
+    def stop(self, error: RunError | None = None) -> None:
+        """Let its run end: with *error*, or because a client cancelled it."""
+        self.stop_error = self.stop_error or error
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def result(self) -> Result:
+        """Return what the run left so far."""
+        if self.final_result is not None:
+            return self.final_result
+        if self.journal is None or self.snapshot is None:
+            return Result()
+        return Result(
+            cells=self.journal.cells(self.snapshot.cell_indexes),
+            metadata=self.metadata,
+            truncated=self.journal.truncated,
+        )
+
+
+class LiveSession:
+    """A session of this process that has not ended.
+
+    Attributes:
+        record: What is stored; `view` adds what changes from moment to moment.
+        queue: The executions that wait, in the order in which they were accepted.
+        running: The execution that has its turn.
+        side: Those that run in subshells beside it.
+        lock: Held from the decision that an execution is accepted until it is in the queue.
+        kernel_lost: What the next execution is told of the kernel that it does not have any more.
+        is_starting: Whether its first kernel is being started for nobody yet.
+        is_ending: Whether it takes no more executions.
+        used_at: When it was last used, by `time.monotonic`.
+        changed: Fires when something of it changed.
+    """
+
+    def __init__(self, record: Session, kernels: KernelSession) -> None:
+        self.record = record
+        self.kernels = kernels
+        self.queue: deque[Live] = deque()
+        self.running: Live | None = None
+        self.side: set[Live] = set()
+        self.lock = anyio.Lock()
+        self.kernel_lost: ExecutionError | None = None
+        self.is_starting = False
+        self.is_ending = False
+        self.used_at = time.monotonic()
+        self.changed = Signal()
+        self._noticed: RunError | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an execution accepted now would have to wait."""
+        return self.running is not None or bool(self.queue)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it waits or runs."""
+        return not (self.is_busy or self.side or self.lock.statistics().locked)
+
+    def touch(self) -> None:
+        """Note that it is used."""
+        self.used_at = time.monotonic()
+        self.record = replace(self.record, last_activity_time=datetime.now(UTC))
+        self.changed.fire()
+
+    def has_noticed(self, error: RunError) -> bool:
+        """Whether `lose_kernel` was called with this very error."""
+        return self._noticed is error
+
+    def lose_kernel(self, error: RunError) -> None:
+        """Note what became of its kernel: the next execution has a fresh one."""
+        self._noticed = error
+        lost = error_of(error)
+        self.kernel_lost = lost
+        self.record = replace(self.record, kernel_error=lost)
+        self.changed.fire()
+
+    def view(self) -> Session:
+        """Return the record as it is at this moment."""
+        timeout = self.record.idle_timeout_seconds
+        expire_time = None
+        if timeout is not None and self.is_idle:
+            expire_time = self.record.last_activity_time + timedelta(seconds=timeout)
+        state = SessionState.IDLE
+        if self.is_busy or self.side:
+            state = SessionState.BUSY
+        elif self.is_starting:
+            state = SessionState.STARTING
+        kernel = self.kernels.kernel
+        return replace(
+            self.record,
+            state=state,
+            kernel_id=kernel.kernel_id if kernel is not None and kernel.fate is None else None,
+            pending_count=len(self.queue),
+            expire_time=expire_time,
+        )

@@ -1,0 +1,402 @@
+"""The verbs on sessions, and the watch over those that nobody uses."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import anyio
+
+from jupyter_exec_ext.core.errors import (
+    InvalidArgumentError,
+    KernelNotFoundError,
+    RunError,
+    RunsElsewhereError,
+    ServerRestartedError,
+    ServerStoppingError,
+    SessionEndedError,
+    SessionIdleError,
+    SessionLostError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+    TooManyError,
+)
+from jupyter_exec_ext.core.inputs import environment_of
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import NewSession, Session, SessionSettings, SessionState
+from jupyter_exec_ext.engine.cells import error_of
+from jupyter_exec_ext.engine.launching import ServerHost
+from jupyter_exec_ext.services.checks import check_session, check_session_settings
+from jupyter_exec_ext.services.kernelspecs import Kernelspecs
+from jupyter_exec_ext.services.launches import Launches
+from jupyter_exec_ext.services.live import LiveSession
+from jupyter_exec_ext.services.notebooks import Notebooks
+from jupyter_exec_ext.services.supervisor import Supervisor
+from jupyter_exec_ext.services.turns import Turns
+from jupyter_exec_ext.store.listing import SessionPage, SessionQuery
+from jupyter_exec_ext.store.store import Store
+
+WATCH_SECONDS = 1.0
+"""How often the kernels of idle sessions are looked at."""
+
+END_SECONDS = 20.0
+"""How long the end of a session may wait for what runs in it, beyond the interrupt's grace."""
+
+
+class SessionService:
+    """Creates, finds, changes and ends sessions."""
+
+    def __init__(
+        self,
+        *,
+        host: ServerHost,
+        kernelspecs: Kernelspecs,
+        notebooks: Notebooks,
+        launches: Launches,
+        turns: Turns,
+        store: Store,
+        supervisor: Supervisor,
+        limits: Limits,
+        on_change: Callable[[Session], None],
+        log: logging.Logger,
+    ) -> None:
+        self._host = host
+        self._kernelspecs = kernelspecs
+        self._notebooks = notebooks
+        self._launches = launches
+        self._turns = turns
+        self._store = store.sessions
+        self._supervisor = supervisor
+        self._limits = limits
+        self._on_change = on_change
+        self._log = log
+        self._sessions: dict[str, LiveSession] = {}
+        self._unstored: dict[str, Session] = {}
+        self._creating = anyio.Lock()
+        self._is_watching = False
+
+    async def create(self, new: NewSession, *, owner: str) -> tuple[Session, bool]:
+        """Return the session that has the name, else a new one; and whether it is new.
+
+        The kernel of a new one starts in the background.
+
+        Raises:
+            ExecError: The request is refused, and nothing is left of it.
+        """
+        check_session(new, self._limits)
+        async with self._creating:
+            if new.name is not None:
+                session = await self._find_name(new.name)
+                if session is not None:
+                    self._check_same_kernel(session, new)
+                    return session.view(), False
+            session = await self._create(new, owner)
+        self._supervisor.spawn(self._warm, session)
+        return session.view(), True
+
+    async def of_name(self, name: str, *, kernel_name: str | None, owner: str) -> LiveSession:
+        """Return the session that has *name*; it is created when there is none.
+
+        Raises:
+            ExecError: It can be neither found nor created.
+        """
+        new = NewSession(name=name, kernel_name=kernel_name)
+        check_session(new, self._limits)
+        async with self._creating:
+            session = await self._find_name(name)
+            if session is None:
+                return await self._create(new, owner)
+        self._check_same_kernel(session, new)
+        return session
+
+    async def find(self, session_id: str) -> LiveSession:
+        """Return a session that executions can run in.
+
+        Raises:
+            SessionNotFoundError: There is none with this id.
+            SessionEndedError: It has ended.
+            RunsElsewhereError: It is another server process's.
+        """
+        session = self._sessions.get(session_id)
+        if session is not None and not session.is_ending:
+            return session
+        if session is None:
+            stored = await self._store.get(session_id)
+            if stored.state is not SessionState.ENDED:
+                raise RunsElsewhereError(f"session {stored.id}", "alive")
+        raise SessionEndedError(session_id)
+
+    async def _find_name(self, name: str) -> LiveSession | None:
+        for session in self._sessions.values():
+            if session.record.name == name and not session.is_ending:
+                return session
+        stored = await self._store.find_name(name)
+        if stored is None:
+            return None
+        if stored.id in self._sessions:
+            # It ends at this moment, and its name will be free.
+            await self._wait_for_end(self._sessions[stored.id])
+            return None
+        raise RunsElsewhereError(f"the session named {name[:64]!r}", "alive")
+
+    def _check_same_kernel(self, session: LiveSession, new: NewSession) -> None:
+        if new.kernel_name is not None and new.kernel_name != session.record.kernel_name:
+            raise InvalidArgumentError(
+                f"the session of this name has the kernel {session.record.kernel_name!r}",
+                target="kernel_name",
+            )
+
+    async def _create(self, new: NewSession, owner: str) -> LiveSession:
+        if self._supervisor.is_stopping:
+            raise ServerStoppingError("the server is stopping")
+        if len(self._sessions) >= self._limits.max_sessions:
+            raise TooManyError(
+                f"there are {self._limits.max_sessions} sessions already", retry_after_seconds=10
+            )
+        environment = environment_of(
+            new.environment, max_inputs=self._limits.max_inputs, target="environment"
+        )
+        path = await self._check_folder(new)
+        now = datetime.now(UTC)
+        record = Session(
+            id=str(uuid4()),
+            name=new.name,
+            state=SessionState.STARTING,
+            kernel_name=await self._choose_kernel(new),
+            is_attached=new.kernel_id is not None,
+            path=path,
+            environment_names=sorted(environment),
+            owner=owner,
+            description=new.description,
+            labels=new.labels,
+            idle_timeout_seconds=self._idle_timeout_of(new.idle_timeout_seconds),
+            created_time=now,
+            last_activity_time=now,
+        )
+        if new.kernel_id is not None:
+            if environment or new.path is not None:
+                raise InvalidArgumentError(
+                    "the kernel runs already, where and with what it was started",
+                    target="kernel_id",
+                )
+            kernels = self._launches.for_kernel(new.kernel_id)
+        else:
+            await self._kernelspecs.check_environment(
+                record.kernel_name, environment, target="environment"
+            )
+            kernels = await self._launches.for_session(record, environment)
+        session = LiveSession(record, kernels)
+        await self._supervisor.start()
+        await self._store.insert(record)
+        self._sessions[record.id] = session
+        if not self._is_watching:
+            self._is_watching = True
+            self._supervisor.spawn(self._watch)
+        self._on_change(session.view())
+        return session
+
+    async def _choose_kernel(self, new: NewSession) -> str:
+        if new.kernel_id is None:
+            return await self._kernelspecs.choose(new.kernel_name, None)
+        if new.kernel_id not in self._host.kernel_manager:
+            raise KernelNotFoundError(new.kernel_id)
+        name = str(self._host.kernel_manager.get_kernel(new.kernel_id).kernel_name)
+        if new.kernel_name not in (None, name):
+            raise InvalidArgumentError(f"this kernel is a {name!r}", target="kernel_name")
+        return name
+
+    async def _check_folder(self, new: NewSession) -> str | None:
+        if new.kernel_id is not None:
+            return None
+        path = (new.path or "").strip("/")
+        if not await self._notebooks.is_folder(path):
+            raise InvalidArgumentError("no folder is at this path", target="path")
+        return path
+
+    def _idle_timeout_of(self, seconds: float | None) -> float | None:
+        if seconds is None:
+            seconds = self._limits.session_idle_timeout_seconds
+        return seconds or None
+
+    async def _warm(self, session: LiveSession) -> None:
+        """Start the kernel before it is needed; what goes wrong shows in the record."""
+        session.is_starting = True
+        try:
+            await session.kernels.ready()
+        except RunError as error:
+            session.lose_kernel(error)
+        finally:
+            session.is_starting = False
+        self._on_change(session.view())
+
+    async def get(self, session_id: str) -> Session:
+        """Return the record as it is at this moment.
+
+        Raises:
+            SessionNotFoundError: This server has none with this id.
+        """
+        if session_id in self._unstored:
+            return self._unstored[session_id]
+        session = self._sessions.get(session_id)
+        if session is None:
+            return await self._store.get(session_id)
+        if session.is_idle and not session.is_starting:
+            await self._turns.notice_loss(session)
+        return session.view()
+
+    async def list(self, query: SessionQuery) -> SessionPage:
+        """Return one page of records, as fresh as `get` would show them."""
+        page = await self._store.list(query)
+        fresh = [
+            self._sessions[stored.id].view() if stored.id in self._sessions else stored
+            for stored in page.sessions
+        ]
+        return replace(page, sessions=fresh)
+
+    async def update(self, session_id: str, settings: SessionSettings) -> Session:
+        """Change the settings of a session and return its record.
+
+        Raises:
+            ExecError: It cannot be found or changed; see `find`.
+        """
+        check_session_settings(settings, self._limits)
+        session = await self.find(session_id)
+        changes = {
+            name: getattr(settings, name)
+            for name in ("labels", "description")
+            if getattr(settings, name) is not None
+        }
+        if settings.idle_timeout_seconds is not None:
+            changes["idle_timeout_seconds"] = settings.idle_timeout_seconds or None
+        changed = replace(session.record, **changes)
+        await self._store.update(changed)
+        session.record = replace(session.record, **changes)
+        return session.view()
+
+    async def interrupt(self, session_id: str) -> Session:
+        """Interrupt what runs in the kernel of a session, as a person would in a notebook."""
+        session = await self.find(session_id)
+        await session.kernels.interrupt()
+        return session.view()
+
+    async def restart(self, session_id: str) -> Session:
+        """Restart the kernel of a session; what runs or waits in it loses its variables.
+
+        Raises:
+            UnavailableError: The kernel did not come back.
+        """
+        session = await self.find(session_id)
+        try:
+            await session.kernels.restart()
+        except RunError as error:
+            session.lose_kernel(error)
+        await self._turns.notice_loss(session)
+        return session.view()
+
+    async def delete(self, session_id: str) -> None:
+        """End a session, if it has not ended, and forget it; its executions stay.
+
+        Raises:
+            SessionNotFoundError: This server has none with this id.
+            RunsElsewhereError: It is another server process's to end.
+        """
+        session = self._sessions.get(session_id)
+        if session is not None:
+            await self._end(session, SessionLostError("the session was deleted"))
+        await self._store.delete(session_id)
+        self._unstored.pop(session_id, None)
+
+    async def _end(self, session: LiveSession, error: RunError) -> None:
+        """End a session with all that waits or runs in it."""
+        with anyio.CancelScope(shield=True):
+            if session.is_ending:
+                await self._wait_for_end(session)
+                return
+            session.is_ending = True
+            await self._turns.fail_waiting(session, error, all_of_them=True)
+            for live in (session.running, *session.side):
+                if live is not None:
+                    live.stop(error)
+            deadline = time.monotonic() + self._limits.interrupt_grace_seconds + END_SECONDS
+            while (session.running or session.side) and time.monotonic() < deadline:
+                await session.changed.wait(deadline - time.monotonic())
+            await session.kernels.close()
+            await self._store_end(session, error)
+
+    async def _wait_for_end(self, session: LiveSession) -> None:
+        deadline = time.monotonic() + self._limits.interrupt_grace_seconds + 2 * END_SECONDS
+        while session.record.id in self._sessions and time.monotonic() < deadline:
+            await session.changed.wait(deadline - time.monotonic())
+
+    async def _store_end(self, session: LiveSession, error: RunError) -> None:
+        ended = replace(
+            session.view(),
+            state=SessionState.ENDED,
+            kernel_id=None,
+            expire_time=None,
+            end_time=datetime.now(UTC),
+            end_error=error_of(error),
+        )
+        self._unstored[ended.id] = ended
+        del self._sessions[ended.id]
+        session.changed.fire()
+        self._on_change(ended)
+        await self._store_ends()
+
+    async def _store_ends(self) -> None:
+        """Store what has ended; what a failing store does not take is tried again later."""
+        for ended in list(self._unstored.values()):
+            try:
+                await self._store.update(ended)
+            except StoreUnavailableError as error:
+                self._log.warning("session %s ended but is not stored: %s", ended.id, error.message)
+                return
+            except (SessionNotFoundError, RunsElsewhereError):
+                pass  # Somebody else removed or adopted it.
+            self._unstored.pop(ended.id, None)
+
+    async def _watch(self) -> None:
+        """Look after the sessions that nobody uses, until cancelled."""
+        while True:
+            await anyio.sleep(WATCH_SECONDS)
+            for session in list(self._sessions.values()):
+                if session.is_idle and not session.is_starting and not session.is_ending:
+                    await self._look_after(session)
+            if self._unstored:
+                await self._store_ends()
+
+    async def _look_after(self, session: LiveSession) -> None:
+        await self._turns.notice_loss(session)
+        if session.kernels.is_gone:
+            await self._end(session, SessionLostError("its kernel was shut down by somebody else"))
+            return
+        if session.kernels.was_used():
+            session.touch()
+        seconds = session.record.idle_timeout_seconds
+        if seconds is None or time.monotonic() - session.used_at < seconds:
+            return
+        if session.is_idle:
+            error = SessionIdleError(f"the session was not used for {seconds:g} s")
+            await self._end(session, error)
+
+    async def close(self, error: RunError, *, timeout_seconds: float) -> None:
+        """Store that the sessions end, since the server stops; it ends their kernels itself."""
+        deadline = time.monotonic() + timeout_seconds
+        for session in list(self._sessions.values()):
+            session.is_ending = True
+            session.kernels.detach()
+            if time.monotonic() < deadline:
+                await self._store_end(session, error)
+
+    async def recover(self) -> None:
+        """End the sessions that a dead process of this server left behind."""
+        error = error_of(ServerRestartedError("the server ended without a word"))
+        for lost in await self._store.lost():
+            ended = replace(
+                lost, state=SessionState.ENDED, end_time=datetime.now(UTC), end_error=error
+            )
+            with contextlib.suppress(SessionNotFoundError, RunsElsewhereError):
+                await self._store.update(ended)

@@ -1,0 +1,229 @@
+"""Whose turn it is: the queues of executions, of which each session has one."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from jupyter_exec_ext.core.errors import RunError, SessionLostError, TooManyError
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import ExecutionError, OnKernelDeath
+from jupyter_exec_ext.core.states import State, advance
+from jupyter_exec_ext.engine.cells import error_of
+from jupyter_exec_ext.services.live import Live, LiveSession
+from jupyter_exec_ext.services.runs import RunService
+from jupyter_exec_ext.services.supervisor import Supervisor
+
+MAX_WAITING_SECRET_BYTES = 256_000_000
+"""How much memory the inputs and prepared answers of all waiting executions may take."""
+
+RETRY_AFTER_SECONDS = 10
+
+
+class Turns:
+    """The live executions, and the decision when each one runs.
+
+    An execution with a session of its own waits for a place among those that run; in a lasting
+    session each waits for the one before it.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs: RunService,
+        supervisor: Supervisor,
+        limits: Limits,
+        on_activity: Callable[[], None],
+    ) -> None:
+        self._runs = runs
+        self._supervisor = supervisor
+        self._limits = limits
+        self._on_activity = on_activity
+        self._live: dict[str, Live] = {}
+        self._queue: deque[Live] = deque()
+        self._running_count = 0
+        self._pending_count = 0
+        self._secret_bytes = 0
+        self._accepting_count = 0
+
+    @property
+    def active_count(self) -> int:
+        """How many executions wait or run."""
+        return sum(not live.execution.state.is_final for live in self._live.values())
+
+    def find(self, execution_id: str) -> Live | None:
+        """Return the execution while its end is not safely stored."""
+        return self._live.get(execution_id)
+
+    def all(self) -> Iterator[Live]:
+        """Yield every execution whose end is not safely stored."""
+        yield from list(self._live.values())
+
+    def position(self, live: Live) -> int | None:
+        """Return the 0-based place of *live* in its queue; ``None`` when it does not wait."""
+        if live.execution.state is not State.PENDING:
+            return None
+        return self._queue_of(live).index(live)
+
+    def positions(self) -> dict[str, int]:
+        """Return the same of all that wait, by the ids of the executions."""
+        queues = {id(queue): queue for queue in map(self._queue_of, self._live.values())}
+        return {
+            live.execution.id: number
+            for queue in queues.values()
+            for number, live in enumerate(queue)
+        }
+
+    def _queue_of(self, live: Live) -> deque[Live]:
+        return self._queue if live.session is None else live.session.queue
+
+    def reserve(self, session: LiveSession | None, secret_bytes: int) -> None:
+        """Hold a place for an execution that is being accepted, until `release`.
+
+        Raises:
+            TooManyError: As many wait already as may, or their inputs take too much memory.
+        """
+        if session is None:
+            has_to_wait = self._running_count + self._accepting_count >= self._limits.max_running
+        else:
+            has_to_wait = session.is_busy
+            if len(session.queue) >= self._limits.max_pending_per_session:
+                raise _too_many(f"{len(session.queue)} executions wait in this session already")
+        if has_to_wait and self._pending_count + self._accepting_count >= self._limits.max_pending:
+            raise _too_many(f"{self._pending_count} executions are waiting already")
+        if secret_bytes and self._secret_bytes + secret_bytes > MAX_WAITING_SECRET_BYTES:
+            raise _too_many("the inputs of the waiting executions take too much memory already")
+        self._accepting_count += 1
+
+    def release(self) -> None:
+        """Give back the place that `reserve` held."""
+        self._accepting_count -= 1
+
+    async def enqueue(self, live: Live) -> None:
+        """Let *live*, which is stored, wait for its turn; or run at once, if it runs already."""
+        await self._supervisor.start()
+        self._live[live.execution.id] = live
+        self._on_activity()
+        if live.session is not None:
+            live.session.touch()
+            if live.session.is_ending:
+                live.stop(SessionLostError("the session ended meanwhile"))
+                self._begin(live)
+                return
+        if live.is_side or live.execution.state is State.RUNNING:
+            self._begin(live)
+            return
+        self._queue_of(live).append(live)
+        self._pending_count += 1
+        self._secret_bytes += live.secret_bytes
+        self._dispatch(live.session)
+        if live.execution.state is State.PENDING:
+            live.snapshot = None
+
+    def _dispatch(self, session: LiveSession | None) -> None:
+        """Begin what waits, as far as there is room: in *session*, or in sessions of their own."""
+        if self._supervisor.is_stopping:
+            return
+        if session is not None:
+            if session.running is None and session.queue and not session.is_ending:
+                self._begin(self._leave_queue(session.queue[0]))
+            return
+        while self._queue and self._running_count < self._limits.max_running:
+            self._begin(self._leave_queue(self._queue[0]))
+
+    def _leave_queue(self, live: Live) -> Live:
+        self._queue_of(live).remove(live)
+        self._pending_count -= 1
+        self._secret_bytes -= live.secret_bytes
+        return live
+
+    def _begin(self, live: Live) -> None:
+        if live.session is None:
+            self._running_count += 1
+        elif live.is_side:
+            live.session.side.add(live)
+        else:
+            live.session.running = live
+        if live.execution.state is State.PENDING:
+            live.change_to(advance(live.execution, State.RUNNING))
+        self._supervisor.spawn(self._run, live)
+
+    async def _run(self, live: Live) -> None:
+        session = live.session
+        try:
+            await self._runs.run(live)
+            if session is not None:
+                # Before the next one begins: it may not be meant for a fresh kernel.
+                await self.notice_loss(session)
+        finally:
+            if session is None:
+                self._running_count -= 1
+            else:
+                if session.running is live:
+                    session.running = None
+                session.side.discard(live)
+                session.touch()
+            self.settle(live)
+        self._dispatch(session)
+
+    async def notice_loss(self, session: LiveSession) -> None:
+        """Look what became of the session's kernel, and tell those that wait for it."""
+        kernel = session.kernels.kernel
+        loss = await session.kernels.loss()
+        if loss is None or session.kernels.kernel is not kernel or session.is_ending:
+            return
+        if not session.has_noticed(loss):
+            session.lose_kernel(loss)
+            await self.fail_waiting(
+                session, SessionLostError(f"the session lost its kernel: {loss}")
+            )
+
+    async def fail_waiting(
+        self, session: LiveSession, error: RunError, *, all_of_them: bool = False
+    ) -> None:
+        """Make final what waits in *session*, but for what is to go on without its variables."""
+        for live in list(session.queue):
+            goes_on = live.execution.on_kernel_death is OnKernelDeath.CONTINUE
+            if live in session.queue and (all_of_them or not goes_on):
+                await self._end_waiting(live, State.FAILED, error_of(error))
+
+    async def _end_waiting(self, live: Live, state: State, error: ExecutionError | None) -> None:
+        self._leave_queue(live)
+        await self._runs.end_without_result(live, state, error)
+        self.settle(live)
+
+    async def cancel(self, live: Live) -> None:
+        """Stop exactly this execution: at once if it waits, else its run ends soon."""
+        if live.execution.state is State.PENDING:
+            await self._end_waiting(live, State.CANCELLED, None)
+        elif live.execution.state is State.RUNNING:
+            live.change_to(advance(live.execution, State.CANCELLING))
+            live.stop()
+
+    def settle(self, live: Live) -> None:
+        """Forget *live* if its final record is stored; else `store_unstored` tries again."""
+        self._on_activity()
+        if live.is_stored:
+            self._live.pop(live.execution.id, None)
+
+    async def store_unstored(self) -> None:
+        """Try again to store the final records that a failing store did not take."""
+        for live in self.all():
+            if live.execution.state.is_final and not live.is_stored:
+                await self._runs.store_final(live, live.execution)
+                self.settle(live)
+
+    async def close(self, error: RunError, *, timeout_seconds: float) -> None:
+        """Make what waits final, since the server stops; what runs, its own task makes final.
+
+        What does not fit in the time is made final at the next start.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        for live in self.all():
+            if time.monotonic() >= deadline:
+                return
+            if live.execution.state is State.PENDING:
+                await self._end_waiting(live, State.FAILED, error_of(error))
+
+
+def _too_many(message: str) -> TooManyError:
+    return TooManyError(message, retry_after_seconds=RETRY_AFTER_SECONDS)

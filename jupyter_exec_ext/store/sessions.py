@@ -1,0 +1,185 @@
+"""The sessions of one server in the database."""
+
+import builtins
+import logging
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from jupyter_exec_ext.core.errors import (
+    ConflictError,
+    RunsElsewhereError,
+    SessionNotFoundError,
+)
+from jupyter_exec_ext.core.models import Session, SessionState
+from jupyter_exec_ext.store.database import Database
+from jupyter_exec_ext.store.leases import Instance, Leases
+from jupyter_exec_ext.store.listing import (
+    SessionPage,
+    SessionQuery,
+    session_page_statement,
+    token_after,
+)
+from jupyter_exec_ext.store.records import clean_text, encode, microseconds_of
+from jupyter_exec_ext.store.tables import sessions
+
+
+class SessionStore:
+    """Keeps the sessions of one server, each until some time after its end.
+
+    What happens to a session while it lives is stored with its end only; the process that runs it
+    knows better until then. Every method raises `StoreUnavailableError` when the database cannot
+    be used now.
+    """
+
+    def __init__(
+        self, database: Database, instance: Instance, leases: Leases, logger: logging.Logger
+    ) -> None:
+        self._database = database
+        self._server_id = clean_text(instance.server_id)
+        self._instance_id = clean_text(instance.id)
+        self._leases = leases
+        self._log = logger
+
+    async def insert(self, session: Session) -> None:
+        """Store a new session, which this instance runs.
+
+        Raises:
+            ConflictError: A session that has not ended has this name.
+        """
+        values = {
+            "id": clean_text(session.id),
+            "server_id": self._server_id,
+            "instance_id": self._instance_id,
+            "owner": clean_text(session.owner),
+            "created_time": microseconds_of(session.created_time),
+            **_changing_columns(session),
+        }
+
+        def work(connection: Connection) -> None:
+            try:
+                connection.execute(insert(sessions).values(**values))
+            except IntegrityError:
+                raise ConflictError("a session with this name exists", target="name") from None
+
+        await self._database.write(work)
+
+    async def get(self, session_id: str) -> Session:
+        """Return the session.
+
+        Raises:
+            SessionNotFoundError: This server has none with this id.
+        """
+        row = await self._database.read(lambda connection: self._find(connection, session_id))
+        return _decode(row.record)
+
+    async def find_name(self, name: str) -> Session | None:
+        """Return the session that has *name* and has not ended; ``None`` without one."""
+        statement = select(sessions.c.record).where(
+            sessions.c.server_id == self._server_id, sessions.c.name == clean_text(name)
+        )
+        record = await self._database.read(lambda connection: connection.scalar(statement))
+        return None if record is None else _decode(record)
+
+    async def update(self, session: Session) -> None:
+        """Store a change, or the end, of a session that this instance runs.
+
+        Raises:
+            SessionNotFoundError: This server has none with this id.
+            RunsElsewhereError: Another instance runs it.
+        """
+
+        def work(connection: Connection) -> None:
+            row = self._find(connection, session.id, lock=True)
+            if not self._leases.owns(connection, row.instance_id):
+                raise RunsElsewhereError(f"session {session.id}", "alive")
+            connection.execute(
+                update(sessions).where(sessions.c.id == row.id).values(**_changing_columns(session))
+            )
+
+        await self._database.write(work)
+
+    async def delete(self, session_id: str) -> None:
+        """Remove a session that has ended.
+
+        Raises:
+            SessionNotFoundError: This server has none with this id.
+            RunsElsewhereError: It has not ended, and another instance runs it.
+        """
+
+        def work(connection: Connection) -> None:
+            row = self._find(connection, session_id, lock=True)
+            if row.end_time is None and not self._leases.owns(connection, row.instance_id):
+                raise RunsElsewhereError(f"session {session_id}", "alive")
+            connection.execute(delete(sessions).where(sessions.c.id == row.id))
+
+        await self._database.write(work)
+
+    async def list(self, query: SessionQuery) -> SessionPage:
+        """Return one page of a list; see `store.Store.list`.
+
+        Raises:
+            InvalidArgumentError: The page size, order or token cannot be used.
+        """
+        statement = session_page_statement(query, self._server_id)
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        shown = rows[: query.page_size]
+        token = None
+        if len(rows) > query.page_size:
+            token = token_after(shown[-1].created_time, shown[-1].id, query, self._server_id)
+        return SessionPage(sessions=[_decode(row.record) for row in shown], next_page_token=token)
+
+    async def lost(self) -> builtins.list[Session]:
+        """Return the sessions that have not ended and whose instance is dead."""
+
+        def work(connection: Connection) -> builtins.list[bytes]:
+            found = connection.scalars(
+                select(sessions.c.record).where(
+                    sessions.c.server_id == self._server_id,
+                    sessions.c.end_time.is_(None),
+                    sessions.c.instance_id.not_in(sorted(self._leases.living(connection))),
+                )
+            )
+            return [*found]
+
+        return [_decode(record) for record in await self._database.read(work)]
+
+    async def purge(self, *, ended_before: datetime) -> None:
+        """Remove the sessions that ended before a moment."""
+        statement = delete(sessions).where(
+            sessions.c.server_id == self._server_id,
+            sessions.c.end_time < microseconds_of(ended_before),
+        )
+
+        def work(connection: Connection) -> None:
+            connection.execute(statement)
+
+        await self._database.write(work)
+
+    def _find(self, connection: Connection, session_id: str, *, lock: bool = False) -> Row[Any]:
+        statement = select(sessions).where(
+            sessions.c.id == clean_text(session_id), sessions.c.server_id == self._server_id
+        )
+        if lock:
+            statement = statement.with_for_update()
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise SessionNotFoundError(session_id)
+        return row
+
+
+def _changing_columns(session: Session) -> dict[str, Any]:
+    has_ended = session.state is SessionState.ENDED
+    return {
+        # A name is free again when its session has ended.
+        "name": None if session.name is None or has_ended else clean_text(session.name),
+        "end_time": microseconds_of(session.end_time) if session.end_time else None,
+        "record": encode(session),
+    }
+
+
+def _decode(record: bytes) -> Session:
+    return msgspec.json.decode(record, type=Session)
