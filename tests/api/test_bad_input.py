@@ -78,8 +78,8 @@ MALFORMED: dict[str, tuple[bytes, str | None]] = {
         b'{"notebook":{"path":"nb.ipynb","cells":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
         "notebook.cells[0]",
     ),
-    "no source": (b"{}", "notebook"),
-    "no source but more": (b'{"inputs":{}}', "notebook"),
+    "no source": (b"{}", "code"),
+    "no source but more": (b'{"inputs":{}}', "code"),
     "several sources": (with_raw('"code":"1"'), "code"),
     "unknown field": (with_raw('"notbook":{}'), "notbook"),
     "unknown field below": (b'{"notebook":{"path":"nb.ipynb","saveto":"x"}}', "notebook.saveto"),
@@ -640,7 +640,7 @@ async def test_forms_are_no_load(exec_api: ExecApi, connect: Any) -> None:
         error_of(exec_api, answer, 400, "MalformedRequest")
 
 
-@pytest.mark.parametrize("exec_config", [{"max_sessions": 1, "max_pending": 2}])
+@pytest.mark.parametrize("exec_config", [{"max_running": 1, "max_pending": 2}])
 async def test_a_full_queue_refuses_and_loses_nothing(exec_api: ExecApi) -> None:
     """429 with ``Retry-After``; all that was accepted runs, and then there is room again."""
     exec_api.write_notebook("nb.ipynb", GATE, "print('ran')")

@@ -123,7 +123,7 @@ def test_an_answer_that_is_not_described_does_not_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "exec_config", [{"max_sessions": 1, "max_pending": 1, "max_body_bytes": 20_000}]
+    "exec_config", [{"max_running": 1, "max_pending": 1, "max_body_bytes": 20_000}]
 )
 async def test_every_answer_is_as_described(
     exec_api: ExecApi, exec_app: ExecApp, bare_request: BareRequest, keep_final: Any

@@ -202,7 +202,7 @@ async def test_a_server_is_not_shut_down_for_inactivity_while_something_runs(
     assert stops == [True]
 
 
-@pytest.mark.parametrize("exec_config", [{"max_sessions": 1, "server_id": "this"}])
+@pytest.mark.parametrize("exec_config", [{"max_running": 1, "server_id": "this"}])
 async def test_stopping_makes_all_records_final_in_time(
     exec_api: ExecApi, exec_app: ExecApp
 ) -> None:

@@ -178,7 +178,7 @@ async def test_deleting_leaves_nothing_but_saved_files(exec_api: ExecApi) -> Non
     assert await listed(exec_api) == []
 
 
-@pytest.mark.parametrize("exec_config", [{"max_sessions": 1}])
+@pytest.mark.parametrize("exec_config", [{"max_running": 1}])
 async def test_what_is_not_final_is_deleted_by_force_only(
     exec_api: ExecApi, jp_serverapp: Any
 ) -> None:

@@ -106,7 +106,7 @@ async def test_cancel_and_finish_at_once_give_one_final_state(exec_api: ExecApi)
         assert first["state"] in ("succeeded", "cancelled")
 
 
-@pytest.mark.parametrize("exec_config", [{"max_sessions": 1}])
+@pytest.mark.parametrize("exec_config", [{"max_running": 1}])
 async def test_the_queue_is_in_order_and_shows_positions(exec_api: ExecApi) -> None:
     """One after the other in order of acceptance; cancelling one leaves its neighbours alone."""
     exec_api.write_notebook(

@@ -32,7 +32,7 @@ def test_a_killed_server_leaves_a_true_store(start_server: Start) -> None:
     What ran has failed with its outputs so far; what waited without inputs runs; what waited with
     inputs, which are kept nowhere, has failed without having started. What was final is as it was.
     """
-    server = start_server("--ExecApp.max_sessions=1")
+    server = start_server("--ExecApp.max_running=1")
     done = server.start(server.write_notebook("done.ipynb", "print('done')"), variable_names=["x"])
     done = server.get(done["id"], wait=60)
     running = server.start(server.write_notebook("slow.ipynb", "print('one')", SLEEP))
@@ -92,7 +92,7 @@ def test_what_a_crash_left_is_settled_without_a_request(
 
 def test_a_stopped_server_ends_in_time_with_final_records(start_server: Start) -> None:
     """SIGTERM with work under way: gone within its time, no kernel left, all records final."""
-    server = start_server("--ExecApp.max_sessions=1")
+    server = start_server("--ExecApp.max_running=1")
     path = server.write_notebook("nb.ipynb", SLEEP)
     running, waiting = server.start(path), server.start(path)
     server.until(running["id"], lambda record: "here" in record["result"]["stdout"])
