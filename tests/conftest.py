@@ -110,6 +110,48 @@ class ExecApi:
         """Submit the notebook at *path* and return its final record."""
         return await self.final(await self.start(path, **fields))
 
+    async def start_code(self, code: str, **fields: Any) -> dict[str, Any]:
+        """Submit *code* and return the accepted record."""
+        answer = await self.request("POST", "executions", json={"code": code, **fields})
+        assert answer.status == 202, answer.body
+        record: dict[str, Any] = answer.json
+        return record
+
+    async def run_code(self, code: str, **fields: Any) -> dict[str, Any]:
+        """Submit *code* and return its final record."""
+        answer = await self.request(
+            "POST", "executions", params={"wait": WAIT_SECONDS}, json={"code": code, **fields}
+        )
+        assert answer.status == 200, answer.body
+        record: dict[str, Any] = answer.json
+        return record
+
+    async def new_session(self, **fields: Any) -> dict[str, Any]:
+        """Create a session and return its record."""
+        answer = await self.request("POST", "sessions", json=fields)
+        assert answer.status == 201, answer.body
+        record: dict[str, Any] = answer.json
+        return record
+
+    async def session(self, session_id: str) -> dict[str, Any]:
+        """Return the record of a session as it is now."""
+        answer = await self.request("GET", "sessions", session_id)
+        assert answer.status == 200, answer.body
+        record: dict[str, Any] = answer.json
+        return record
+
+    async def until_session(
+        self, session_id: str, is_true: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """Return the first record of a session for which *is_true* holds."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            record = await self.session(session_id)
+            if is_true(record):
+                return record
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"it never came true: {record}")
+
     async def run_cells(self, *sources: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
         """Write a notebook of these cells, run it, and return its final record."""
         return await self.run(self.write_notebook("nb.ipynb", *sources), **fields)
