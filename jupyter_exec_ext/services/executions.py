@@ -120,7 +120,7 @@ class ExecutionService:
             )
         if new.session_id is None:
             return None
-        session = await self._sessions.find(new.session_id)
+        session = await self._sessions.find(new.session_id, target="session_id")
         if new.kernel_name not in (None, session.record.kernel_name):
             raise InvalidArgumentError(
                 f"the session has the kernel {session.record.kernel_name!r}", target="kernel_name"

@@ -112,8 +112,11 @@ class SessionService:
         self._check_same_kernel(session, new)
         return session
 
-    async def find(self, session_id: str) -> LiveSession:
+    async def find(self, session_id: str, *, target: str | None = None) -> LiveSession:
         """Return a session that executions can run in.
+
+        Args:
+            target: The field of the request that names it.
 
         Raises:
             SessionNotFoundError: There is none with this id.
@@ -124,10 +127,13 @@ class SessionService:
         if session is not None and not session.is_ending:
             return session
         if session is None:
-            stored = await self._store.get(session_id)
-            if stored.state is not SessionState.ENDED:
+            try:
+                stored = await self._store.get(session_id)
+            except SessionNotFoundError:
+                raise SessionNotFoundError(session_id, target=target) from None
+            if stored.state is not SessionState.ENDED and stored.id not in self._unstored:
                 raise RunsElsewhereError(f"session {stored.id}", "alive")
-        raise SessionEndedError(session_id)
+        raise SessionEndedError(session_id, target=target)
 
     async def _find_name(self, name: str) -> LiveSession | None:
         for session in self._sessions.values():

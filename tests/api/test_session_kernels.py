@@ -1,0 +1,318 @@
+"""What becomes of a session when its kernel dies, is restarted or shut down, or is another's."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from jupyter_exec_ext.app import ExecApp
+from tests.conftest import ExecApi
+
+SLEEP = "import time, os; print(os.getpid(), flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def kernel_manager(exec_app: ExecApp) -> Any:
+    """The kernel manager of the server under test."""
+    server: Any = exec_app.serverapp
+    return server.kernel_manager
+
+
+async def printed_pid(exec_api: ExecApi, record: dict[str, Any]) -> int:
+    shown = await exec_api.until(record, lambda shown: bool(shown["result"]["stdout"]))
+    return int(shown["result"]["stdout"])
+
+
+async def test_what_waits_for_a_kernel_that_died_does_not_run_silently(exec_api: ExecApi) -> None:
+    """It fails as lost, or runs in a fresh kernel where it said so, and that one is told."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("x = 1", session_id=session["id"])
+    running = await exec_api.start_code(SLEEP, session_id=session["id"])
+    lost = await exec_api.start_code("x", session_id=session["id"])
+    goes_on = await exec_api.start_code(
+        "'x' in globals()", session_id=session["id"], on_kernel_death="continue"
+    )
+    pid = await printed_pid(exec_api, running)
+
+    began = asyncio.get_running_loop().time()
+    os.kill(pid, signal.SIGKILL)
+    died = await exec_api.final(running)
+    seconds = asyncio.get_running_loop().time() - began
+
+    assert (died["state"], died["error"]["code"]) == ("failed", "KernelDied")
+    assert died["error"]["signal"] == "SIGKILL"
+    assert seconds < 5
+    lost = await exec_api.final(lost)
+    assert (lost["state"], lost["error"]["code"], lost["started"]) == (
+        "failed",
+        "SessionLost",
+        False,
+    )
+    goes_on = await exec_api.final(goes_on)
+    assert goes_on["result"]["value"] is False
+    assert goes_on["kernel_lost"]["code"] == "KernelDied"
+    after = await exec_api.run_code("1", session_id=session["id"])
+    assert "kernel_lost" not in after
+
+
+async def test_a_kernel_that_dies_while_nobody_uses_it_is_noticed(exec_api: ExecApi) -> None:
+    """The session says what happened, and its next execution has a fresh kernel."""
+    session = await exec_api.new_session()
+    pid = (await exec_api.run_code("import os; os.getpid()", session_id=session["id"]))["result"][
+        "value"
+    ]
+
+    os.kill(pid, signal.SIGKILL)
+    shown = await exec_api.until_session(session["id"], lambda shown: "kernel_error" in shown)
+    record = await exec_api.run_code("import os; os.getpid()", session_id=session["id"])
+
+    assert shown["kernel_error"]["code"] == "KernelDied"
+    assert record["result"]["value"] != pid
+    assert record["kernel_lost"]["code"] == "KernelDied"
+
+
+@pytest.mark.parametrize("what", ["restart", "shutdown"])
+async def test_a_kernel_that_somebody_else_restarts_or_ends_is_noticed(
+    exec_api: ExecApi, kernel_manager: Any, what: str
+) -> None:
+    """As JupyterLab's Running panel can: what runs ends truthfully, the session goes on."""
+    session = await exec_api.new_session()
+    running = await exec_api.start_code(SLEEP, session_id=session["id"])
+    waiting = await exec_api.start_code("1", session_id=session["id"])
+    await printed_pid(exec_api, running)
+    kernel_id = (await exec_api.get(running))["kernel_id"]
+
+    if what == "restart":
+        await kernel_manager.restart_kernel(kernel_id)
+    else:
+        await kernel_manager.shutdown_kernel(kernel_id)
+    ended = await exec_api.final(running)
+    lost = await exec_api.final(waiting)
+    shown = await exec_api.session(session["id"])
+    after = await exec_api.run_code("'alive'", session_id=session["id"])
+
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "KernelRestarted")
+    assert (lost["state"], lost["error"]["code"]) == ("failed", "SessionLost")
+    assert shown["kernel_error"]["code"] == "KernelRestarted"
+    assert after["result"]["value"] == "alive"
+    assert (after["kernel_id"] == kernel_id) == (what == "restart")
+
+
+async def test_restarting_a_session_by_request(exec_api: ExecApi) -> None:
+    """Variables are gone, what ran ends as restarted, the kernel keeps its id."""
+    session = await exec_api.new_session()
+    before = await exec_api.run_code("x = 1", session_id=session["id"])
+    running = await exec_api.start_code(SLEEP, session_id=session["id"])
+    await printed_pid(exec_api, running)
+
+    answer = await exec_api.request("POST", "sessions", session["id"], "restart")
+    ended = await exec_api.final(running)
+    after = await exec_api.run_code("'x' in globals()", session_id=session["id"])
+
+    assert answer.status == 200
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "KernelRestarted")
+    assert after["result"]["value"] is False
+    assert after["kernel_id"] == before["kernel_id"]
+
+
+async def test_a_kernel_that_does_not_start_fails_the_execution_alone(
+    exec_api: ExecApi, exec_app: ExecApp
+) -> None:
+    """The session stays; its next execution tries again."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("1", session_id=session["id"])
+    server: Any = exec_app.serverapp
+    manager = server.kernel_manager
+    (kernel_id,) = manager.list_kernel_ids()
+    await manager.shutdown_kernel(kernel_id)
+    original = manager.start_kernel
+
+    async def refuse(**_: Any) -> None:
+        raise OSError("no")
+
+    manager.start_kernel = refuse
+    failed = await exec_api.run_code("1", session_id=session["id"])
+    manager.start_kernel = original
+    after = await exec_api.run_code("2", session_id=session["id"])
+
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "KernelStartFailed")
+    assert after["result"]["value"] == 2
+
+
+# Kernels of somebody else.
+
+
+async def attached(exec_api: ExecApi, kernel_manager: Any) -> tuple[str, dict[str, Any]]:
+    """Start a kernel as JupyterLab would, and attach a session to it."""
+    kernel_id = await kernel_manager.start_kernel(kernel_name="python3")
+    return kernel_id, await exec_api.new_session(kernel_id=kernel_id)
+
+
+async def test_a_session_attaches_to_a_live_kernel_and_never_ends_it(
+    exec_api: ExecApi, kernel_manager: Any
+) -> None:
+    """Its variables are shared with whoever uses the kernel too."""
+    kernel_id, session = await attached(exec_api, kernel_manager)
+    other = await exec_api.new_session(kernel_id=kernel_id)
+
+    first = await exec_api.run_code("x = 5", session_id=session["id"])
+    second = await exec_api.run_code("x", session_id=other["id"])
+    for record in (session, other):
+        await exec_api.request("DELETE", "sessions", record["id"])
+
+    assert session["is_attached"] is True
+    assert first["kernel_id"] == second["kernel_id"] == kernel_id
+    assert second["result"]["value"] == 5
+    assert kernel_id in kernel_manager
+    assert await kernel_manager.get_kernel(kernel_id).is_alive()
+
+
+async def test_a_busy_kernel_can_be_attached_to(exec_api: ExecApi, kernel_manager: Any) -> None:
+    """What it does for somebody else goes on, and ours comes after it."""
+    kernel_id, session = await attached(exec_api, kernel_manager)
+    running = await exec_api.start_code("import time; time.sleep(3)", session_id=session["id"])
+    await exec_api.until(running, lambda shown: shown["started"])
+
+    other = await exec_api.new_session(kernel_id=kernel_id)
+    record = await exec_api.run_code("'after'", session_id=other["id"])
+
+    assert record["result"]["value"] == "after"
+    assert (await exec_api.final(running))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_an_attached_session_outlasts_a_restart(
+    exec_api: ExecApi, kernel_manager: Any, is_busy: bool
+) -> None:
+    """JupyterLab restarts the notebook's kernel: what ran is told, and it goes on."""
+    kernel_id, session = await attached(exec_api, kernel_manager)
+    await exec_api.run_code("x = 5", session_id=session["id"])
+    running = None
+    if is_busy:
+        running = await exec_api.start_code(SLEEP, session_id=session["id"])
+        await printed_pid(exec_api, running)
+
+    await kernel_manager.restart_kernel(kernel_id)
+    after = await exec_api.run_code("'x' in globals()", session_id=session["id"])
+
+    if running is not None:
+        assert (await exec_api.final(running))["error"]["code"] == "KernelRestarted"
+    assert after["result"]["value"] is False
+    assert after["kernel_lost"]["code"] == "KernelRestarted"
+    assert after["kernel_id"] == kernel_id
+
+
+async def test_an_attached_session_outlasts_a_death(exec_api: ExecApi, kernel_manager: Any) -> None:
+    """The server restarts the kernel that died, as it does for notebooks."""
+    _, session = await attached(exec_api, kernel_manager)
+
+    died = await exec_api.run_code("import os; os._exit(1)", session_id=session["id"])
+    after = await exec_api.run_code("'alive'", session_id=session["id"])
+
+    assert died["error"]["code"] == "KernelDied"
+    assert after["result"]["value"] == "alive"
+
+
+async def test_an_attached_session_ends_with_its_kernel(
+    exec_api: ExecApi, kernel_manager: Any
+) -> None:
+    """Somebody shuts the kernel down: the session has ended, and says why."""
+    kernel_id, session = await attached(exec_api, kernel_manager)
+    running = await exec_api.start_code(SLEEP, session_id=session["id"])
+    await printed_pid(exec_api, running)
+
+    await kernel_manager.shutdown_kernel(kernel_id)
+    ended = await exec_api.final(running)
+    shown = await exec_api.until_session(session["id"], lambda shown: shown["state"] == "ended")
+
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "KernelRestarted")
+    assert shown["end_error"]["code"] == "SessionLost"
+    assert shown["kernel_error"]["code"] == "KernelRestarted"
+
+
+@pytest.mark.parametrize("exec_config", [{"interrupt_grace_seconds": 0.5}])
+async def test_somebody_elses_kernel_is_never_killed(
+    exec_api: ExecApi, kernel_manager: Any
+) -> None:
+    """Code that ignores the interrupt is given up, and runs on."""
+    kernel_id, session = await attached(exec_api, kernel_manager)
+    stubborn = (
+        "import signal, time; old = signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "print('here', flush=True)\ntime.sleep(3); signal.signal(signal.SIGINT, old); x = 'kept'"
+    )
+    record = await exec_api.start_code(stubborn, session_id=session["id"])
+    await exec_api.until_printed(record, "here")
+
+    await exec_api.request("POST", "executions", record["id"], "cancel")
+    cancelled = await exec_api.final(record)
+    after = await exec_api.run_code("x", session_id=session["id"])
+
+    assert cancelled["state"] == "cancelled"
+    assert after["result"]["value"] == "kept"
+    assert "kernel_lost" not in after
+    assert kernel_id in kernel_manager
+
+
+# Subshells.
+
+
+async def test_a_subshell_runs_beside_what_runs(exec_api: ExecApi) -> None:
+    """At once, with the same variables, and each has its own outputs."""
+    session = await exec_api.new_session()
+    running = await exec_api.start_code(
+        "import time\nn = 0\nprint('here', flush=True)\nwhile n != 'stop': time.sleep(0.01)\n"
+        "print('main ends')",
+        session_id=session["id"],
+    )
+    await exec_api.until_printed(running, "here")
+
+    beside = await exec_api.run_code(
+        "n = 'stop'; print('beside'); 7", session_id=session["id"], on_busy="subshell"
+    )
+    final = await exec_api.final(running)
+
+    assert beside["state"] == "succeeded"
+    assert beside["result"]["stdout"] == "beside\n"
+    assert beside["result"]["value"] == 7
+    assert final["result"]["stdout"] == "here\nmain ends\n"
+
+
+async def test_cancelling_in_a_subshell_stops_it_alone(exec_api: ExecApi) -> None:
+    """What runs in the main shell goes on, and the session is usable afterwards."""
+    session = await exec_api.new_session()
+    code = "import time\nprint('here', flush=True)\nwhile True: time.sleep(0.01)"
+    running = await exec_api.start_code(code, session_id=session["id"])
+    await exec_api.until_printed(running, "here")
+    beside = await exec_api.start_code(code, session_id=session["id"], on_busy="subshell")
+    await exec_api.until_printed(beside, "here")
+
+    await exec_api.request("POST", "executions", beside["id"], "cancel")
+    cancelled = await exec_api.final(beside)
+    still = await exec_api.get(running)
+    await exec_api.request("POST", "executions", running["id"], "cancel")
+    await exec_api.final(running)
+    after = await exec_api.run_code("'alive'", session_id=session["id"])
+
+    assert (cancelled["state"], still["state"]) == ("cancelled", "running")
+    assert after["result"]["value"] == "alive"
+    assert "kernel_lost" not in after
+
+
+async def test_a_subshell_has_no_inputs_of_its_own(exec_api: ExecApi) -> None:
+    """They would be seen by what runs in the main shell."""
+    session = await exec_api.new_session()
+
+    answer = await exec_api.request(
+        "POST",
+        "executions",
+        json={
+            "code": "1",
+            "session_id": session["id"],
+            "on_busy": "subshell",
+            "inputs": {"A": "1"},
+        },
+    )
+
+    assert (answer.status, answer.json["target"]) == (422, "inputs")
