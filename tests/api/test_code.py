@@ -91,7 +91,7 @@ async def test_pictures_are_outputs(exec_api: ExecApi) -> None:
 
 
 async def test_an_error_is_told_with_and_without_colours(exec_api: ExecApi) -> None:
-    """A failed execution is a 200 with the error as data, and the variables are read all the same."""
+    """The failure is data of an answer with 200, and the variables are read all the same."""
     record = await exec_api.run_code("x = 5\nprint('before')\n1 / 0", variable_names=["x"])
 
     error = record["error"]

@@ -101,8 +101,8 @@ async def test_a_hundred_executions_over_ten_sessions_run_once_each(exec_api: Ex
             for n in range(10)
         ]
 
-    started = sum(await asyncio.gather(*map(one_client, range(10))), [])
-    finals = [await exec_api.final(record) for record in started]
+    started = await asyncio.gather(*map(one_client, range(10)))
+    finals = [await exec_api.final(record) for records in started for record in records]
     seen = [
         (await exec_api.run_code("seen", session_name=f"s{n}"))["result"]["value"]
         for n in range(10)

@@ -1,0 +1,116 @@
+"""Sessions of servers that are killed or stopped: they and their executions end truthfully."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.process.conftest import ServerProcess
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+Start = Callable[..., ServerProcess]
+
+SLEEP = "import time\nprint('here', flush=True)\ntime.sleep(300)"
+
+
+def submit(server: ServerProcess, code: str, **fields: Any) -> dict[str, Any]:
+    answer = server.http.post("executions", json={"code": code, **fields})
+    assert answer.status_code == 202, answer.text
+    record: dict[str, Any] = answer.json()
+    return record
+
+
+def busy_server(start_server: Start) -> tuple[ServerProcess, dict[str, Any], list[dict[str, Any]]]:
+    """Return a server, its session, and one execution that runs and twenty that wait in it."""
+    server = start_server()
+    session = server.http.post("sessions", json={"name": "mine"}).json()
+    running = submit(server, SLEEP, session_id=session["id"])
+    waiting = [submit(server, "1", session_id=session["id"]) for _ in range(20)]
+    server.until(running["id"], lambda record: "here" in record["result"]["stdout"])
+    return server, session, [running, *waiting]
+
+
+def test_a_killed_server_leaves_no_session_and_every_record_true(start_server: Start) -> None:
+    """What ran and what waited in a session has failed; the session has ended and says why."""
+    server, session, records = busy_server(start_server)
+    kernels = server.kernels()
+    assert server.http.get(f"executions/{records[0]['id']}/log").text == "here\n"
+
+    server.kill()
+    again = start_server()
+    finals = [
+        again.until(record["id"], lambda record: record["state"] == "failed") for record in records
+    ]
+    shown = again.http.get(f"sessions/{session['id']}").json()
+    reborn = again.http.post("sessions", json={"name": "mine"})
+
+    _, alive = psutil.wait_procs(kernels, timeout=8)
+    assert not alive
+    assert {record["error"]["code"] for record in finals} == {"ServerRestarted"}
+    assert [record["started"] for record in finals] == [True] + [False] * 20
+    assert finals[0]["result"]["stdout"] == "here\n"
+    assert (shown["state"], shown["end_error"]["code"]) == ("ended", "ServerRestarted")
+    assert reborn.status_code == 201
+    listed = again.http.get("executions", params={"session_id": session["id"]}).json()
+    assert len(listed["executions"]) == 21
+
+
+def test_what_waited_for_prepared_answers_does_not_run_after_a_crash(start_server: Start) -> None:
+    """They are kept nowhere, so it has failed; its neighbour without any runs."""
+    server = start_server("--ExecApp.max_running=1")
+    running = submit(server, SLEEP)
+    with_answers = submit(server, "print(input())", stdin=["secret"])
+    without = submit(server, "print('resumed')")
+    server.until(running["id"], lambda record: "here" in record["result"]["stdout"])
+
+    server.kill()
+    again = start_server()
+    failed = again.until(with_answers["id"], lambda record: record["state"] == "failed")
+    resumed = again.get(without["id"], wait=60)
+
+    assert (failed["error"]["code"], failed["started"]) == ("ServerRestarted", False)
+    assert resumed["result"]["stdout"] == "resumed\n"
+
+
+def test_a_stopped_server_ends_its_sessions(start_server: Start) -> None:
+    """In time, with everything final, and no kernel is left."""
+    server, session, records = busy_server(start_server)
+    kernels = server.kernels()
+
+    seconds = server.stop()
+
+    _, alive = psutil.wait_procs(kernels, timeout=1)
+    assert kernels
+    assert not alive
+    assert seconds < 15
+    assert "[E " not in server.log
+    again = start_server()
+    shown = again.http.get(f"sessions/{session['id']}").json()
+    assert (shown["state"], shown["end_error"]["code"]) == ("ended", "ServerStopped")
+    for record in records:
+        final = again.get(record["id"])
+        assert (final["state"], final["error"]["code"]) == ("failed", "ServerStopped")
+
+
+def test_another_server_process_leaves_a_session_alone(start_server: Start) -> None:
+    """A second server of the same folder sees it, and cannot use, end or replace it."""
+    first = start_server()
+    session = first.http.post("sessions", json={"name": "mine"}).json()
+    second = start_server()
+
+    answers = [
+        second.http.post("executions", json={"code": "1", "session_id": session["id"]}),
+        second.http.post("executions", json={"code": "1", "session_name": "mine"}),
+        second.http.post("sessions", json={"name": "mine"}),
+        second.http.put(f"sessions/{session['id']}", json={"description": "x"}),
+        second.http.delete(f"sessions/{session['id']}"),
+    ]
+
+    assert second.http.get(f"sessions/{session['id']}").status_code == 200
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (409, "RunsElsewhere"), answer.text
+    record = submit(first, "'alive'", session_id=session["id"])
+    assert first.get(record["id"], wait=60)["state"] == "succeeded"
