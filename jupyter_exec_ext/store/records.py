@@ -3,11 +3,13 @@
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from jupyter_exec_ext.core.models import CodeSource, Execution, NotebookSource, Source
+from jupyter_exec_ext.core.models import CodeSource, Execution, NotebookSource, Session, Source
+
+T = TypeVar("T")
 
 MAX_KEY_LENGTH = 256
 """Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB."""
@@ -30,13 +32,26 @@ def decode_execution(record: bytes) -> Execution:
     Raises:
         ValueError: It is not the record of an execution.
     """
+    return _decode(record, _executions)
+
+
+def decode_session(record: bytes) -> Session:
+    """Return what `encode` made of a session.
+
+    Raises:
+        ValueError: It is not the record of a session.
+    """
+    return _decode(record, _sessions)
+
+
+def _decode(record: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return _decoder.decode(record)
+        return decoder.decode(record)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         # msgspec takes no escape of a lone surrogate, the standard library does.
-        return msgspec.convert(json.loads(record), type=Execution, dec_hook=_as_source)
+        return msgspec.convert(json.loads(record), type=decoder.type, dec_hook=decoder.dec_hook)
 
 
 def _as_source(kind: type, value: Any) -> Source:
@@ -46,7 +61,8 @@ def _as_source(kind: type, value: Any) -> Source:
     return msgspec.convert(value, type=source_type)
 
 
-_decoder = msgspec.json.Decoder(Execution, dec_hook=_as_source)
+_executions = msgspec.json.Decoder(Execution, dec_hook=_as_source)
+_sessions = msgspec.json.Decoder(Session)
 
 
 def clean_text(text: str) -> str:

@@ -5,7 +5,6 @@ import logging
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -23,7 +22,7 @@ from jupyter_exec_ext.store.listing import (
     session_page_statement,
     token_after,
 )
-from jupyter_exec_ext.store.records import clean_text, encode, microseconds_of
+from jupyter_exec_ext.store.records import clean_text, decode_session, encode, microseconds_of
 from jupyter_exec_ext.store.tables import sessions
 
 
@@ -74,7 +73,7 @@ class SessionStore:
             SessionNotFoundError: This server has none with this id.
         """
         row = await self._database.read(lambda connection: self._find(connection, session_id))
-        return _decode(row.record)
+        return decode_session(row.record)
 
     async def find_name(self, name: str) -> Session | None:
         """Return the session that has *name* and has not ended; ``None`` without one."""
@@ -82,7 +81,7 @@ class SessionStore:
             sessions.c.server_id == self._server_id, sessions.c.name == clean_text(name)
         )
         record = await self._database.read(lambda connection: connection.scalar(statement))
-        return None if record is None else _decode(record)
+        return None if record is None else decode_session(record)
 
     async def update(self, session: Session) -> None:
         """Store a change, or the end, of a session that this instance runs.
@@ -130,7 +129,9 @@ class SessionStore:
         token = None
         if len(rows) > query.page_size:
             token = token_after(shown[-1].created_time, shown[-1].id, query, self._server_id)
-        return SessionPage(sessions=[_decode(row.record) for row in shown], next_page_token=token)
+        return SessionPage(
+            sessions=[decode_session(row.record) for row in shown], next_page_token=token
+        )
 
     async def lost(self) -> builtins.list[Session]:
         """Return the sessions that have not ended and whose instance is dead."""
@@ -145,7 +146,7 @@ class SessionStore:
             )
             return [*found]
 
-        return [_decode(record) for record in await self._database.read(work)]
+        return [decode_session(record) for record in await self._database.read(work)]
 
     async def purge(self, *, ended_before: datetime) -> None:
         """Remove the sessions that ended before a moment."""
@@ -179,7 +180,3 @@ def _changing_columns(session: Session) -> dict[str, Any]:
         "end_time": microseconds_of(session.end_time) if session.end_time else None,
         "record": encode(session),
     }
-
-
-def _decode(record: bytes) -> Session:
-    return msgspec.json.decode(record, type=Session)
