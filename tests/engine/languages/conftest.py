@@ -1,5 +1,6 @@
 """Real kernels for the tests of the languages, one of each kind for a module."""
 
+import base64
 import importlib.util
 import json
 import os
@@ -161,3 +162,35 @@ def r_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelUnderTe
     argv = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
     with running(tmp_path_factory.mktemp("r"), "R", argv) as kernel:
         yield kernel
+
+
+def environment_of(kernel: KernelUnderTest, *names: str) -> dict[str, str | None]:
+    """What a child process of *kernel* gets for *names*."""
+    program = (
+        "import os, sys, json, base64\n"
+        "names = json.loads(base64.b64decode(sys.argv[1]))\n"
+        "print(base64.b64encode(json.dumps([os.environ.get(n) for n in names]).encode()).decode())"
+    )
+    arguments = [
+        sys.executable,
+        "-c",
+        f"import base64; exec(base64.b64decode('{base64.b64encode(program.encode()).decode()}'))",
+        base64.b64encode(json.dumps(names).encode()).decode(),
+    ]
+    command = f'{arguments[0]} -c "{arguments[2]}" {arguments[3]}'
+    printed = kernel.run(
+        {
+            "python": f"import subprocess; print(subprocess.run({arguments!r}, "
+            "capture_output=True, text=True).stdout)",
+            "r": f"cat(system({json.dumps(command)}, intern = TRUE))",
+            "bash": command,
+        }[kernel.language.name]
+    )
+    values = json.loads(base64.b64decode(printed.strip()))
+    return dict(zip(names, values, strict=True))
+
+
+@pytest.fixture(params=["python", "r", "bash"])
+def kernel(request: pytest.FixtureRequest) -> KernelUnderTest:
+    found: KernelUnderTest = request.getfixturevalue(f"{request.param}_kernel")
+    return found
