@@ -91,8 +91,8 @@ class Language(ABC):
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
 
-    def set_environment(self, variables: Mapping[str, str]) -> Request:
-        """Make *variables* environment variables of the running kernel.
+    def set_environment(self, variables: Mapping[str, str | None]) -> Request:
+        """Make *variables* environment variables of the running kernel; ``None`` takes one out.
 
         The kernel itself keeps what they were before, so that `restore_environment` needs no
         answer from here. Setting again before that keeps the oldest values.
@@ -103,7 +103,10 @@ class Language(ABC):
         return self._setting({name: _raw(name, value) for name, value in variables.items()})
 
     def restore_environment(self) -> Request:
-        """Give each variable that was set its former value, or unset it; else do nothing."""
+        """Give each variable that was set or taken out its former value, or unset it; else nothing.
+
+        That also holds after an execution that failed or was interrupted.
+        """
         return self._restoring()
 
     def environment_error(self, reply: Reply) -> str | None:
@@ -123,7 +126,7 @@ class Language(ABC):
         )
 
     @abstractmethod
-    def _setting(self, variables: Mapping[str, bytes]) -> Request: ...
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request: ...
 
     @abstractmethod
     def _restoring(self) -> Request: ...
@@ -246,13 +249,13 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _raw(name: str, value: str) -> bytes:
+def _raw(name: str, value: str | None) -> bytes | None:
     """Return *value* as the operating system holds it in an environment variable."""
-    if not name or "=" in name or "\0" in name or "\0" in value:
+    if not name or "=" in name or "\0" in name or "\0" in (value or ""):
         raise ValueError("not an environment variable")
     try:
         name.encode()
-        return value.encode(errors="surrogateescape")
+        return None if value is None else value.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         raise ValueError("an environment variable cannot hold a lone surrogate") from None
 

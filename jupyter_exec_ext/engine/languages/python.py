@@ -36,7 +36,10 @@ def main(data):
     for name in variables:
         previous.setdefault(name, os.environ.get(name))
     for name, value in variables.items():
-        os.environ[name] = value
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 """
 
 _RESTORE = """
@@ -255,8 +258,11 @@ class Python(Language):
         result = expressions.get(_KEY) if isinstance(expressions, Mapping) else None
         return error_of(reply.content) or error_of(result)
 
-    def _setting(self, variables: Mapping[str, bytes]) -> Request:
-        texts = {name: raw.decode(errors="surrogateescape") for name, raw in variables.items()}
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
+        texts = {
+            name: None if raw is None else raw.decode(errors="surrogateescape")
+            for name, raw in variables.items()
+        }
         return _request(_SET, texts)
 
     def _restoring(self) -> Request:

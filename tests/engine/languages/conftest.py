@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,35 +29,58 @@ TIMEOUT_SECONDS = 60
 class KernelUnderTest:
     """One running kernel, its language, and what the last request published."""
 
+    manager: KernelManager
     client: BlockingKernelClient
     language: Language
     published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _iopub: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    _replies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def send(self, request: Request, *, store_history: bool = False) -> Reply:
-        message_id = self.client.execute(
-            request.code,
-            silent=request.silent,
-            store_history=store_history,
-            user_expressions=request.user_expressions,
-            allow_stdin=False,
-        )
-        self.published = []
-        while True:
-            message = self.client.get_iopub_msg(timeout=TIMEOUT_SECONDS)
-            if message["parent_header"].get("msg_id") != message_id:
-                continue
-            content = message["content"]
-            if message["msg_type"] == "status":
-                if content["execution_state"] == "idle":
-                    break
-                continue
-            self.published.append((message["msg_type"], content))
-        while True:
+        return self.receive(self.start(request, store_history=store_history))
+
+    def start(
+        self,
+        request: Request,
+        *,
+        store_history: bool = False,
+        allow_stdin: bool = False,
+        subshell_id: str | None = None,
+    ) -> str:
+        """Send *request* and return the id of its message."""
+        content = {
+            "code": request.code,
+            "silent": request.silent,
+            "store_history": store_history,
+            "user_expressions": request.user_expressions,
+            "allow_stdin": allow_stdin,
+            "stop_on_error": False,
+        }
+        message = self.client.session.msg("execute_request", content)
+        if subshell_id is not None:
+            message["header"]["subshell_id"] = subshell_id
+        self.client.shell_channel.send(message)
+        message_id: str = message["header"]["msg_id"]
+        return message_id
+
+    def wait_for(self, message_id: str, text: str) -> None:
+        """Wait until a request has published a message of its own with *text*."""
+        while not any(text in str(message["content"]) for message in self._iopub[message_id]):
+            self._take_iopub()
+
+    def receive(self, message_id: str) -> Reply:
+        """Wait until a request is over and return what came back."""
+        self.wait_for(message_id, "'execution_state': 'idle'")
+        while message_id not in self._replies:
             message = self.client.get_shell_msg(timeout=TIMEOUT_SECONDS)
-            if message["parent_header"].get("msg_id") == message_id:
-                break
+            self._replies[message["parent_header"]["msg_id"]] = message["content"]
+        self.published = [
+            (message["msg_type"], message["content"])
+            for message in self._iopub.pop(message_id)
+            if message["msg_type"] != "status"
+        ]
         return Reply(
-            content=message["content"],
+            content=self._replies.pop(message_id),
             stdout="".join(
                 content["text"]
                 for kind, content in self.published
@@ -66,6 +90,10 @@ class KernelUnderTest:
                 content["data"] for kind, content in self.published if kind == "display_data"
             ],
         )
+
+    def _take_iopub(self) -> None:
+        message = self.client.get_iopub_msg(timeout=TIMEOUT_SECONDS)
+        self._iopub[message["parent_header"].get("msg_id", "")].append(message)
 
     def run(self, code: str) -> str:
         """Run *code* as a user's cell and return what it printed."""
@@ -83,7 +111,7 @@ class KernelUnderTest:
             assert variables[name].json_text is not None, variables[name]
         return [json.loads(variables[name].json_text or "") for name in names]
 
-    def set_environment(self, **variables: str) -> None:
+    def set_environment(self, **variables: str | None) -> None:
         reply = self.send(self.language.set_environment(variables))
         assert self.language.environment_error(reply) is None
 
@@ -124,7 +152,7 @@ def running(folder: Path, language: str, argv: list[str], **env: str) -> Iterato
         info = client.get_shell_msg(timeout=TIMEOUT_SECONDS)["content"]
         found = language_of(info["language_info"]["name"])
         assert found is not None
-        yield KernelUnderTest(client, found)
+        yield KernelUnderTest(manager, client, found)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -138,10 +166,16 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+@contextmanager
+def running_python(folder: Path, *options: str) -> Iterator[KernelUnderTest]:
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options]
+    with running(folder, "python", argv) as kernel:
+        yield kernel
+
+
 @pytest.fixture(scope="module")
 def python_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelUnderTest]:
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    with running(tmp_path_factory.mktemp("python"), "python", argv) as kernel:
+    with running_python(tmp_path_factory.mktemp("python")) as kernel:
         yield kernel
 
 

@@ -2,8 +2,22 @@
 
 from hypothesis import given, settings
 
+from jupyter_exec_ext.engine.languages import Request
 from tests.engine.languages.conftest import KernelUnderTest, environment_of
 from tests.engine.languages.samples import HARD_NAMES, HARD_VALUES, one_kernel_for_all, unicode_text
+
+FORGET = {
+    "python": "import sys; del sys._jupyter_exec_ext_environment",
+    "r": "options(jupyter_exec_ext.environment = NULL)",
+    "bash": "unset __jupyter_exec_ext_environment",
+}
+"""What makes a kernel take the environment as it is for the one it had."""
+
+
+def give(kernel: KernelUnderTest, name: str, value: str) -> None:
+    """Set a variable as if the kernel had had it from its start."""
+    kernel.set_environment(**{name: value})
+    kernel.run(FORGET[kernel.language.name])
 
 
 def test_environment_values_keep_every_byte(kernel: KernelUnderTest) -> None:
@@ -27,13 +41,7 @@ def test_a_large_environment_value_arrives(kernel: KernelUnderTest) -> None:
 def test_restoring_gives_the_former_values_once(kernel: KernelUnderTest) -> None:
     """The oldest values come back, and a second restore changes nothing."""
     former = "former 'value'\n$(x)\n"
-    kernel.set_environment(KEPT=former)
-    forget = {
-        "python": "import sys; del sys._jupyter_exec_ext_environment",
-        "r": "options(jupyter_exec_ext.environment = NULL)",
-        "bash": "unset __jupyter_exec_ext_environment",
-    }
-    kernel.run(forget[kernel.language.name])
+    give(kernel, "KEPT", former)
 
     kernel.set_environment(KEPT="one", FRESH="1")
     kernel.set_environment(KEPT="two", OTHER="2")
@@ -49,8 +57,7 @@ def test_restoring_gives_the_former_values_once(kernel: KernelUnderTest) -> None
         "FRESH": None,
         "OTHER": None,
     }
-    kernel.set_environment(KEPT=former + "again")
-    kernel.run(forget[kernel.language.name])
+    give(kernel, "KEPT", former + "again")
     kernel.restore_environment()
     assert environment_of(kernel, "KEPT") == {"KEPT": former + "again"}
 
@@ -105,3 +112,54 @@ def check_environment(kernel: KernelUnderTest, value: str) -> None:
     kernel.set_environment(HYPOTHESIS=value)
     assert environment_of(kernel, "HYPOTHESIS") == {"HYPOTHESIS": value}
     kernel.restore_environment()
+
+
+def test_a_variable_can_be_taken_out_and_comes_back(kernel: KernelUnderTest) -> None:
+    """Whichever way it was changed before that, and whether it was there at all."""
+    give(kernel, "KEPT", "former 'value'\n")
+    kernel.set_environment(KEPT=None, ABSENT=None, TURNED="1", BACK=None)
+    kernel.set_environment(TURNED=None, BACK="2")
+
+    assert environment_of(kernel, "KEPT", "ABSENT", "TURNED", "BACK") == {
+        "KEPT": None,
+        "ABSENT": None,
+        "TURNED": None,
+        "BACK": "2",
+    }
+    kernel.restore_environment()
+
+    assert environment_of(kernel, "KEPT", "ABSENT", "TURNED", "BACK") == {
+        "KEPT": "former 'value'\n",
+        "ABSENT": None,
+        "TURNED": None,
+        "BACK": None,
+    }
+
+
+def test_the_environment_is_restored_after_a_failure(kernel: KernelUnderTest) -> None:
+    give(kernel, "KEPT", "former")
+    kernel.set_environment(KEPT=None, FRESH="1")
+    code = {"python": "1 / 0", "r": "stop('no')", "bash": "false"}[kernel.language.name]
+    assert kernel.send(Request(code=code, silent=False)).content["status"] == "error"
+
+    kernel.restore_environment()
+
+    assert environment_of(kernel, "KEPT", "FRESH") == {"KEPT": "former", "FRESH": None}
+
+
+def test_the_environment_is_restored_after_an_interrupt(kernel: KernelUnderTest) -> None:
+    give(kernel, "KEPT", "former")
+    kernel.set_environment(KEPT=None, FRESH="1")
+    code = {
+        "python": "print('on', 'it')\nwhile True: pass",
+        "r": "cat('on', 'it\\n'); flush.console(); repeat Sys.sleep(0.01)",
+        "bash": "echo on  it; while :; do sleep 0.1; done",
+    }[kernel.language.name]
+    message_id = kernel.start(Request(code=code, silent=False))
+    kernel.wait_for(message_id, "'text': 'on it")
+    kernel.manager.interrupt_kernel()
+    kernel.receive(message_id)
+
+    kernel.restore_environment()
+
+    assert environment_of(kernel, "KEPT", "FRESH") == {"KEPT": "former", "FRESH": None}

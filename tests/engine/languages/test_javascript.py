@@ -66,16 +66,19 @@ def test_javascript_environment_is_set_and_restored(node: Node) -> None:
 
     _, _, _, during, _, after, _ = node.run(
         "var before; before = Object.getOwnPropertyNames(globalThis).length",
-        language.set_environment({"KEPT": "1", "QUOTES": "1"}).code,
-        language.set_environment(values | {"KEPT": "2"}).code,
+        language.set_environment({"KEPT": "1", "QUOTES": "1", "OUT": None}).code,
+        language.set_environment(values | {"KEPT": "2", "ABSENT": None}).code,
         show,
         language.restore_environment().code + language.restore_environment().code,
         show + "; if (Object.getOwnPropertyNames(globalThis).length !== before) throw 1",
         KEPT="former",
+        OUT="out",
     )
 
+    assert not {"OUT", "ABSENT"} & json.loads(during).keys()
     assert json.loads(during).items() >= (values | {"KEPT": "2"}).items()
     assert json.loads(after)["KEPT"] == "former"
+    assert json.loads(after)["OUT"] == "out"
     assert not json.loads(after).keys() & values.keys()
 
 

@@ -15,7 +15,7 @@ def test_julia_requests_carry_fixed_code_and_data_in_base64() -> None:
     reading = language.read_variables(["x", "a b"], max_bytes=77)
 
     requests = (
-        language.set_environment({"NAME": "value"}),
+        language.set_environment({"NAME": "value", "OUT": None}),
         language.restore_environment(),
         reading.request,
     )
@@ -37,6 +37,7 @@ def test_julia_requests_carry_fixed_code_and_data_in_base64() -> None:
         )
         assert ends == len(opened)
     assert base64.b64encode(b"NAME").decode() in requests[0].code
+    assert f'("{base64.b64encode(b"OUT").decode()}", Base.nothing)' in requests[0].code
     assert base64.b64encode(b"a b").decode() in reading.request.code
     assert ", 77," in reading.request.code
 
