@@ -58,6 +58,20 @@ class Reply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Value:
+    """The value of an execution: what it displayed last as a result.
+
+    Attributes:
+        json_text: As JSON text, digit for digit; ``None`` when it displayed nothing, or what is
+            not JSON, or what is too large.
+        is_too_large: Whether it is JSON of more bytes than were asked for.
+    """
+
+    json_text: str | None = None
+    is_too_large: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One reading of variables: what to send, and how to understand the answer."""
 
@@ -68,10 +82,7 @@ class Reading:
 
     def parse(self, reply: Reply) -> dict[str, Variable]:
         """Return one variable for each name, whatever the kernel answered; never fails."""
-        try:
-            entries = self.decode(reply)
-        except (ValueError, TypeError, LookupError, RuntimeError):
-            entries = ()
+        entries = _decoded(lambda: self.decode(reply))
         if len(entries) != len(self.names):
             return unread_variables(self.names)
         return {
@@ -124,6 +135,24 @@ class Language(ABC):
             max_bytes=max_bytes,
             decode=lambda reply: self._entries(reply, marker, unique),
         )
+
+    def value_expressions(self, *, max_bytes: int) -> dict[str, str]:
+        """Return the ``user_expressions`` that the request of an execution takes its value with.
+
+        Empty for a language that has none: there, what the kernel displayed is all there is.
+        In a kernel with subshells the first such request brings no value; from then on none brings
+        that of another execution. Its code may be empty.
+
+        Args:
+            max_bytes: How much JSON text the value may have.
+        """
+        del max_bytes
+        return {}
+
+    def value_of(self, reply: Reply, *, max_bytes: int) -> Value:
+        """Return the value that *reply* to such a request carries; never fails."""
+        del reply, max_bytes
+        return Value()
 
     @abstractmethod
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request: ...
@@ -186,6 +215,19 @@ def entries_of(text: str | bytes) -> Sequence[Any]:
     if not isinstance(entries, list):
         raise TypeError("a reading is an array")
     return entries
+
+
+def value_of_entries(decode: Callable[[], Sequence[Any]], max_bytes: int) -> Value:
+    """Return the value that *decode* gives as the only entry of a reading, if there is one."""
+    variable = _variable_of(next(iter(_decoded(decode)), None), max_bytes)
+    return Value(json_text=variable.json_text, is_too_large=variable.truncated)
+
+
+def _decoded(decode: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    try:
+        return decode()
+    except (ValueError, TypeError, LookupError, RuntimeError):
+        return ()
 
 
 def _variable_of(entry: object, max_bytes: int) -> Variable:

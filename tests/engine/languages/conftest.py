@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from jupyter_exec_ext.core.models import Variable
-from jupyter_exec_ext.engine.languages import Language, Reply, Request, language_of
+from jupyter_exec_ext.engine.languages import Language, Reply, Request, Value, language_of
 
 TIMEOUT_SECONDS = 60
 
@@ -100,6 +100,42 @@ class KernelUnderTest:
         reply = self.send(Request(code=code, silent=False), store_history=True)
         assert reply.content["status"] == "ok", reply.content
         return reply.stdout
+
+    def value(self, code: str, *, max_bytes: int = 1_000, subshell_id: str | None = None) -> Value:
+        """Run *code* as a user's cell and return its value."""
+        return self.value_of(
+            self.start_cell(code, max_bytes=max_bytes, subshell_id=subshell_id),
+            max_bytes=max_bytes,
+        )
+
+    def start_cell(
+        self, code: str, *, max_bytes: int = 1_000, subshell_id: str | None = None
+    ) -> str:
+        """Send *code* as a user's cell that shall have a value."""
+        expressions = self.language.value_expressions(max_bytes=max_bytes)
+        request = Request(code=code, silent=False, user_expressions=expressions)
+        return self.start(request, store_history=True, subshell_id=subshell_id)
+
+    def value_of(self, message_id: str, *, max_bytes: int = 1_000) -> Value:
+        """Wait until the cell is over and return its value."""
+        return self.language.value_of(self.receive(message_id), max_bytes=max_bytes)
+
+    def run_with_input(self, code: str, answer: str) -> Reply:
+        """Run *code* as a user's cell that asks for input once."""
+        request = Request(code=code, silent=False)
+        message_id = self.start(request, store_history=True, allow_stdin=True)
+        self.client.get_stdin_msg(timeout=TIMEOUT_SECONDS)
+        self.client.input(answer)
+        return self.receive(message_id)
+
+    def create_subshell(self) -> str:
+        message = self.client.session.msg("create_subshell_request", {})
+        self.client.control_channel.send(message)
+        while True:
+            reply = self.client.get_control_msg(timeout=TIMEOUT_SECONDS)
+            if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+                subshell_id: str = reply["content"]["subshell_id"]
+                return subshell_id
 
     def read(self, *names: str, max_bytes: int = 1_000_000) -> dict[str, Variable]:
         reading = self.language.read_variables(names, max_bytes=max_bytes)
