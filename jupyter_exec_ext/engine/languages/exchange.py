@@ -97,10 +97,14 @@ class Language(ABC):
     Attributes:
         name: As ``kernel_info`` calls the language, in lower case.
         aliases: Other such names.
+        end_of_input: The answer to an ``input_request`` that raises the end-of-file error in the
+            code that asked. ``None`` where no answer does: IRkernel hands each one on as it is,
+            and bash_kernel never asks, so that a ``read`` waits until it is interrupted.
     """
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    end_of_input: ClassVar[str | None] = None
 
     def set_environment(self, variables: Mapping[str, str | None]) -> Request:
         """Make *variables* environment variables of the running kernel; ``None`` takes one out.
@@ -153,6 +157,15 @@ class Language(ABC):
         """Return the value that *reply* to such a request carries; never fails."""
         del reply, max_bytes
         return Value()
+
+    def interrupt_subshell(self, subshell_id: str) -> Request | None:
+        """Return what stops the code that runs in one subshell, and nothing else in the kernel.
+
+        To be run in another shell of the kernel. It does nothing when that subshell is idle or
+        not there. ``None`` where the kernels of a language have no subshells.
+        """
+        del subshell_id
+        return None
 
     @abstractmethod
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request: ...

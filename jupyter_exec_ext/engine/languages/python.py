@@ -63,12 +63,54 @@ def main(data):
             os.environ[name] = value
 """
 
+_INTERRUPT = """
+import asyncio, base64, ctypes, json, sys, threading, time
+
+set_exception = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+    ('PyThreadState_SetAsyncExc', ctypes.pythonapi))
+
+def runs_user_code(thread, shell):
+    frame = sys._current_frames().get(thread.ident)
+    while frame and frame.f_code is not type(shell).run_code.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+def interrupt(thread, shell):
+    if runs_user_code(thread, shell):
+        set_exception(thread.ident, id(KeyboardInterrupt))
+        if not runs_user_code(thread, shell):
+            # It ended in between, and anywhere else the exception could end the thread itself.
+            set_exception(thread.ident, None)
+        return True
+    # The event loop of the subshell has the word while its code awaits something.
+    loop = thread.io_loop.asyncio_loop
+    waiting = [task for task in asyncio.all_tasks(loop)
+               if getattr(task.get_coro(), 'cr_code', None) is type(shell).run_cell_async.__code__]
+    for task in waiting:
+        loop.call_soon_threadsafe(task.cancel)
+    return bool(waiting)
+
+def main(data):
+    name = 'subshell-' + json.loads(base64.b64decode(data))
+    ipython = sys.modules.get('IPython')
+    shell = ipython.get_ipython() if ipython else None
+    for thread in threading.enumerate():
+        if thread.name == name:
+            for attempt in range(50):
+                # Between two statements no code of the user runs. Also, this thread is sure to
+                # run on for a moment after it slept, so what it sees stays true meanwhile.
+                time.sleep(0.001)
+                if interrupt(thread, shell):
+                    break
+"""
+
 
 class Python(Language):
     """IPython kernels and others with ``user_expressions`` and its display formatter."""
 
     name = "python"
     aliases = ("ipython", "python3")
+    end_of_input = "\x04"
 
     def environment_error(self, reply: Reply) -> str | None:
         """Return why setting or restoring failed, without any value; ``None`` when it worked."""
@@ -83,6 +125,10 @@ class Python(Language):
     def value_of(self, reply: Reply, *, max_bytes: int) -> Value:
         """Return what that expression found."""
         return value_of_entries(lambda: self._entries(reply, "", ()), max_bytes)
+
+    def interrupt_subshell(self, subshell_id: str) -> Request | None:
+        """Raise ``KeyboardInterrupt`` in the thread of that subshell, where it runs user code."""
+        return _request(_INTERRUPT, subshell_id)
 
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         texts = {
