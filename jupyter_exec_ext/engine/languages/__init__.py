@@ -1,4 +1,4 @@
-"""What a kernel's language needs: environment variables set and restored, variables read.
+"""What a kernel's language needs: the environment set and restored, variables and values read.
 
 Pure functions: they make the requests and understand the replies; the caller sends and collects.
 """
@@ -9,6 +9,7 @@ from jupyter_exec_ext.engine.languages.exchange import (
     Reading,
     Reply,
     Request,
+    Value,
     unread_variables,
 )
 from jupyter_exec_ext.engine.languages.javascript import JavaScript
@@ -21,6 +22,7 @@ __all__ = [
     "Reading",
     "Reply",
     "Request",
+    "Value",
     "known_languages",
     "language_of",
     "unread_variables",

@@ -43,8 +43,9 @@ if [[ ${__jx_old%% "$__jx_name"*} == *' -'*[nr]* ]]; then __jx_status=1; continu
 if [[ -z ${__jupyter_exec_ext_environment[$__jx_name]-} ]]; then
 __jupyter_exec_ext_environment[$__jx_name]=$__jx_old;
 fi;
-__jx_value=$(\builtin printf %s "$__jx_text" | \command base64 -d; \builtin printf /);
 \builtin unset -v "$__jx_name" || __jx_status=1;
+if [[ $__jx_line == - ]]; then continue; fi;
+__jx_value=$(\builtin printf %s "$__jx_text" | \command base64 -d; \builtin printf /);
 \builtin declare -gx -- "$__jx_name=${__jx_value%/}" || __jx_status=1;
 fi;
 done;
@@ -100,12 +101,12 @@ class Bash(Language):
 
     name = "bash"
 
-    def _setting(self, variables: Mapping[str, bytes]) -> Request:
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         lines = []
         for name, value in variables.items():
             if not _NAME.fullmatch(name) or name in _TERMINAL_NAMES:
                 raise ValueError("not an environment variable that bash can take")
-            lines += [f":{name}", *(f"+{chunk}" for chunk in _chunks(base64_of(value))), "."]
+            lines += [f":{name}", *_value(value)]
         return _request(f"{_packed(_SET)}\n__jupyter_exec_ext_set <<'{_END}'", lines)
 
     def _restoring(self) -> Request:
@@ -174,6 +175,14 @@ def _packed(source: str) -> str:
         else:
             packed.append(line)
     return "\n".join(packed)
+
+
+def _value(raw: bytes | None) -> Iterator[str]:
+    if raw is None:
+        yield "-"
+    else:
+        yield from (f"+{chunk}" for chunk in _chunks(base64_of(raw)))
+        yield "."
 
 
 def _chunks(text: str) -> Iterator[str]:

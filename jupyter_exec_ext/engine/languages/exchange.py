@@ -58,6 +58,20 @@ class Reply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Value:
+    """The value of an execution: what it displayed last as a result.
+
+    Attributes:
+        json_text: As JSON text, digit for digit; ``None`` when it displayed nothing, or what is
+            not JSON, or what is too large.
+        is_too_large: Whether it is JSON of more bytes than were asked for.
+    """
+
+    json_text: str | None = None
+    is_too_large: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One reading of variables: what to send, and how to understand the answer."""
 
@@ -68,10 +82,7 @@ class Reading:
 
     def parse(self, reply: Reply) -> dict[str, Variable]:
         """Return one variable for each name, whatever the kernel answered; never fails."""
-        try:
-            entries = self.decode(reply)
-        except (ValueError, TypeError, LookupError, RuntimeError):
-            entries = ()
+        entries = _decoded(lambda: self.decode(reply))
         if len(entries) != len(self.names):
             return unread_variables(self.names)
         return {
@@ -86,17 +97,17 @@ class Language(ABC):
     Attributes:
         name: As ``kernel_info`` calls the language, in lower case.
         aliases: Other such names.
+        end_of_input: The answer to an ``input_request`` that raises the end-of-file error in the
+            code that asked. ``None`` where no answer does: IRkernel hands each one on as it is,
+            and bash_kernel never asks, so that a ``read`` waits until it is interrupted.
     """
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     end_of_input: ClassVar[str | None] = None
 
-    def interrupt_subshell(self, subshell_id: str) -> Request | None:
-        return None
-
     def set_environment(self, variables: Mapping[str, str | None]) -> Request:
-        """Make *variables* environment variables of the running kernel.
+        """Make *variables* environment variables of the running kernel; ``None`` takes one out.
 
         The kernel itself keeps what they were before, so that `restore_environment` needs no
         answer from here. Setting again before that keeps the oldest values.
@@ -107,7 +118,10 @@ class Language(ABC):
         return self._setting({name: _raw(name, value or "") for name, value in variables.items()})
 
     def restore_environment(self) -> Request:
-        """Give each variable that was set its former value, or unset it; else do nothing."""
+        """Give each variable that was set or taken out its former value, or unset it; else nothing.
+
+        That also holds after an execution that failed or was interrupted.
+        """
         return self._restoring()
 
     def environment_error(self, reply: Reply) -> str | None:
@@ -126,8 +140,35 @@ class Language(ABC):
             decode=lambda reply: self._entries(reply, marker, unique),
         )
 
+    def value_expressions(self, *, max_bytes: int) -> dict[str, str]:
+        """Return the ``user_expressions`` that the request of an execution takes its value with.
+
+        Empty for a language that has none: there, what the kernel displayed is all there is.
+        In a kernel with subshells the first such request brings no value; from then on none brings
+        that of another execution. Its code may be empty.
+
+        Args:
+            max_bytes: How much JSON text the value may have.
+        """
+        del max_bytes
+        return {}
+
+    def value_of(self, reply: Reply, *, max_bytes: int) -> Value:
+        """Return the value that *reply* to such a request carries; never fails."""
+        del reply, max_bytes
+        return Value()
+
+    def interrupt_subshell(self, subshell_id: str) -> Request | None:
+        """Return what stops the code that runs in one subshell, and nothing else in the kernel.
+
+        To be run in another shell of the kernel. It does nothing when that subshell is idle or
+        not there. ``None`` where the kernels of a language have no subshells.
+        """
+        del subshell_id
+        return None
+
     @abstractmethod
-    def _setting(self, variables: Mapping[str, bytes]) -> Request: ...
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request: ...
 
     @abstractmethod
     def _restoring(self) -> Request: ...
@@ -187,6 +228,19 @@ def entries_of(text: str | bytes) -> Sequence[Any]:
     if not isinstance(entries, list):
         raise TypeError("a reading is an array")
     return entries
+
+
+def value_of_entries(decode: Callable[[], Sequence[Any]], max_bytes: int) -> Value:
+    """Return the value that *decode* gives as the only entry of a reading, if there is one."""
+    variable = _variable_of(next(iter(_decoded(decode)), None), max_bytes)
+    return Value(json_text=variable.json_text, is_too_large=variable.truncated)
+
+
+def _decoded(decode: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    try:
+        return decode()
+    except (ValueError, TypeError, LookupError, RuntimeError):
+        return ()
 
 
 def _variable_of(entry: object, max_bytes: int) -> Variable:
@@ -250,13 +304,13 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _raw(name: str, value: str) -> bytes:
+def _raw(name: str, value: str | None) -> bytes | None:
     """Return *value* as the operating system holds it in an environment variable."""
-    if not name or "=" in name or "\0" in name or "\0" in value:
+    if not name or "=" in name or "\0" in name or "\0" in (value or ""):
         raise ValueError("not an environment variable")
     try:
         name.encode()
-        return value.encode(errors="surrogateescape")
+        return None if value is None else value.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         raise ValueError("an environment variable cannot hold a lone surrogate") from None
 

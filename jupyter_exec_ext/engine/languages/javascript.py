@@ -34,10 +34,11 @@ _ENVIRONMENT = """
     return value === undefined ? null : value;
   }
   function set(name, value) {
-    if (deno) { deno.set(name, value); } else { values[name] = value; }
-  }
-  function remove(name) {
-    if (deno) { deno.delete(name); } else { delete values[name]; }
+    if (value === null) {
+      if (deno) { deno.delete(name); } else { delete values[name]; }
+    } else {
+      if (deno) { deno.set(name, value); } else { values[name] = value; }
+    }
   }
 """
 
@@ -60,9 +61,7 @@ _RESTORE = (
     + """
   const previous = globalThis[kept] || [];
   delete globalThis[kept];
-  for (const [name, value] of previous) {
-    if (value === null) { remove(name); } else { set(name, value); }
-  }
+  for (const [name, value] of previous) { set(name, value); }
 """
 )
 
@@ -232,8 +231,11 @@ class JavaScript(Language):
     name = "javascript"
     aliases = ("typescript", "deno", "js", "node", "nodejs", "ts")
 
-    def _setting(self, variables: Mapping[str, bytes]) -> Request:
-        pairs = [(name, raw.decode(errors="replace")) for name, raw in variables.items()]
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
+        pairs = [
+            (name, None if raw is None else raw.decode(errors="replace"))
+            for name, raw in variables.items()
+        ]
         return _request(_SET, pairs)
 
     def _restoring(self) -> Request:

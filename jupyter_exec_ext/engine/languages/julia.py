@@ -37,7 +37,7 @@ function main(base64, pairs...)
         get!(previous, decode(name), get(ENV, decode(name), nothing))
     end
     for (name, value) in pairs
-        ENV[decode(name)] = decode(value)
+        value === nothing ? delete!(ENV, decode(name)) : (ENV[decode(name)] = decode(value))
     end
 end
 
@@ -198,10 +198,8 @@ class Julia(Language):
 
     name = "julia"
 
-    def _setting(self, variables: Mapping[str, bytes]) -> Request:
-        pairs = (
-            f'("{base64_of(name)}", "{base64_of(value)}")' for name, value in variables.items()
-        )
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
+        pairs = (f'("{base64_of(name)}", {_value(raw)})' for name, raw in variables.items())
         return _request(_SET, *pairs)
 
     def _restoring(self) -> Request:
@@ -211,6 +209,10 @@ class Julia(Language):
         constants = f"const max_depth = {MAX_DEPTH}\nconst max_error_length = {MAX_ERROR_LENGTH}\n"
         words = (f'"{word}"' for word in (marker, READING_MIME, *map(base64_of, names)))
         return _request(constants + _READ, str(max_bytes), *words)
+
+
+def _value(raw: bytes | None) -> str:
+    return "Base.nothing" if raw is None else f'"{base64_of(raw)}"'
 
 
 def _request(source: str, *data: str) -> Request:

@@ -33,8 +33,13 @@ function(data) {
   }
   options(jupyter_exec_ext.environment = previous)
   for (pair in data) {
+    name <- decode(pair[[1]])
+    if (is.null(pair[[2]])) {
+      Sys.unsetenv(name)
+      next
+    }
     value <- list(decode(paste0(pair[[2]], collapse = "")))
-    names(value) <- decode(pair[[1]])
+    names(value) <- name
     if (!do.call(Sys.setenv, value)) stop("an environment variable could not be set")
   }
 }
@@ -194,9 +199,9 @@ class R(Language):
     name = "r"
     aliases = ("ir", "irkernel")
 
-    def _setting(self, variables: Mapping[str, bytes]) -> Request:
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         pairs = (
-            f"base::list({_string(base64_of(name))}, {_strings(_chunks(base64_of(value)))})"
+            f"base::list({_string(base64_of(name))}, {_value(value)})"
             for name, value in variables.items()
         )
         return _request(_SET, ",\n".join(pairs))
@@ -218,6 +223,10 @@ class R(Language):
 
 def _request(source: str, data: str) -> Request:
     return Request(code=_CALL.format(source=source.strip(), data=f"base::list({data})"))
+
+
+def _value(raw: bytes | None) -> str:
+    return "NULL" if raw is None else _strings(_chunks(base64_of(raw)))
 
 
 def _chunks(text: str) -> Iterable[str]:
