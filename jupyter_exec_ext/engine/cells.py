@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -184,9 +185,17 @@ class CellsRun:
             if event is not None:
                 self.sink.emit(event[0], event[1], cell_index=cell.index)
 
-        return await self._runner.run(
-            ExecuteRequest(code=cell.source, allow_stdin=True), publish, deadline=deadline
+        language = self.language if cell.wants_value else None
+        expressions = language.value_expressions(max_bytes=self.max_value_bytes) if language else {}
+        reply = await self._runner.run(
+            ExecuteRequest(code=cell.source, allow_stdin=True, user_expressions=expressions),
+            publish,
+            deadline=deadline,
         )
+        if language and expressions:
+            read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)
+            self.value_json = (await to_thread.run_sync(read)).json_text
+        return reply
 
     def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
         error = _code_error_of(reply, cell)

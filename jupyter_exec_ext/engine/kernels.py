@@ -56,7 +56,6 @@ class Kernel:
         language_info: What the kernel says of its language; empty before it is ready.
         has_subshells: Whether it can run something beside what runs.
         changed: Fires when a reply came, or something became of the kernel.
-        reader_is_installed: Whether what reads values was left in the kernel.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class Kernel:
         self.keeping = keeping
         self.language_info: dict[str, Any] = {}
         self.has_subshells = False
-        self.reader_is_installed = False
         self.changed = Signal()
         self._fate: RunError | None = None
         self._is_ready = False

@@ -141,7 +141,8 @@ class Runner:
                 "silent": request.silent,
                 "store_history": request.store_history,
                 "user_expressions": request.user_expressions,
-                "allow_stdin": request.allow_stdin,
+                # ipykernel has one switch for all its shells: what runs beside must not lose it.
+                "allow_stdin": request.allow_stdin or self._subshell is not None,
                 # An error must not abort what other clients of this kernel have queued.
                 "stop_on_error": False,
             },

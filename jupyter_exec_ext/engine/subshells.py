@@ -48,7 +48,8 @@ class Subshell:
             "silent": True,
             "store_history": False,
             "user_expressions": request.user_expressions,
-            "allow_stdin": False,
+            # ipykernel has one switch for all its shells: what runs must not lose it.
+            "allow_stdin": True,
         }
         await _ask(self._kernel, "execute_request", content, subshell_id=other.subshell_id)
         await other.close()
