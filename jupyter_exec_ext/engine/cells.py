@@ -43,6 +43,9 @@ VARIABLES_AT_ONCE = 4
 ENVIRONMENT_SECONDS = 30.0
 """How long setting the inputs in a kernel may take."""
 
+SUBSHELL_SECONDS = 10.0
+"""How long a new subshell may take until it answers."""
+
 MAX_MESSAGE_LENGTH = 10_000
 """In characters, of an exception's name and message in the record."""
 
@@ -155,6 +158,8 @@ class CellsRun:
         Raises:
             RunError: The run could not go on: a time-out, or the kernel died or was restarted.
         """
+        if self.subshell is not None:
+            await self._prepare_subshell()
         for done, cell in enumerate(cells):
             self.on_cell(cell, done)
             cell_deadline = deadline
@@ -178,6 +183,12 @@ class CellsRun:
                     self.on_cell(None, done + 1)
                     return
         self.on_cell(None, len(cells))
+
+    async def _prepare_subshell(self) -> None:
+        """Leave in the kernel what reads values: a first request beside others brings none."""
+        if self.language is not None:
+            expressions = self.language.value_expressions(max_bytes=self.max_value_bytes)
+            await self._exchange(Request(code="", user_expressions=expressions), SUBSHELL_SECONDS)
 
     async def _run_cell(self, cell: Cell, deadline: float) -> dict[str, Any]:
         def publish(message: Message) -> None:

@@ -73,6 +73,7 @@ class Kernel:
         self._is_closing = False
         self._server_session_id: str | None = None
         self._manager = host.kernel_manager.get_kernel(kernel_id)
+        self._pid = self._current_pid()
         self._callbacks = ((self._on_restart, "restart"), (self._on_dead, "dead"))
         for callback, event in self._callbacks:
             host.kernel_manager.add_restart_callback(kernel_id, callback, event)
@@ -213,6 +214,9 @@ class Kernel:
                 self._set_fate(KernelRestartedError("the kernel is being shut down or restarted"))
             elif not await ensure_async(self._manager.is_alive()):
                 self._set_fate(self._death())
+            elif self._current_pid() != self._pid:
+                # The messages that tell of it may still be on their way.
+                self._set_fate(KernelRestartedError("the kernel was restarted"))
         if self._fate is not None:
             raise self._fate
         if self._is_closing:
@@ -321,6 +325,10 @@ class Kernel:
         ):
             await anyio.sleep(RESTART_POLL_SECONDS)
 
+    def _current_pid(self) -> int | None:
+        """Return the id of the process behind the kernel; ``None`` where it is not known."""
+        return getattr(getattr(self._manager, "provisioner", None), "pid", None)
+
     def _set_fate(self, fate: KernelDiedError | KernelRestartedError) -> None:
         if self._fate is None and not self._is_closing:
             if self._is_ready:
@@ -357,12 +365,14 @@ class Kernel:
 
     def _on_lifecycle(self, message: Message) -> None:
         # A fresh kernel tells `starting` of itself; only after it was ready it is news.
-        if self._is_ready:
-            what = message["content"].get("execution_state")
-            if what == "dead":
-                self._set_fate(self._death())
-            else:
-                self._set_fate(KernelRestartedError("the kernel was restarted or shut down"))
+        if not self._is_ready:
+            return
+        state = message["content"].get("execution_state")
+        if state == "dead":
+            self._set_fate(self._death())
+        elif state != "starting" or self._pid is None or self._current_pid() != self._pid:
+            # Where one attaches at once, the kernel's first word can come late.
+            self._set_fate(KernelRestartedError("the kernel was restarted or shut down"))
 
 
 def _not_answering(kernel_name: str, seconds: float) -> KernelStartFailedError:

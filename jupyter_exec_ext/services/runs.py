@@ -163,11 +163,14 @@ class RunService:
         raise InternalRunError("the store failed for too long when the execution's turn came")
 
     async def _ready_kernel(self, live: Live, kernels: KernelSession) -> Kernel:
+        session = live.session
+        loss = await kernels.loss()
+        if session is not None and loss is not None and not session.has_noticed(loss):
+            session.lose_kernel(loss)
         kernel = await kernels.ready()
         live.metadata = {"language_info": kernel.language_info}
         if isinstance(live.execution.source, NotebookSource):
             live.metadata["kernelspec"] = await self._kernelspec_metadata(kernel.kernel_name)
-        session = live.session
         if live.execution.kernel_id != kernel.kernel_id:
             live.change(kernel_id=kernel.kernel_id)
         if session is not None and session.kernel_lost is not None:

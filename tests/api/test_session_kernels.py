@@ -199,6 +199,7 @@ async def test_an_attached_session_outlasts_a_restart(
 
     if running is not None:
         assert (await exec_api.final(running))["error"]["code"] == "KernelRestarted"
+    assert after["state"] == "succeeded", after
     assert after["result"]["value"] is False
     assert after["kernel_lost"]["code"] == "KernelRestarted"
     assert after["kernel_id"] == kernel_id

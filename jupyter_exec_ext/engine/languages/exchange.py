@@ -115,7 +115,7 @@ class Language(ABC):
         Raises:
             ValueError: A name or value cannot be an environment variable; never shows the value.
         """
-        return self._setting({name: _raw(name, value or "") for name, value in variables.items()})
+        return self._setting({name: _raw(name, value) for name, value in variables.items()})
 
     def restore_environment(self) -> Request:
         """Give each variable that was set or taken out its former value, or unset it; else nothing.
