@@ -9,7 +9,8 @@ from anyio import to_thread
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
-from jupyter_exec_ext.api.operations import Parameter, operation
+from jupyter_exec_ext.api.openapi import RETRY_AFTER
+from jupyter_exec_ext.api.operations import Answer, Parameter, operation
 from jupyter_exec_ext.api.requests import ExecutionBody
 from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
 from jupyter_exec_ext.core.errors import MalformedRequestError
@@ -62,11 +63,27 @@ _VIEW = Parameter(
     description="`basic` leaves out the result and the traceback.",
     schema={"type": "string", "enum": ["basic", "full"], "default": "full"},
 )
+_LOCATION = Parameter(
+    name="Location",
+    description="The path of the execution.",
+    schema=_STRING,
+    place="header",
+    required=True,
+)
+_RETRY_UNLESS_FINAL = replace(RETRY_AFTER, required=False)
+_DISPOSITION = Parameter(
+    name="Content-Disposition",
+    description="It is an attachment, named after the execution.",
+    schema=_STRING,
+    place="header",
+    required=True,
+)
 _FILTERS = (
     Parameter(
         name="state",
         description="Only these states, with commas between.",
         schema=_STRING,
+        example="failed",
     ),
     Parameter(name="session_id", description="Only this session's.", schema=_STRING),
     Parameter(name="path", description="Only of the notebook at this path.", schema=_STRING),
@@ -156,7 +173,11 @@ class ExecutionsHandler(_Handler):
         " 202; with it, 200 when the execution is final and 202 when it is not.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
         body=ExecutionBody,
-        answers={HTTPStatus.OK: ExecutionRecord, HTTPStatus.ACCEPTED: ExecutionRecord},
+        example={"notebook": {"path": "penguins.ipynb"}, "inputs": {"SPECIES": "Adelie"}},
+        answers={
+            HTTPStatus.OK: Answer(ExecutionRecord, (_LOCATION,)),
+            HTTPStatus.ACCEPTED: Answer(ExecutionRecord, (_LOCATION, RETRY_AFTER)),
+        },
         errors=(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
@@ -266,7 +287,7 @@ class ExecutionHandler(_Handler):
         "Show an execution",
         description="While it runs, `result` has what there is so far.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW),
-        answers={HTTPStatus.OK: ExecutionRecord},
+        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
         errors=(HTTPStatus.NOT_FOUND,),
     )
     @authenticated
@@ -312,7 +333,7 @@ class CancelHandler(_Handler):
         description="Exactly this one. What waits leaves the queue; what runs is interrupted, and"
         " killed when it does not react. A final execution stays as it is.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW),
-        answers={HTTPStatus.OK: ExecutionRecord},
+        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
         errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     @authenticated
@@ -362,7 +383,7 @@ class NotebookHandler(_Handler):
     @operation(
         "Download the executed notebook",
         description="With the outputs so far, while it runs.",
-        answers={HTTPStatus.OK: "application/x-ipynb+json"},
+        answers={HTTPStatus.OK: Answer("application/x-ipynb+json", (_DISPOSITION,))},
         errors=(HTTPStatus.NOT_FOUND,),
     )
     @authenticated
