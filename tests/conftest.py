@@ -15,6 +15,7 @@ from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
 from jupyter_exec_ext.app import ExecApp
+from tests import echo_kernel
 from tests.contract import Contract
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
@@ -216,3 +217,9 @@ def exec_api(jp_fetch: Any, jp_root_dir: Path, exec_app: ExecApp, contract: Cont
     """A client of the server under test."""
     assert exec_app is not None
     return ExecApi(jp_fetch, jp_root_dir, contract)
+
+
+@pytest.fixture
+def echo_kernel_name(jp_data_dir: Path) -> str:
+    """The name of a kernelspec whose kernel starts at once and says the code back."""
+    return echo_kernel.install(jp_data_dir)

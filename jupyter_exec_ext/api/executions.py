@@ -35,6 +35,7 @@ _SECONDS = {"type": "number", "minimum": 0}
 _PARAMETERS_OF_SERVER = ("token", "_xsrf", "no_track_activity")
 _VIEWS = {"basic": "basic", "full": "full"}
 _STATES = {state.value: state for state in State}
+_ANY_STATE = "|".join(_STATES)
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 _PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
 
@@ -82,12 +83,16 @@ _FILTERS = (
     Parameter(
         name="state",
         description="Only these states, with commas between.",
-        schema=_STRING,
+        schema={"type": "string", "pattern": f"^({_ANY_STATE})(,({_ANY_STATE}))*$"},
         example="failed",
     ),
     Parameter(name="session_id", description="Only this session's.", schema=_STRING),
     Parameter(name="path", description="Only of the notebook at this path.", schema=_STRING),
-    Parameter(name="label", description="`name` or `name=value`.", schema=_STRING),
+    Parameter(
+        name="label",
+        description="`name` or `name=value`.",
+        schema={"type": "string", "minLength": 1},
+    ),
     Parameter(name="owner", description="Only this user's.", schema=_STRING),
     Parameter(name="created_after", description="Created then or later.", schema=_TIME),
     Parameter(name="created_before", description="Created earlier.", schema=_TIME),
@@ -132,23 +137,24 @@ class _Handler(ExecHandler):
 
     def read_filters(self) -> Filters:
         """Return the filters of the query string."""
-        label = self.get_query_argument("label", None)
+        given = {
+            parameter.name: self.get_query_argument(parameter.name, None, strip=False)
+            for parameter in _FILTERS
+        }
+        label, states = given["label"], given["state"]
+        if label == "":
+            raise MalformedRequestError("label is a name, or name=value", target="label")
         name, equals, value = (label or "").partition("=")
-        states = self.get_query_argument("state", None)
         return Filters(
-            state=tuple(read_choice("state", text, _STATES) for text in (states or "").split(","))
-            if states
+            state=tuple(read_choice("state", text, _STATES) for text in states.split(","))
+            if states is not None
             else (),
-            session_id=self.get_query_argument("session_id", None),
-            path=self.get_query_argument("path", None),
+            session_id=given["session_id"],
+            path=given["path"],
             label=(name, value if equals else None) if label else None,
-            owner=self.get_query_argument("owner", None),
-            created_after=read_time(
-                "created_after", self.get_query_argument("created_after", None)
-            ),
-            created_before=read_time(
-                "created_before", self.get_query_argument("created_before", None)
-            ),
+            owner=given["owner"],
+            created_after=read_time("created_after", given["created_after"]),
+            created_before=read_time("created_before", given["created_before"]),
         )
 
     def refuse_unknown_filters(self) -> None:

@@ -249,7 +249,7 @@ def _content(kind: type | str, schemas: dict[int, Any]) -> dict[str, Any]:
         return {JSON: {"schema": schemas[id(kind)]}}
     if kind == "multipart/form-data":
         return {kind: {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}}
-    return {kind: {"schema": {"type": "string"}}}
+    return {kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}}}
 
 
 def _without_nulls(value: Any) -> Any:
