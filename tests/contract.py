@@ -11,16 +11,14 @@ from urllib.parse import urlsplit
 import jsonschema_rs
 from tornado.httpclient import HTTPResponse
 
-from jupyter_exec_ext.api.openapi import build_document
+from jupyter_exec_ext.api.openapi import JSON, build_document
 from jupyter_exec_ext.routes import ROUTES
 
 MAX_CHECKED_BYTES = 1_000_000
 """Of larger bodies the content is not checked: their tests measure."""
 
 _REFUSED: dict[str, Any] = {
-    str(status): {
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-    }
+    str(status): {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}}
     for status in (400, 403, 404, 405)
 }
 """The answers to a request for which the contract has no operation."""
@@ -54,10 +52,10 @@ class Contract:
         verb, status = response.request.method.lower(), str(response.code)
         path = f"exec{urlsplit(response.request.url).path.partition('/exec')[2]}"
         described = _OPTIONS if verb == "options" else _REFUSED
-        for pattern, template in self._paths:
-            if pattern.fullmatch(path) and (template, verb) in self.responses:
-                described = self.responses[template, verb]
-                self.seen.add((template, verb, status))
+        template = next((known for pattern, known in self._paths if pattern.fullmatch(path)), "")
+        if (template, verb) in self.responses:
+            described = self.responses[template, verb]
+            self.seen.add((template, verb, status))
         where = f"{verb} {path}: {status} {response.body[:500]!r}"
         assert status in described, where
         self._check_content(described[status], response, where)
@@ -73,8 +71,8 @@ class Contract:
             return
         media_type = response.headers["Content-Type"].split(";")[0]
         assert any(fnmatch(media_type, known) for known in content), f"{media_type}: {where}"
-        if media_type == "application/json" and len(response.body) <= MAX_CHECKED_BYTES:
-            self._validator(content[media_type]["schema"]).validate(json.loads(response.body))
+        if JSON in content and len(response.body) <= MAX_CHECKED_BYTES:
+            self._validator(content[JSON]["schema"]).validate(json.loads(response.body))
 
     def _validator(self, schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
         key = json.dumps(schema)

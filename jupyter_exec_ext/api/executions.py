@@ -9,8 +9,7 @@ from anyio import to_thread
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
-from jupyter_exec_ext.api.openapi import RETRY_AFTER
-from jupyter_exec_ext.api.operations import Answer, Parameter, operation
+from jupyter_exec_ext.api.operations import RETRY_AFTER, Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import ExecutionBody
 from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
 from jupyter_exec_ext.core.errors import MalformedRequestError
@@ -64,21 +63,9 @@ _VIEW = Parameter(
     description="`basic` leaves out the result and the traceback.",
     schema={"type": "string", "enum": ["basic", "full"], "default": "full"},
 )
-_LOCATION = Parameter(
-    name="Location",
-    description="The path of the execution.",
-    schema=_STRING,
-    place="header",
-    required=True,
-)
+_LOCATION = header("Location", "The path of the execution.")
 _RETRY_UNLESS_FINAL = replace(RETRY_AFTER, required=False)
-_DISPOSITION = Parameter(
-    name="Content-Disposition",
-    description="It is an attachment, named after the execution.",
-    schema=_STRING,
-    place="header",
-    required=True,
-)
+_DISPOSITION = header("Content-Disposition", "It is an attachment, named after the execution.")
 _FILTERS = (
     Parameter(
         name="state",

@@ -12,7 +12,13 @@ import msgspec
 
 from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.docstrings import description_of, fields_described
-from jupyter_exec_ext.api.operations import Answer, Operation, Parameter, operation_of
+from jupyter_exec_ext.api.operations import (
+    RETRY_AFTER,
+    Answer,
+    Operation,
+    Parameter,
+    operation_of,
+)
 from jupyter_exec_ext.web.errors import ErrorBody
 from jupyter_exec_ext.web.handler import ExecHandler
 
@@ -26,14 +32,6 @@ ERRORS_OF_ALL = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 """What every operation can answer: bad input, no right, too large a body, no store or server."""
-
-RETRY_AFTER = Parameter(
-    name="Retry-After",
-    description="After how many seconds it is worth asking again.",
-    schema={"type": "string"},
-    place="header",
-    required=True,
-)
 
 _HEADERS_OF_ERRORS = {HTTPStatus.TOO_MANY_REQUESTS: (RETRY_AFTER,)}
 

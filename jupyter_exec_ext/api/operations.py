@@ -25,13 +25,27 @@ class Parameter:
     example: str | None = None
 
 
+def header(name: str, description: str, *, always: bool = True) -> Parameter:
+    """Return a header of an answer; without *always* it is not there each time."""
+    return Parameter(
+        name=name,
+        description=description,
+        schema={"type": "string"},
+        place="header",
+        required=always,
+    )
+
+
+RETRY_AFTER = header("Retry-After", "After how many seconds it is worth asking again.")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What comes with one status.
 
     Attributes:
         kind: A type for JSON, a media type (of which ``*`` can be a part), or ``None`` for nothing.
-        headers: Those of its own, all with ``place="header"``.
+        headers: Those of its own; see `header`.
     """
 
     kind: Any

@@ -105,6 +105,10 @@ class ExecHandler(APIHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
 
+    def compute_etag(self) -> str | None:
+        """Return none: no answer is to be kept, and none is worth a hash of all its bytes."""
+        return None
+
     @property
     def content_security_policy(self) -> str:
         """Jupyter's policy for APIs, and a sandbox."""

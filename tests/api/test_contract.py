@@ -17,9 +17,9 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler, authenticated
 
 from jupyter_exec_ext.api import reference
-from jupyter_exec_ext.api.openapi import RETRY_AFTER, VERBS, Route, build_document
+from jupyter_exec_ext.api.openapi import VERBS, Route, build_document
+from jupyter_exec_ext.api.operations import RETRY_AFTER, Parameter, operation
 from jupyter_exec_ext.api.operations import Answer as Described
-from jupyter_exec_ext.api.operations import Parameter, operation
 from jupyter_exec_ext.api.service import UnknownHandler
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.limits import Limits
@@ -275,6 +275,14 @@ async def test_capabilities_show_all_limits_as_configured(exec_api: ExecApi) -> 
     assert specs["python3"]["reads_variables"] is True
     assert specs["echo"]["reads_variables"] is False
     assert shown["default_kernel_name"] == "python3"
+
+
+async def test_an_answer_is_never_left_out_for_a_cache(exec_api: ExecApi) -> None:
+    """Nothing of ours is to be kept, so nothing answers 304, which the contract does not have."""
+    answer = await exec_api.request("GET", "docs", headers={"If-None-Match": "*"})
+
+    assert answer.status == 200
+    assert "Etag" not in answer.headers
 
 
 async def test_the_document_names_this_server(exec_api: ExecApi) -> None:
