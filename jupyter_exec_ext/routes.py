@@ -12,7 +12,12 @@ from jupyter_exec_ext.api.executions import (
     NotebookHandler,
 )
 from jupyter_exec_ext.api.openapi import Route, build_document
-from jupyter_exec_ext.api.service import CapabilitiesHandler, ContractHandler, UnknownHandler
+from jupyter_exec_ext.api.service import (
+    CapabilitiesHandler,
+    ContractHandler,
+    DocsHandler,
+    UnknownHandler,
+)
 from jupyter_exec_ext.api.sessions import (
     InterruptHandler,
     RestartHandler,
@@ -26,6 +31,7 @@ from jupyter_exec_ext.services.sessions import SessionService
 ROUTES = (
     Route("exec/", CapabilitiesHandler),
     Route("exec/openapi.json", ContractHandler),
+    Route("exec/docs", DocsHandler),
     Route("exec/executions", ExecutionsHandler),
     Route("exec/executions/{execution_id}", ExecutionHandler),
     Route("exec/executions/{execution_id}/cancel", CancelHandler),
@@ -50,9 +56,11 @@ class Services:
 
 def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
     """Return the table for Tornado, relative to the base URL."""
+    contract = {"document": build_document(ROUTES)}
     arguments: dict[type, dict[str, Any]] = {
         CapabilitiesHandler: {},
-        ContractHandler: {"document": build_document(ROUTES)},
+        ContractHandler: contract,
+        DocsHandler: contract,
     }
     of_executions = {"executions": services.executions}
     of_sessions = {"sessions": services.sessions}

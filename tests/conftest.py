@@ -15,6 +15,8 @@ from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
 from jupyter_exec_ext.app import ExecApp
+from tests import echo_kernel
+from tests.contract import Contract
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
@@ -49,10 +51,16 @@ class Answer(NamedTuple):
 
 
 class ExecApi:
-    """The native API of the server under test, spoken as a client speaks it."""
+    """The native API of the server under test, spoken as a client speaks it.
 
-    def __init__(self, fetch: Callable[..., Awaitable[Any]], root: Path) -> None:
+    Every answer has to be one that the contract describes.
+    """
+
+    def __init__(
+        self, fetch: Callable[..., Awaitable[Any]], root: Path, contract: Contract
+    ) -> None:
         self._fetch = fetch
+        self._contract = contract
         self.root = root
 
     async def request(self, method: str, *parts: str, **kwargs: Any) -> Answer:
@@ -73,6 +81,7 @@ class ExecApi:
             if error.response is None:
                 raise
             answer = error.response
+        self._contract.check(answer)
         return Answer(answer.code, answer.headers, answer.body)
 
     def write_notebook(self, path: str, *sources: str | dict[str, Any], **metadata: Any) -> str:
@@ -239,8 +248,20 @@ def exec_app(jp_serverapp: ServerApp) -> ExecApp:
     return app
 
 
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """The contract that every answer is held against."""
+    return Contract()
+
+
 @pytest.fixture
-def exec_api(jp_fetch: Any, jp_root_dir: Path, exec_app: ExecApp) -> ExecApi:
+def exec_api(jp_fetch: Any, jp_root_dir: Path, exec_app: ExecApp, contract: Contract) -> ExecApi:
     """A client of the server under test."""
     assert exec_app is not None
-    return ExecApi(jp_fetch, jp_root_dir)
+    return ExecApi(jp_fetch, jp_root_dir, contract)
+
+
+@pytest.fixture
+def echo_kernel_name(jp_data_dir: Path) -> str:
+    """The name of a kernelspec whose kernel starts at once and says the code back."""
+    return echo_kernel.install(jp_data_dir)

@@ -9,7 +9,7 @@ from anyio import to_thread
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
-from jupyter_exec_ext.api.operations import Parameter, operation
+from jupyter_exec_ext.api.operations import RETRY_AFTER, Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import ExecutionBody, InputBody
 from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
 from jupyter_exec_ext.core.errors import MalformedRequestError
@@ -36,6 +36,7 @@ _PARAMETERS_OF_SERVER = ("token", "_xsrf", "no_track_activity")
 _VIEWS = {"basic": "basic", "full": "full"}
 _STATES = {state.value: state for state in State}
 _TYPES = {kind: kind for kind in get_args(ExecutionType)}
+_ANY_STATE = "|".join(_STATES)
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 _PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
 
@@ -64,11 +65,15 @@ _VIEW = Parameter(
     description="`basic` leaves out the result and the traceback.",
     schema={"type": "string", "enum": ["basic", "full"], "default": "full"},
 )
+_LOCATION = header("Location", "The path of the execution.")
+_RETRY_UNLESS_FINAL = replace(RETRY_AFTER, required=False)
+_DISPOSITION = header("Content-Disposition", "It is an attachment, named after the execution.")
 _FILTERS = (
     Parameter(
         name="state",
         description="Only these states, with commas between.",
-        schema=_STRING,
+        schema={"type": "string", "pattern": f"^({_ANY_STATE})(,({_ANY_STATE}))*$"},
+        example="failed",
     ),
     Parameter(name="session_id", description="Only this session's.", schema=_STRING),
     Parameter(
@@ -77,7 +82,11 @@ _FILTERS = (
         schema={"type": "string", "enum": list(get_args(ExecutionType))},
     ),
     Parameter(name="path", description="Only of the notebook at this path.", schema=_STRING),
-    Parameter(name="label", description="`name` or `name=value`.", schema=_STRING),
+    Parameter(
+        name="label",
+        description="`name` or `name=value`.",
+        schema={"type": "string", "minLength": 1},
+    ),
     Parameter(name="owner", description="Only this user's.", schema=_STRING),
     Parameter(name="created_after", description="Created then or later.", schema=_TIME),
     Parameter(name="created_before", description="Created earlier.", schema=_TIME),
@@ -133,25 +142,26 @@ class _Handler(ExecHandler):
 
     def read_filters(self) -> Filters:
         """Return the filters of the query string."""
-        label = self.get_query_argument("label", None)
+        given = {
+            parameter.name: self.get_query_argument(parameter.name, None, strip=False)
+            for parameter in _FILTERS
+        }
+        label, states = given["label"], given["state"]
+        if label == "":
+            raise MalformedRequestError("label is a name, or name=value", target="label")
         name, equals, value = (label or "").partition("=")
-        states = self.get_query_argument("state", None)
-        kind = self.get_query_argument("type", None)
+        kind = given["type"]
         return Filters(
-            state=tuple(read_choice("state", text, _STATES) for text in (states or "").split(","))
-            if states
+            state=tuple(read_choice("state", text, _STATES) for text in states.split(","))
+            if states is not None
             else (),
-            session_id=self.get_query_argument("session_id", None),
-            type=read_choice("type", kind, _TYPES) if kind else None,
-            path=self.get_query_argument("path", None),
+            session_id=given["session_id"],
+            type=read_choice("type", kind, _TYPES) if kind is not None else None,
+            path=given["path"],
             label=(name, value if equals else None) if label else None,
-            owner=self.get_query_argument("owner", None),
-            created_after=read_time(
-                "created_after", self.get_query_argument("created_after", None)
-            ),
-            created_before=read_time(
-                "created_before", self.get_query_argument("created_before", None)
-            ),
+            owner=given["owner"],
+            created_after=read_time("created_after", given["created_after"]),
+            created_before=read_time("created_before", given["created_before"]),
         )
 
     def refuse_unknown_filters(self) -> None:
@@ -177,7 +187,11 @@ class ExecutionsHandler(_Handler):
         " 202; with it, 200 when the execution is final and 202 when it is not.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
         body=ExecutionBody,
-        answers={HTTPStatus.OK: ExecutionRecord, HTTPStatus.ACCEPTED: ExecutionRecord},
+        example={"notebook": {"path": "penguins.ipynb"}, "inputs": {"SPECIES": "Adelie"}},
+        answers={
+            HTTPStatus.OK: Answer(ExecutionRecord, (_LOCATION,)),
+            HTTPStatus.ACCEPTED: Answer(ExecutionRecord, (_LOCATION, RETRY_AFTER)),
+        },
         errors=(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
@@ -305,7 +319,7 @@ class ExecutionHandler(_Handler):
         "Show an execution",
         description="While it runs, `result` has what there is so far.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW),
-        answers={HTTPStatus.OK: ExecutionRecord},
+        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
         errors=(HTTPStatus.NOT_FOUND,),
     )
     @authenticated
@@ -349,7 +363,7 @@ class CancelHandler(_Handler):
         description="Exactly this one. What waits leaves the queue; what runs is interrupted, and"
         " killed when it does not react. A final execution stays as it is.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW),
-        answers={HTTPStatus.OK: ExecutionRecord},
+        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
         errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     @authenticated
@@ -417,7 +431,7 @@ class NotebookHandler(_Handler):
     @operation(
         "Download the executed notebook",
         description="With the outputs so far, while it runs.",
-        answers={HTTPStatus.OK: "application/x-ipynb+json"},
+        answers={HTTPStatus.OK: Answer("application/x-ipynb+json", (_DISPOSITION,))},
         errors=(HTTPStatus.NOT_FOUND,),
     )
     @authenticated

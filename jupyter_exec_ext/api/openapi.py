@@ -12,31 +12,48 @@ import msgspec
 
 from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.docstrings import description_of, fields_described
-from jupyter_exec_ext.api.operations import Operation, operation_of
+from jupyter_exec_ext.api.operations import (
+    RETRY_AFTER,
+    Answer,
+    Operation,
+    Parameter,
+    operation_of,
+)
 from jupyter_exec_ext.web.errors import ErrorBody
 from jupyter_exec_ext.web.handler import ExecHandler
 
+JSON = "application/json"
 VERBS = ("get", "head", "post", "put", "patch", "delete")
 
 ERRORS_OF_ALL = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-"""What every operation can answer: bad input, no right, a store or server that is not there."""
+"""What every operation can answer: bad input, no right, too large a body, no store or server."""
 
-PATH_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "execution_id": ("The execution's id.", {"type": "string"}),
-    "session_id": ("The session's id.", {"type": "string"}),
-}
+_HEADERS_OF_ERRORS = {HTTPStatus.TOO_MANY_REQUESTS: (RETRY_AFTER,)}
 
-_LOCATION = {"Location": "The path of the execution."}
-_RETRY_AFTER = {"Retry-After": "After how many seconds it is worth asking again."}
-HEADERS: dict[HTTPStatus, dict[str, str]] = {
-    HTTPStatus.ACCEPTED: _LOCATION | _RETRY_AFTER,
-    HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
+
+@dataclass(frozen=True)
+class PathParameter:
+    """A part of a path that a client fills in.
+
+    Attributes:
+        pattern: What it matches, as a regular expression.
+    """
+
+    description: str
+    example: str
+    pattern: str = "[^/]+"
+
+
+PATH_PARAMETERS = {
+    "execution_id": PathParameter("The execution's id.", "9a6c2f4e-5b1d-4c3a-8e7f-0d1b2c3a4e5f"),
+    "session_id": PathParameter("The session's id.", "1f3d5b7a-9c2e-4a6b-8d0f-2e4c6a8b0d1f"),
+    "path": PathParameter("A path with slashes, which stay as they are.", "data/in.csv", ".+"),
 }
-"""Headers of the answers with a status."""
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
@@ -52,7 +69,9 @@ class Route:
     @property
     def pattern(self) -> str:
         """The path as Tornado matches it."""
-        pattern = _PARAMETER.sub(r"([^/]+)", self.path.replace(".", r"\."))
+        pattern = _PARAMETER.sub(
+            lambda found: f"({PATH_PARAMETERS[found[1]].pattern})", self.path.replace(".", r"\.")
+        )
         return f"{pattern}?" if pattern.endswith("/") else pattern
 
     @property
@@ -104,7 +123,8 @@ def _types_in(routes: Iterable[Route]) -> list[Any]:
     types: list[Any] = []
     for route in routes:
         for described in route.operations.values():
-            for kind in (described.body, *described.answers.values()):
+            answers = (answer.kind for answer in described.answers.values())
+            for kind in (described.body, *answers):
                 if kind is not None and not isinstance(kind, str) and kind not in types:
                     types.append(kind)
     return types
@@ -168,58 +188,66 @@ def _operation(
         "x-rights": list(described.rights),
         "parameters": [
             *map(_path_parameter, _PARAMETER.findall(route.path)),
-            *(
-                {
-                    "name": p.name,
-                    "in": p.place,
-                    "description": p.description,
-                    "schema": p.schema,
-                }
-                for p in described.parameters
-            ),
+            *({"name": p.name, "in": p.place, **_described(p)} for p in described.parameters),
         ],
         "responses": {
-            **{
-                str(int(status)): _answer(status, kind, schemas)
-                for status, kind in described.answers.items()
-            },
-            **{
-                str(int(status)): _answer(status, ErrorBody, schemas)
-                for status in sorted({*ERRORS_OF_ALL, *described.errors})
-            },
+            str(int(status)): _response(status, answer, schemas)
+            for status, answer in (described.answers | _errors_of(described)).items()
         },
     }
+    if verb == "head":
+        for response in operation["responses"].values():
+            response.pop("content", None)
     if described.body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schemas[id(described.body)]}},
-        }
+        operation["requestBody"] = {"required": True, "content": _content(described.body, schemas)}
+        if described.example is not None:
+            operation["requestBody"]["content"][JSON]["example"] = described.example
     return operation
 
 
+def _errors_of(described: Operation) -> dict[HTTPStatus, Answer]:
+    return {
+        status: Answer(ErrorBody, _HEADERS_OF_ERRORS.get(status, ()))
+        for status in sorted({*ERRORS_OF_ALL, *described.errors})
+    }
+
+
 def _path_parameter(name: str) -> dict[str, Any]:
-    description, schema = PATH_PARAMETERS[name]
+    parameter = PATH_PARAMETERS[name]
     return {
         "name": name,
         "in": "path",
         "required": True,
-        "description": description,
-        "schema": schema,
+        "description": parameter.description,
+        "schema": {"type": "string", "minLength": 1},
+        "example": parameter.example,
     }
 
 
-def _answer(status: HTTPStatus, kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": status.phrase}
-    if isinstance(kind, str):
-        answer["content"] = {kind: {"schema": {"type": "string"}}}
-    elif kind is not None:
-        answer["content"] = {"application/json": {"schema": schemas[id(kind)]}}
-    if status in HEADERS:
-        answer["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}}
-            for name, text in HEADERS[status].items()
-        }
-    return answer
+def _described(parameter: Parameter) -> dict[str, Any]:
+    shown: dict[str, Any] = {"description": parameter.description, "schema": parameter.schema}
+    if parameter.required:
+        shown["required"] = True
+    if parameter.example is not None:
+        shown["example"] = parameter.example
+    return shown
+
+
+def _response(status: HTTPStatus, answer: Answer, schemas: dict[int, Any]) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": status.phrase}
+    if answer.kind is not None:
+        response["content"] = _content(answer.kind, schemas)
+    if answer.headers:
+        response["headers"] = {header.name: _described(header) for header in answer.headers}
+    return response
+
+
+def _content(kind: type | str, schemas: dict[int, Any]) -> dict[str, Any]:
+    if not isinstance(kind, str):
+        return {JSON: {"schema": schemas[id(kind)]}}
+    if kind == "multipart/form-data":
+        return {kind: {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}}
+    return {kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}}}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -2,22 +2,27 @@
 
 It holds nothing of its own but headings: operations and types come from the OpenAPI document,
 the rest from the docstrings and the metadata of the code. With ``--check`` nothing is written,
-and the exit code is 1 when the file is not up to date.
+and the exit code is 1 when the file is not up to date. A server shows the same as a page.
 """
 
 import argparse
+import dataclasses
 import importlib
+import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from traitlets import TraitType
 
 from jupyter_exec_ext.api.docstrings import description_of
-from jupyter_exec_ext.api.openapi import build_document
+from jupyter_exec_ext.api.openapi import JSON, build_document
 from jupyter_exec_ext.core.errors import ExecError, RunError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.states import NEXT, State
@@ -25,11 +30,13 @@ from jupyter_exec_ext.web.errors import CODE_OF_STATUS, status_of
 
 COMMAND = "python -m jupyter_exec_ext.api.reference"
 
-INTRODUCTION = f"""\
+HEAD = f"""\
 # REST API
 
 <!-- Written by `{COMMAND} docs/api.md`; do not edit. -->
+"""
 
+INTRODUCTION = """\
 All paths are below the base URL of the server, on a hub for instance `/user/NAME/`. Every request
 needs the server's authentication, as `Authorization: token TOKEN`, and the user the right that the
 operation names. Bodies and answers are JSON in UTF-8. Times are RFC 3339 in UTC, durations are
@@ -39,70 +46,97 @@ What the executed code does is data: an execution that fails is shown with statu
 `failed`. An error status means that the request itself was refused; its body is an
 [ErrorBody](#errorbody).
 
-The same as a machine reads it is at `GET exec/openapi.json`, in OpenAPI 3.1.
+The same as a machine reads it is at `GET exec/openapi.json`, in OpenAPI 3.1; a server shows it as a
+page at `GET exec/docs`.
 """
+
+EXAMPLE_URL = "http://localhost:8888/"
 
 CODE_ERROR = ("CodeError", "The code raised an exception: `ename`, `evalue` and `traceback` tell.")
 
 _EMPTY = "nothing"
 
 
-def write_reference(document: Mapping[str, Any], traits: Mapping[str, TraitType[Any, Any]]) -> str:
-    """Return the reference as Markdown.
+def write_reference(document: Mapping[str, Any], *, url: str, limits: Mapping[str, Any]) -> str:
+    """Return what there is to know about the API as Markdown, its sections from level 2 on.
 
     Args:
         document: The OpenAPI document.
-        traits: The configuration of the extension, by name.
+        url: The base URL of the server in the examples.
+        limits: By name, what to show as each limit's value.
     """
     sections = [
         INTRODUCTION,
         "## Operations",
-        *_operations(document),
+        *_operations(document, url),
         "## Types",
-        *(
-            _type(name, schema)
-            for name, schema in sorted(document["components"]["schemas"].items())
-        ),
+        *_types(document),
         "## States",
         _states(),
         "## Errors",
         *_errors(),
         "## Limits",
         "Each is configured as `c.ExecApp.NAME`, and `GET exec/` shows what holds on a server.",
-        _limits(),
-        "## Configuration",
-        "Besides the limits, of `c.ExecApp`:",
-        _traits(traits),
+        _limits(limits),
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
-def _operations(document: Mapping[str, Any]) -> Iterator[str]:
+def _operations(document: Mapping[str, Any], url: str) -> Iterator[str]:
     for path, item in document["paths"].items():
         for verb, operation in item.items():
-            yield f"### {verb.upper()} {path.lstrip('/')}"
+            yield f"### `{verb.upper()}` {path.lstrip('/')}"
             yield " ".join(f"{operation['summary']}. {operation['description']}".split())
             yield f"Rights: {', '.join(operation['x-rights'])}."
             rows = [
-                (f"`{p['name']}`", p["in"], _type_of(p["schema"]), p["description"])
+                (
+                    f"`{p['name']}`",
+                    p["in"] if p["in"] == "path" or "required" not in p else f"{p['in']}, required",
+                    _type_of(p["schema"]),
+                    p["description"],
+                )
                 for p in operation["parameters"]
             ]
             if rows:
                 yield _table(("parameter", "in", "type", "meaning"), rows)
             if "requestBody" in operation:
                 yield f"Body: {_content(operation['requestBody'])}."
-            yield _table(
-                ("status", "answer"),
-                [
-                    (f"{status} {answer['description']}", _answer(answer))
-                    for status, answer in operation["responses"].items()
-                ],
-            )
+            yield _table(("status", "answer"), _answers(operation["responses"]))
+            yield f"```sh\n{_curl(verb, url + path.lstrip('/'), operation)}\n```"
+
+
+def _curl(verb: str, url: str, operation: Mapping[str, Any]) -> str:
+    """Return a command that sends the request; ``$TOKEN`` is the server's token."""
+    query = {}
+    for parameter in operation["parameters"]:
+        if "example" in parameter and parameter["in"] == "path":
+            url = url.replace(f"{{{parameter['name']}}}", parameter["example"])
+        elif "example" in parameter and parameter["in"] == "query":
+            query[parameter["name"]] = parameter["example"]
+    words = {"get": "curl", "head": "curl --head"}.get(verb, f"curl -X {verb.upper()}")
+    lines = [f'{words} -H "Authorization: token $TOKEN"']
+    for media_type, content in operation.get("requestBody", {"content": {}})["content"].items():
+        lines.append(f"-H {shlex.quote(f'Content-Type: {media_type}')}")
+        if media_type == JSON:
+            lines.append(f"-d {shlex.quote(json.dumps(content['example']))}")
+        elif media_type == "multipart/form-data":
+            lines[-1] = "-F file=@FILE"
+        else:
+            lines.append("--data-binary @FILE")
+    lines.append(shlex.quote(f"{url}?{urlencode(query)}" if query else url))
+    return " \\\n  ".join(lines)
+
+
+def _answers(responses: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a row for each answer; statuses with the same answer share one."""
+    for shown, group in groupby(responses.items(), key=lambda item: _answer(item[1])):
+        named = [f"{status} {answer['description']}" for status, answer in group]
+        yield ", ".join(named), shown
 
 
 def _answer(answer: Mapping[str, Any]) -> str:
     headers = ", ".join(f"`{name}`" for name in answer.get("headers", ()))
-    return f"{_content(answer)}{f' with the header {headers}' if headers else ''}"
+    return f"{_content(answer)}{f' with {headers}' if headers else ''}"
 
 
 def _content(item: Mapping[str, Any]) -> str:
@@ -115,7 +149,7 @@ def _content(item: Mapping[str, Any]) -> str:
 
 def _types(document: Mapping[str, Any]) -> Iterator[str]:
     for name, schema in sorted(document["components"]["schemas"].items()):
-        # These have a section with their defaults, which takes the links.
+        # These have a section with their values, which takes the links.
         if name != Limits.__name__:
             yield _type(name, schema)
 
@@ -194,12 +228,12 @@ def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
         yield from _subclasses(subclass)
 
 
-def _limits() -> str:
+def _limits(values: Mapping[str, Any]) -> str:
     rows = [
-        (f"`{limit.name}`", f"{limit.default:,}".removesuffix(".0"), limit.metadata["help"])
+        (f"`{limit.name}`", f"{values[limit.name]:,}".removesuffix(".0"), limit.metadata["help"])
         for limit in fields(Limits)
     ]
-    return _table(("limit", "default", "meaning"), rows)
+    return _table(("limit", "value", "meaning"), rows)
 
 
 def _traits(traits: Mapping[str, TraitType[Any, Any]]) -> str:
@@ -229,8 +263,16 @@ def main(arguments: list[str] | None = None) -> int:
     # As a program this module stands above all layers; as a part of this one it knows none above.
     routes: Any = importlib.import_module("jupyter_exec_ext.routes")
     app: Any = importlib.import_module("jupyter_exec_ext.app")
-    traits = app.ExecApp.class_own_traits(config=True)
-    text = write_reference(build_document(routes.ROUTES), traits)
+    sections = [
+        HEAD,
+        write_reference(
+            build_document(routes.ROUTES), url=EXAMPLE_URL, limits=dataclasses.asdict(Limits())
+        ),
+        "## Configuration",
+        "Besides the limits, whose values above are the defaults, of `c.ExecApp`:",
+        _traits(app.ExecApp.class_own_traits(config=True)),
+    ]
+    text = "\n\n".join(section.strip() for section in sections) + "\n"
     if not options.check:
         options.path.write_text(text, encoding="utf-8")
     elif not options.path.is_file() or options.path.read_text(encoding="utf-8") != text:

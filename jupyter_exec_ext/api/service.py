@@ -1,14 +1,17 @@
 """REST handlers about the service itself: what it can do, its contract, and unknown paths."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+from anyio import to_thread
 from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
 from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.operations import operation
+from jupyter_exec_ext.api.page import STYLE_SOURCE, render_page
 from jupyter_exec_ext.api.responses import Capabilities, KernelspecView
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.engine.languages import language_of
@@ -77,6 +80,40 @@ class ContractHandler(ExecHandler):
     async def get(self) -> None:
         """Show it, with this server's address."""
         self.write_value({**self.document, "servers": [{"url": self.base_url.rstrip("/") or "/"}]})
+
+
+class DocsHandler(ExecHandler):
+    """The contract for people."""
+
+    _track_activity = False
+
+    def initialize(  # type: ignore[override]
+        self, *, limits: Limits, document: dict[str, Any]
+    ) -> None:
+        """Take the document."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.limits = limits
+        self.document = document
+
+    @property
+    def content_security_policy(self) -> str:
+        """The policy of all answers, and the page's own style; no script and nothing from afar."""
+        return f"{super().content_security_policy}; style-src {STYLE_SOURCE}"
+
+    @operation(
+        "Show the contract as a page",
+        description="One HTML page that needs no other resource and no script.",
+        answers={HTTPStatus.OK: "text/html"},
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self) -> None:
+        """Show it, with this server's address and limits."""
+        url = f"{self.request.protocol}://{self.request.host}{self.base_url}"
+        page = await to_thread.run_sync(
+            lambda: render_page(self.document, url=url, limits=asdict(self.limits))
+        )
+        self.finish(page, set_content_type="text/html; charset=utf-8")
 
 
 class UnknownHandler(ExecHandler):

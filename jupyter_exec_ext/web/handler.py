@@ -47,6 +47,12 @@ class ExecHandler(APIHandler):
         except (HTTPError, ExecError) as refusal:
             self.refuse(refusal)
 
+    def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
+        """Return true, or refuse a page of another origin; for Jupyter that is a 404."""
+        if not super().check_origin(origin_to_satisfy_tornado):
+            raise HTTPError(HTTPStatus.FORBIDDEN)
+        return True
+
     def data_received(self, chunk: bytes) -> None:
         """Take a piece of the body."""
         if self._body is None:
@@ -98,6 +104,10 @@ class ExecHandler(APIHandler):
         super().set_default_headers()
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+
+    def compute_etag(self) -> str | None:
+        """Return none: no answer is to be kept, and none is worth a hash of all its bytes."""
+        return None
 
     @property
     def content_security_policy(self) -> str:

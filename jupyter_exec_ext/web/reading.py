@@ -51,7 +51,7 @@ def read_number(
     Raises:
         MalformedRequestError: It is not a number, or below *minimum*.
     """
-    if text is None or text == "":
+    if text is None:
         return default
     try:
         number = float(text)
@@ -68,10 +68,12 @@ def read_count(name: str, text: str | None, *, default: int, maximum: int) -> in
     Raises:
         MalformedRequestError: It is not a whole number, or below 0.
     """
-    # Not `isdecimal`, which takes digits of all scripts; and Python refuses to read long ones.
-    if not re.fullmatch(r"[0-9]{0,18}", text or ""):
+    text = "0" if text is None else text
+    # Not `isdecimal`, which takes digits of all scripts; and Python refuses to read very long ones.
+    if not re.fullmatch("[0-9]+", text):
         raise MalformedRequestError(f"{name} is a whole number from 0 on", target=name)
-    return min(int(text or 0) or default, maximum)
+    number = int(text) if len(text) < 19 else maximum
+    return min(number or default, maximum)
 
 
 def read_choice(name: str, text: str, choices: Mapping[str, T]) -> T:
@@ -91,7 +93,7 @@ def read_flag(name: str, text: str | None) -> bool:
     Raises:
         MalformedRequestError: It is neither ``true`` nor ``false``.
     """
-    if text not in (None, "", "true", "false", "1", "0"):
+    if text not in (None, "true", "false", "1", "0"):
         raise MalformedRequestError(f"{name} is true or false", target=name)
     return text in ("true", "1")
 
@@ -102,7 +104,7 @@ def read_time(name: str, text: str | None) -> datetime | None:
     Raises:
         MalformedRequestError: It is not one.
     """
-    if not text:
+    if text is None:
         return None
     try:
         # In a query string an unescaped + arrives as a space.

@@ -14,6 +14,7 @@ from jupyter_exec_ext.core.models import Execution, NotebookSource, Result
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.notebooks import Snapshot, encode_snapshot
 from tests.conftest import WAIT_SECONDS, Answer
+from tests.contract import Contract
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -27,7 +28,7 @@ class BareRequest(Protocol):
 
 
 @pytest.fixture
-def bare_request(http_server_client: Any, jp_base_url: str) -> BareRequest:
+def bare_request(http_server_client: Any, jp_base_url: str, contract: Contract) -> BareRequest:
     """Send a request to a path below the base URL, which starts with ``exec``."""
 
     async def send(
@@ -43,6 +44,7 @@ def bare_request(http_server_client: Any, jp_base_url: str) -> BareRequest:
             allow_nonstandard_methods=True,
             request_timeout=WAIT_SECONDS,
         )
+        contract.check(answer)
         return Answer(answer.code, answer.headers, answer.body)
 
     return send

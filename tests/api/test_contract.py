@@ -1,88 +1,68 @@
 """The contract says what the server does: every route, every answer, every limit."""
 
-import copy
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import fields
+from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tornado.web import RequestHandler
+from tornado.httpclient import HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
+from tornado.web import RequestHandler, authenticated
 
 from jupyter_exec_ext.api import reference
-from jupyter_exec_ext.api.openapi import VERBS, build_document
+from jupyter_exec_ext.api.openapi import VERBS, Route, build_document
+from jupyter_exec_ext.api.operations import RETRY_AFTER, Parameter, operation
+from jupyter_exec_ext.api.operations import Answer as Described
 from jupyter_exec_ext.api.service import UnknownHandler
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.routes import ROUTES, Services, handlers
+from jupyter_exec_ext.routes import ROUTES
+from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.rights import authorized
 from tests.api.conftest import BareRequest
 from tests.conftest import Answer, ExecApi
+from tests.contract import Contract
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 GATE = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
-class Contract:
-    """The server's own document, which says no more and no less than the server sends.
-
-    What the schemas of answers do not name is refused here, so that a new field has to be
-    described.
-    """
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.document = copy.deepcopy(document)
-        for schema in self.document["components"]["schemas"].values():
-            if "properties" in schema:
-                schema["additionalProperties"] = False
-        self.seen: set[tuple[str, str, str]] = set()
-
-    @property
-    def operations(self) -> dict[tuple[str, str], Any]:
-        """All operations, by path and verb."""
-        return {
-            (path, verb): operation
-            for path, item in self.document["paths"].items()
-            for verb, operation in item.items()
-        }
-
-    def check(self, verb: str, path: str, answer: Answer) -> Answer:
-        """Return *answer* if it is one that the document describes."""
-        responses = self.operations[path, verb]["responses"]
-        assert str(answer.status) in responses, f"{verb} {path}: {answer.status} {answer.body!r}"
-        described = responses[str(answer.status)]
-        self.seen.add((path, verb, str(answer.status)))
-        assert set(described.get("headers", ())) <= set(answer.headers)
-        content = described.get("content", {})
-        if not content:
-            assert answer.body == b""
-            return answer
-        ((media_type, body),) = content.items()
-        assert answer.headers["Content-Type"].split(";")[0] == media_type
-        if media_type == "application/json":
-            schema = {**body["schema"], "components": self.document["components"]}
-            Draft202012Validator(schema, format_checker=FormatChecker()).validate(answer.json)
-        return answer
+def rules_of(router: Any) -> Iterator[Any]:
+    """Yield what leads to a handler in Tornado's *router*, which is made of routers."""
+    for rule in router.rules:
+        if hasattr(rule.target, "rules"):
+            yield from rules_of(rule.target)
+        elif hasattr(rule.matcher, "regex"):
+            yield rule
 
 
-def test_every_verb_of_every_route_is_described() -> None:
-    """What a handler implements is in the document; nothing else is."""
-    implemented = {
-        (f"/{route.path}", verb)
-        for route in ROUTES
+async def test_every_verb_of_every_route_is_described(exec_api: ExecApi, jp_serverapp: Any) -> None:
+    """What the server itself routes below ``exec`` is in its document; nothing else is."""
+    served = {
+        (rule.matcher.regex.pattern.removeprefix("/user/a%40b/").removesuffix("$"), verb)
+        for rule in rules_of(jp_serverapp.web_app.default_router)
+        if rule.matcher.regex.pattern.startswith("/user/a%40b/exec")
+        and rule.target is not UnknownHandler
         for verb in VERBS
-        if getattr(route.handler, verb) is not getattr(RequestHandler, verb)
+        if getattr(rule.target, verb) is not getattr(RequestHandler, verb)
     }
-    document = build_document(ROUTES)
 
-    assert implemented == {
-        (path, verb) for path, item in document["paths"].items() for verb in item
+    document = (await exec_api.request("GET", "openapi.json")).json
+
+    assert served == {
+        (Route(path.removeprefix("/"), ExecHandler).pattern, verb)
+        for path, item in document["paths"].items()
+        for verb in item
     }
-    table = handlers(Services(executions=None, sessions=None, limits=Limits()))  # type: ignore[arg-type]
-    assert [row[1] for row in table] == [*(route.handler for route in ROUTES), UnknownHandler]
 
 
 def test_the_document_is_openapi() -> None:
@@ -90,57 +70,143 @@ def test_the_document_is_openapi() -> None:
     document = json.loads(json.dumps(build_document(ROUTES)))
 
     OpenAPIV31SpecValidator(document).validate()
-    operations = [operation for item in document["paths"].values() for operation in item.values()]
-    names = [operation["operationId"] for operation in operations]
+    operations = [found for item in document["paths"].values() for found in item.values()]
+    names = [found["operationId"] for found in operations]
     assert len(set(names)) == len(names)
-    for operation in operations:
-        assert operation["summary"]
-        assert all(parameter["description"] for parameter in operation["parameters"])
+    for found in operations:
+        assert found["summary"]
+        assert all(parameter["description"] for parameter in found["parameters"])
+        body = found.get("requestBody", {"content": {}})["content"].get("application/json")
+        if body is not None:
+            schema = {**body["schema"], "components": document["components"]}
+            jsonschema_rs.Draft202012Validator(schema).validate(body["example"])
     for name, schema in document["components"]["schemas"].items():
         assert schema["description"], name
         for field, shown in schema.get("properties", {}).items():
             assert shown.get("description"), f"{name}.{field}"
 
 
-def test_an_answer_that_is_not_described_does_not_pass() -> None:
-    """The check of this module refuses an unknown field, a missing one and a wrong format."""
-    contract = Contract(build_document(ROUTES))
+def answer_to(method: str, path: str, status: int, body: bytes, **headers: str) -> HTTPResponse:
+    """Return what a server that keeps no contract might send."""
+    return HTTPResponse(
+        HTTPRequest(f"http://localhost/user/{path}", method=method),
+        status,
+        headers=HTTPHeaders({name.replace("_", "-"): value for name, value in headers.items()}),
+        buffer=BytesIO(body),
+    )
+
+
+def test_an_answer_that_is_not_described_does_not_pass(contract: Contract) -> None:
+    """The check of all API tests refuses what the document does not say."""
     good = {"version": "1", "features": [], "default_kernel_name": "p", "kernelspecs": []} | {
         "limits": {field.name: field.default for field in fields(Limits)},
         "dialects": [],
         "time": "2026-01-01T00:00:00Z",
     }
+    error = b'{"code": "A", "message": "b", "details": []}'
 
-    def check(**changes: Any) -> None:
-        body = json.dumps({key: value for key, value in (good | changes).items() if value != ""})
-        headers = {"Content-Type": "application/json"}
-        contract.check("get", "/exec/", Answer(200, headers, body.encode()))
+    def check(method: str, path: str, status: int, body: bytes, **headers: str) -> None:
+        contract.check(
+            answer_to(method, path, status, body, **{"Content_Type": "application/json"} | headers)
+        )
 
-    check()
+    def check_capabilities(**changes: Any) -> None:
+        body = {key: value for key, value in (good | changes).items() if value != ""}
+        check("GET", "exec/", 200, json.dumps(body).encode())
+
+    check_capabilities()
+    check("GET", "exec/nothing", 404, error)
+    check("PUT", "exec/executions", 405, error)
     for changes in ({"more": 1}, {"version": ""}, {"time": "yesterday"}):
-        with pytest.raises(Exception, match=r"validating|is not"):
-            check(**changes)
+        with pytest.raises(jsonschema_rs.ValidationError):
+            check_capabilities(**changes)
+    for method, path, status, body, headers in (
+        ("GET", "exec/", 500, error, {}),
+        ("GET", "exec/", 302, b"", {}),
+        ("GET", "exec/executions", 404, error, {}),
+        ("GET", "exec/executions", 200, b"{}", {"Content_Type": "text/html"}),
+        ("GET", "exec/nothing", 200, b"{}", {}),
+        ("PUT", "exec/executions", 200, b"{}", {}),
+        ("POST", "exec/executions", 429, error, {}),
+        ("DELETE", "exec/executions/a", 204, b"x", {}),
+        ("HEAD", "exec/nothing", 404, error, {}),
+    ):
+        with pytest.raises(AssertionError):
+            check(method, path, status, body, **headers)
+
+
+class FileHandler(ExecHandler):
+    """A file, as no operation of executions has it."""
+
+    @operation("Look", answers={HTTPStatus.OK: Described(None, (RETRY_AFTER,))})
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def head(self, session_id: str, path: str) -> None: ...
+
+    @operation(
+        "Send",
+        parameters=(Parameter(name="mode", description="m", schema={}, required=True),),
+        body="application/octet-stream",
+        answers={HTTPStatus.NO_CONTENT: None, HTTPStatus.PARTIAL_CONTENT: "image/*"},
+    )
+    @authenticated
+    @authorized(action="write", resource="executions")
+    async def put(self, session_id: str, path: str) -> None: ...
+
+    @operation("Send many", body="multipart/form-data", answers={HTTPStatus.CREATED: "text/plain"})
+    @authenticated
+    @authorized(action="write", resource="executions")
+    async def post(self, session_id: str, path: str) -> None: ...
+
+
+def test_files_can_be_described() -> None:
+    """Bodies and answers that are no JSON, no body at all, headers, and paths with slashes."""
+    route = Route("exec/sessions/{session_id}/files/{path}", FileHandler)
+    found = re.fullmatch(route.pattern, "exec/sessions/a/files/b/c.txt")
+    document = build_document([route])
+
+    OpenAPIV31SpecValidator(json.loads(json.dumps(document))).validate()
+    assert found is not None
+    assert found.groups() == ("a", "b/c.txt")
+    shown = document["paths"]["/exec/sessions/{session_id}/files/{path}"]
+    assert all("content" not in answer for answer in shown["head"]["responses"].values())
+    assert shown["head"]["responses"]["200"]["headers"]["Retry-After"]["required"]
+    assert shown["put"]["parameters"][2]["required"]
+    assert list(shown["put"]["requestBody"]["content"]) == ["application/octet-stream"]
+    assert "content" not in shown["put"]["responses"]["204"]
+    assert list(shown["put"]["responses"]["206"]["content"]) == ["image/*"]
+    assert list(shown["post"]["requestBody"]["content"]) == ["multipart/form-data"]
+    limits = {limit.name: 1 for limit in fields(Limits)}
+    text = reference.write_reference(document, url="http://a/", limits=limits)
+    assert "curl --head" in text
+    assert "--data-binary @FILE" in text
+    assert "-F file=@FILE" in text
+    assert "| `mode` | query, required |" in text
 
 
 @pytest.mark.parametrize(
     "exec_config", [{"max_running": 1, "max_pending": 1, "max_body_bytes": 20_000}]
 )
 async def test_every_answer_is_as_described(
-    exec_api: ExecApi, exec_app: ExecApp, bare_request: BareRequest, keep_final: Any
+    exec_api: ExecApi,
+    exec_app: ExecApp,
+    bare_request: BareRequest,
+    keep_final: Any,
+    contract: Contract,
 ) -> None:
-    """A tour through all operations and all their statuses; each answer fits its schema."""
-    contract = Contract((await exec_api.request("GET", "openapi.json")).json)
+    """A tour through all operations and all their statuses; each answer is checked as ever."""
+    contract.seen.clear()
     every, one = "/exec/executions", "/exec/executions/{execution_id}"
 
     async def visit(verb: str, path: str, *, key: str = NOBODY, **kwargs: Any) -> Answer:
         parts = path.replace("{execution_id}", key).removeprefix("/exec/")
-        answer = await exec_api.request(verb.upper(), parts or "/", **kwargs)
-        return contract.check(verb, path, answer)
+        return await exec_api.request(verb.upper(), parts or "/", **kwargs)
 
-    for path, verb in contract.operations:
+    for path, verb in contract.responses:
         where = path.replace("{execution_id}", NOBODY).lstrip("/")
-        contract.check(verb, path, await bare_request(verb.upper(), where, body=""))
-        contract.check(verb, path, await bare_request(verb.upper(), f"{where}?token=%ff", body=""))
+        assert (await bare_request(verb.upper(), where, body="")).status == 403
+        assert (await bare_request(verb.upper(), f"{where}?token=%ff", body="")).status == 400
+        assert (await visit(verb, path, body="x" * 20_001)).status == 413
         if path.startswith(one):
             assert (await visit(verb, path, body="")).status == 404
         elif path != every:
@@ -151,7 +217,6 @@ async def test_every_answer_is_as_described(
     gate = {"notebook": {"path": "gate.ipynb"}}
     assert (await visit("post", every, json={"notebook": {"path": "no.ipynb"}})).status == 404
     assert (await visit("post", every, json={**gate, "kernel_name": "no"})).status == 422
-    assert (await visit("post", every, body="x" * 20_001)).status == 413
     keyed = {"Idempotency-Key": "k"}
     running = (await visit("post", every, json=gate, headers=dict(keyed))).json["id"]
     other = {**gate, "description": "other"}
@@ -194,8 +259,8 @@ async def test_every_answer_is_as_described(
 
     described = {
         (path, verb, status)
-        for (path, verb), operation in contract.operations.items()
-        for status in operation["responses"]
+        for (path, verb), responses in contract.responses.items()
+        for status in responses
     }
     # A broken and a full store have tests of their own.
     assert {entry for entry in described - contract.seen if entry[2] not in ("503", "507")} == set()
@@ -210,6 +275,14 @@ async def test_capabilities_show_all_limits_as_configured(exec_api: ExecApi) -> 
     assert specs["python3"]["reads_variables"] is True
     assert specs["echo"]["reads_variables"] is False
     assert shown["default_kernel_name"] == "python3"
+
+
+async def test_an_answer_is_never_left_out_for_a_cache(exec_api: ExecApi) -> None:
+    """Nothing of ours is to be kept, so nothing answers 304, which the contract does not have."""
+    answer = await exec_api.request("GET", "docs", headers={"If-None-Match": "*"})
+
+    assert answer.status == 200
+    assert "Etag" not in answer.headers
 
 
 async def test_the_document_names_this_server(exec_api: ExecApi) -> None:

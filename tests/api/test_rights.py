@@ -24,6 +24,7 @@ RUN = [EXECUTE, ("execute", "kernels"), ("read", "contents")]
 RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/"): [READ],
     ("GET", "exec/openapi.json"): [READ],
+    ("GET", "exec/docs"): [READ],
     ("GET", "exec/executions"): [READ],
     ("POST", "exec/executions"): RUN,
     ("DELETE", "exec/executions"): [WRITE],
@@ -255,7 +256,7 @@ async def test_a_page_of_another_origin_can_do_nothing_with_the_users_cookie(
     foreign = {"X_XSRFToken": xsrf, "Origin": "https://evil.example"}
     for method in ("POST", "DELETE", "GET"):
         answer = await send(method, **foreign)
-        assert_refused(answer, 404, "NotFound")
+        assert_refused(answer, 403, "Forbidden")
         assert "Access-Control-Allow-Origin" not in answer.headers
     assert_refused(await send("GET", Host="evil.example"), 403, "Forbidden")
 

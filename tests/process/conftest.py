@@ -79,7 +79,7 @@ class ServerProcess:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def write_notebook(self, name: str, *sources: str) -> str:
+    def write_notebook(self, name: str, *sources: str, kernel_name: str = "python3") -> str:
         cells: list[dict[str, Any]] = [
             {
                 "cell_type": "code",
@@ -91,7 +91,7 @@ class ServerProcess:
             }
             for number, source in enumerate(sources)
         ]
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        metadata = {"kernelspec": {"name": kernel_name, "display_name": kernel_name}}
         model = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
         (self.root / name).write_text(json.dumps(model))
         return name
