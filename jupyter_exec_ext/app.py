@@ -17,6 +17,7 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.engine.kernels import ServerHost
 from jupyter_exec_ext.routes import Services, handlers
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.runs import RunService
 from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
@@ -103,6 +104,9 @@ class ExecApp(ExtensionApp):
             on_activity=self.note_activity,
             log=self.log,
         )
+        self.following = Following(
+            store=self.store, live_of=self.executions.live_of, max_streams=limits.max_streams
+        )
         self.upkeep = Upkeep(
             store=self.store,
             executions=self.executions,
@@ -113,7 +117,10 @@ class ExecApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
-        self.handlers.extend(handlers(Services(executions=self.executions, limits=self.limits)))
+        services = Services(
+            executions=self.executions, following=self.following, limits=self.limits
+        )
+        self.handlers.extend(handlers(services))
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""
@@ -130,6 +137,7 @@ class ExecApp(ExtensionApp):
             with anyio.move_on_after(STOP_SECONDS):
                 await self.supervisor.close(timeout_seconds=STOP_SECONDS - 1.5)
                 await self.executions.close(timeout_seconds=0.5)
+                await self.following.close(timeout_seconds=0.5)
                 await self.store.close()
         except Exception as error:  # noqa: BLE001 - the server has to go on stopping
             log_defect(self.log, error)

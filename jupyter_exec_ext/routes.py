@@ -7,13 +7,14 @@ from jupyter_exec_ext.api.executions import (
     CancelHandler,
     ExecutionHandler,
     ExecutionsHandler,
-    LogHandler,
     NotebookHandler,
 )
 from jupyter_exec_ext.api.openapi import Route, build_document
 from jupyter_exec_ext.api.service import CapabilitiesHandler, ContractHandler, UnknownHandler
+from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.following import Following
 
 ROUTES = (
     Route("exec/", CapabilitiesHandler),
@@ -21,6 +22,7 @@ ROUTES = (
     Route("exec/executions", ExecutionsHandler),
     Route("exec/executions/{execution_id}", ExecutionHandler),
     Route("exec/executions/{execution_id}/cancel", CancelHandler),
+    Route("exec/executions/{execution_id}/events", EventsHandler),
     Route("exec/executions/{execution_id}/log", LogHandler),
     Route("exec/executions/{execution_id}/notebook", NotebookHandler),
 )
@@ -31,6 +33,7 @@ class Services:
     """What the handlers work with."""
 
     executions: ExecutionService
+    following: Following
     limits: Limits
 
 
@@ -41,6 +44,8 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
         ContractHandler: {"document": build_document(ROUTES)},
     }
     of_executions = {"executions": services.executions}
+    of_streams = {**of_executions, "following": services.following}
+    arguments.update({EventsHandler: of_streams, LogHandler: of_streams})
     return [
         *(
             (

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any, get_args
 
 from anyio import to_thread
-from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
 from jupyter_exec_ext.api.operations import Parameter, operation
@@ -324,34 +323,6 @@ class CancelHandler(_Handler):
         if seconds:
             await self.executions.wait(execution_id, seconds=seconds)
         await self.write_execution(execution_id, view=view)
-
-
-class LogHandler(_Handler):
-    """What one execution printed."""
-
-    _track_activity = False
-
-    @operation(
-        "Read the log of an execution",
-        description="The printed text of both streams in order, as far as it is there.",
-        answers={HTTPStatus.OK: "text/plain"},
-        errors=(HTTPStatus.NOT_FOUND,),
-    )
-    @authenticated
-    @authorized(action="read", resource="executions")
-    async def get(self, execution_id: str) -> None:
-        """Write it piece by piece."""
-        pieces = self.executions.log_text(execution_id)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        try:
-            async for piece in pieces:
-                self.write(piece)
-                await self.flush()
-        except StreamClosedError:
-            return
-        finally:
-            await pieces.aclose()
-        self.finish(set_content_type="text/plain; charset=utf-8")
 
 
 class NotebookHandler(_Handler):

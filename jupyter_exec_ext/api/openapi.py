@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from http import HTTPStatus
+from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -31,7 +32,10 @@ PATH_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 _LOCATION = {"Location": "The path of the execution."}
 _RETRY_AFTER = {"Retry-After": "After how many seconds it is worth asking again."}
+_CONTENT_RANGE = {"Content-Range": "Which bytes these are, or how many there are."}
 HEADERS: dict[HTTPStatus, dict[str, str]] = {
+    HTTPStatus.PARTIAL_CONTENT: _CONTENT_RANGE,
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: _CONTENT_RANGE,
     HTTPStatus.ACCEPTED: _LOCATION | _RETRY_AFTER,
     HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
 }
@@ -104,7 +108,7 @@ def _types_in(routes: Iterable[Route]) -> list[Any]:
     for route in routes:
         for described in route.operations.values():
             for kind in (described.body, *described.answers.values()):
-                if kind is not None and not isinstance(kind, str) and kind not in types:
+                if not isinstance(kind, (str, tuple, NoneType)) and kind not in types:
                     types.append(kind)
     return types
 
@@ -183,7 +187,7 @@ def _operation(
                 for status, kind in described.answers.items()
             },
             **{
-                str(int(status)): _answer(status, ErrorBody, schemas)
+                str(int(status)): _answer(status, None if verb == "head" else ErrorBody, schemas)
                 for status in sorted({*ERRORS_OF_ALL, *described.errors})
             },
         },
@@ -209,8 +213,9 @@ def _path_parameter(name: str) -> dict[str, Any]:
 
 def _answer(status: HTTPStatus, kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": status.phrase}
-    if isinstance(kind, str):
-        answer["content"] = {kind: {"schema": {"type": "string"}}}
+    if isinstance(kind, (str, tuple)):
+        media_types = (kind,) if isinstance(kind, str) else kind
+        answer["content"] = {name: {"schema": {"type": "string"}} for name in media_types}
     elif kind is not None:
         answer["content"] = {"application/json": {"schema": schemas[id(kind)]}}
     if status in HEADERS:

@@ -26,7 +26,8 @@ class Operation:
         summary: What it does, in the imperative.
         description: More of it, Markdown; may be empty.
         body: The type of the request's body; ``None`` for none.
-        answers: By status what comes back: a type for JSON, a media type, or ``None`` for nothing.
+        answers: By status what comes back: a type for JSON, one or more media types, or ``None``
+            for nothing.
         errors: Which error statuses it can answer besides those that every operation can.
         rights: What the user must be allowed to do, as ``read executions``.
     """

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,13 +25,19 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.inputs import Environment, environment_of, size_of
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, ExecutionError, NewExecution, Progress, Result
+from jupyter_exec_ext.core.models import (
+    EventType,
+    Execution,
+    ExecutionError,
+    NewExecution,
+    Progress,
+    Result,
+)
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.kernels import ServerHost
 from jupyter_exec_ext.engine.languages import language_of
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.services.idempotency import Fingerprints
-from jupyter_exec_ext.services.journal import decode_event
 from jupyter_exec_ext.services.notebooks import (
     Notebooks,
     Snapshot,
@@ -48,9 +54,6 @@ from jupyter_exec_ext.store.store import Store
 
 MAX_WAITING_INPUT_BYTES = 256_000_000
 """How much memory the inputs of all waiting executions may take: they are kept nowhere else."""
-
-LOG_PAGE = 200
-"""How many events of a log are read at once."""
 
 ELSEWHERE_POLL_SECONDS = 0.5
 """How often the store is asked for an execution that another server process runs."""
@@ -245,7 +248,7 @@ class ExecutionService:
                 await self._runs.store_final(live, live.execution)
                 self._settle(live)
 
-    def _live_of(self, execution_id: str) -> Live | None:
+    def live_of(self, execution_id: str) -> Live | None:
         """Return what this process knows better than the store.
 
         Once the end is stored that is nothing, though its kernel may still be ending: the record
@@ -260,7 +263,7 @@ class ExecutionService:
         Raises:
             ExecutionNotFoundError: This server has none with this id.
         """
-        live = self._live_of(execution_id)
+        live = self.live_of(execution_id)
         if live is None:
             return await self._store.get(execution_id)
         if live.execution.state is State.PENDING:
@@ -275,7 +278,7 @@ class ExecutionService:
             left = deadline - time.monotonic()
             if execution.state.is_final or left <= 0:
                 return execution
-            live = self._live_of(execution_id)
+            live = self.live_of(execution_id)
             if live is not None:
                 await live.changed.wait(left)
             else:
@@ -284,7 +287,7 @@ class ExecutionService:
 
     async def result(self, execution_id: str) -> Result:
         """Return what the execution left, or has left so far."""
-        live = self._live_of(execution_id)
+        live = self.live_of(execution_id)
         if live is not None:
             return live.result()
         data = await self._store.get_result(execution_id)
@@ -322,6 +325,8 @@ class ExecutionService:
             self._settle(live)
         elif live.execution.state is State.RUNNING:
             live.change_to(advance(live.execution, State.CANCELLING))
+            if live.journal is not None:
+                live.journal.tell(EventType.STATE, {"state": State.CANCELLING.value})
             if live.scope is not None:
                 live.scope.cancel()
         return live.execution
@@ -359,23 +364,6 @@ class ExecutionService:
         notebook = executed_notebook(snapshot, await self.result(execution_id))
         notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]
         return notebook
-
-    async def log_text(self, execution_id: str) -> AsyncGenerator[str, None]:
-        """Yield the printed text so far, in order and in pieces; both streams as they came."""
-        live = self._live.get(execution_id)
-        if live is not None and live.journal is not None:
-            await live.journal.flush()
-        else:
-            await self.get(execution_id)
-        last = 0
-        while rows := await self._store.events(execution_id, after=last, limit=LOG_PAGE):
-            for number, payload in rows:
-                if number > last + 1:
-                    yield "\n[... output left out ...]\n"
-                last = number
-                event = decode_event(payload)
-                if event.type == "stream":
-                    yield event.content["text"]
 
     async def close(self, *, timeout_seconds: float) -> None:
         """Make what waits final, since the server stops; what runs, its own task makes final.

@@ -24,12 +24,23 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.inputs import Environment, size_of
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, ExecutionError, Progress, Result
+from jupyter_exec_ext.core.models import (
+    EventType,
+    Execution,
+    ExecutionError,
+    Progress,
+    Result,
+)
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.kernels import Kernel, ServerHost, Signal
 from jupyter_exec_ext.engine.notebooks import Cell, NotebookRun, error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services.journal import Journal
+from jupyter_exec_ext.services.journal import (
+    Journal,
+    closing_events,
+    encode_event,
+    facts_of,
+)
 from jupyter_exec_ext.services.notebooks import (
     EMPTY_SNAPSHOT,
     Notebooks,
@@ -90,12 +101,14 @@ class Live:
         """Show *execution*, which `advance` made, from now on."""
         self.execution = execution
         self.changed.fire()
+        if self.journal is not None:
+            self.journal.has_news.fire()
 
     def result(self) -> Result:
         """Return what the run left so far."""
         if self.final_result is not None:
             return self.final_result
-        if self.journal is None or self.snapshot is None:
+        if self.journal is None or self.snapshot is None or not self.execution.started:
             return Result()
         return Result(
             cells=self.journal.cells(self.snapshot.cell_indexes),
@@ -141,6 +154,7 @@ class RunService:
                     live.scope.cancel()
                 await self._insist(lambda: self._store.update(live.execution))
                 live.snapshot = live.snapshot or await self._load_snapshot(live)
+                live.journal = self._open_journal(live, live.snapshot)
                 kernel = await self._start_kernel(live)
                 error = await self._run_notebook(live, kernel)
         except RunError as failure:
@@ -167,10 +181,23 @@ class RunService:
             except Exception as defect:  # noqa: BLE001 - the record has to become final
                 log_defect(self._log, defect)
                 if not live.execution.state.is_final:
-                    live.journal = None
+                    if live.journal is not None:
+                        live.journal.discard()
                     await self.end_without_result(live, State.FAILED, internal_error())
         if kernel is not None:
             await kernel.close()
+
+    def _open_journal(self, live: Live, snapshot: Snapshot) -> Journal:
+        """Begin the account of a run, before it has a kernel."""
+        journal = Journal(
+            live.execution.id,
+            store=self._store,
+            limits=self._limits,
+            fold=OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes),
+        )
+        journal.tell(EventType.STATE, {"state": State.RUNNING.value})
+        live.changed.fire()
+        return journal
 
     async def _load_snapshot(self, live: Live) -> Snapshot:
         """Read the snapshot of an execution that waited."""
@@ -228,28 +255,19 @@ class RunService:
         """Run the cells and gather what they left; return why they failed, if they did."""
         execution = live.execution
         assert live.snapshot is not None
-        cells = live.snapshot.cells
-        live.journal = journal = Journal(
-            execution.id,
-            store=self._store,
-            limits=self._limits,
-            fold=OutputFold(
-                live.snapshot.cell_count,
-                max_stream_bytes=self._limits.max_stream_bytes,
-                msg_session=kernel.channels.msg_session,
-                send_comm=kernel.channels.send_comm,
-            ),
-        )
+        assert live.journal is not None
+        cells, journal = live.snapshot.cells, live.journal
+        journal.connect(kernel.channels)
 
         def show_progress(cell: Cell | None, done: int) -> None:
-            live.change(
-                progress=Progress(
-                    done=done,
-                    total=len(cells),
-                    current_cell_id=cell.cell_id if cell else None,
-                    current_cell_index=cell.index if cell else None,
-                )
+            progress = Progress(
+                done=done,
+                total=len(cells),
+                current_cell_id=cell.cell_id if cell else None,
+                current_cell_index=cell.index if cell else None,
             )
+            live.change(progress=progress)
+            journal.tell(EventType.PROGRESS, facts_of(progress))
 
         run = NotebookRun(
             kernel=kernel,
@@ -361,15 +379,18 @@ class RunService:
         the store, with the whole database perhaps, is stored anew.
         """
         rows, drop = live.journal.take() if live.journal is not None else ([], [])
+        last_number = live.journal.last_number if live.journal is not None else 0
+        closing = [encode_event(event) for event in closing_events(final, after=last_number)]
+        events = [*rows, *closing]
         try:
             result = await to_thread.run_sync(msgspec.json.encode, live.final_result)
             try:
-                await self._store.finish(final, result=result, events=rows, drop=drop)
+                await self._store.finish(final, result=result, events=events, drop=drop)
             except ExecutionNotFoundError:
                 snapshot = live.snapshot or EMPTY_SNAPSHOT
                 pending = replace(final, state=State.PENDING)
                 await self._store.insert(pending, notebook=encode_snapshot(snapshot))
-                await self._store.finish(final, result=result, events=rows)
+                await self._store.finish(final, result=result, events=events)
                 self._log.warning("execution %s: its record had been removed", final.id)
             live.is_stored = True
         except StoreUnavailableError as error:

@@ -60,8 +60,8 @@ class Contract:
         if not content:
             assert answer.body == b""
             return answer
-        ((media_type, body),) = content.items()
-        assert answer.headers["Content-Type"].split(";")[0] == media_type
+        media_type = answer.headers["Content-Type"].split(";")[0]
+        body = content[media_type]
         if media_type == "application/json":
             schema = {**body["schema"], "components": self.document["components"]}
             Draft202012Validator(schema, format_checker=FormatChecker()).validate(answer.json)
@@ -81,7 +81,8 @@ def test_every_verb_of_every_route_is_described() -> None:
     assert implemented == {
         (path, verb) for path, item in document["paths"].items() for verb in item
     }
-    table = handlers(Services(executions=None, limits=Limits()))  # type: ignore[arg-type]
+    services = Services(executions=None, following=None, limits=Limits())  # type: ignore[arg-type]
+    table = handlers(services)
     assert [row[1] for row in table] == [*(route.handler for route in ROUTES), UnknownHandler]
 
 
@@ -123,7 +124,8 @@ def test_an_answer_that_is_not_described_does_not_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "exec_config", [{"max_sessions": 1, "max_pending": 1, "max_body_bytes": 20_000}]
+    "exec_config",
+    [{"max_sessions": 1, "max_pending": 1, "max_streams": 1, "max_body_bytes": 20_000}],
 )
 async def test_every_answer_is_as_described(
     exec_api: ExecApi, exec_app: ExecApp, bare_request: BareRequest, keep_final: Any
@@ -156,6 +158,9 @@ async def test_every_answer_is_as_described(
     running = (await visit("post", every, json=gate, headers=dict(keyed))).json["id"]
     other = {**gate, "description": "other"}
     assert (await visit("post", every, json=other, headers=dict(keyed))).status == 409
+    with exec_app.following.follow(running):
+        for path, params in ((f"{one}/events", {}), (f"{one}/log", {"follow": "true"})):
+            assert (await visit("get", path, key=running, params=params)).status == 429
     pending = (await visit("post", every, json=gate, params={"view": "basic"})).json["id"]
     assert (await visit("post", every, json=gate)).status == 429
     assert (await visit("delete", one, key=running)).status == 409
@@ -182,8 +187,15 @@ async def test_every_answer_is_as_described(
     )
     assert (failed.status, failed.json["state"]) == (200, "failed")
     key = failed.json["id"]
-    for path in (one, f"{one}/log", f"{one}/notebook"):
+    for path in (one, f"{one}/log", f"{one}/events", f"{one}/notebook"):
         assert (await visit("get", path, key=key)).status == 200
+    assert (await visit("head", f"{one}/log", key=key)).status == 200
+    for header, status in (("bytes=0-0", 206), ("bytes=9-", 416)):
+        answer = await visit("get", f"{one}/log", key=key, headers={"Range": header})
+        assert answer.status == status
+    ndjson = {"Accept": "application/x-ndjson"}
+    assert (await visit("get", f"{one}/events", key=key, headers=ndjson)).status == 200
+    assert (await visit("get", f"{one}/events", key=key, params={"after": 99})).status == 204
     assert (await visit("get", one, key=key, params={"view": "basic"})).status == 200
     page = await visit("get", every, params={"page_size": 1})
     assert page.json["next_page_token"]
