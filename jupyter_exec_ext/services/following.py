@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 from anyio import to_thread
@@ -111,6 +111,9 @@ class Follower:
         journal = live.journal
         if journal is not None:
             if not self._is_following and self._last_number is None:
+                # What a log showed is there after a crash too, if the store allows it.
+                with suppress(StoreUnavailableError):
+                    await journal.flush()
                 self._last_number = journal.settle()
             while True:
                 covered_number = journal.covered_number

@@ -19,14 +19,22 @@ def encode_sse(events: Iterable[Event]) -> bytes:
     """Return *events* as server-sent events, whose ``data`` is one line of JSON."""
     return b"".join(
         b"id: %d\nevent: %s\ndata: %s\n\n"
-        % (event.number, event.type.value.encode(), msgspec.json.encode(event_view(event)))
+        % (event.number, event.type.value.encode(), _one_line(event))
         for event in events
     )
 
 
 def encode_ndjson(events: Iterable[Event]) -> bytes:
     """Return *events* as lines of JSON."""
-    return b"".join(msgspec.json.encode(event_view(event)) + b"\n" for event in events)
+    return b"".join(_one_line(event) + b"\n" for event in events)
+
+
+def _one_line(event: Event) -> bytes:
+    data = msgspec.json.encode(event_view(event))
+    # What JSON takes for a letter many clients take for the end of a line.
+    for separator in ("\x85", "\u2028", "\u2029"):
+        data = data.replace(separator.encode(), b"\\u%04x" % ord(separator))
+    return data
 
 
 def event_view(event: Event) -> dict[str, Any]:
