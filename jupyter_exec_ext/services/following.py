@@ -10,7 +10,7 @@ from anyio import to_thread
 from jupyter_exec_ext.core.errors import ServerStoppingError, StoreUnavailableError, TooManyError
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.services.journal import closing_events, decode_event
+from jupyter_exec_ext.services.events import closing_events, decode_event
 from jupyter_exec_ext.services.runs import Live
 from jupyter_exec_ext.store.store import EventRow, Store
 

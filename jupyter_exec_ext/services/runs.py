@@ -35,12 +35,8 @@ from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.kernels import Kernel, ServerHost, Signal
 from jupyter_exec_ext.engine.notebooks import Cell, NotebookRun, error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services.journal import (
-    Journal,
-    closing_events,
-    encode_event,
-    facts_of,
-)
+from jupyter_exec_ext.services.events import closing_events, encode_event, facts_of
+from jupyter_exec_ext.services.journal import Journal
 from jupyter_exec_ext.services.notebooks import (
     EMPTY_SNAPSHOT,
     Notebooks,

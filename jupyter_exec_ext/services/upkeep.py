@@ -24,14 +24,14 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.engine.notebooks import error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services.executions import ExecutionService
-from jupyter_exec_ext.services.journal import (
+from jupyter_exec_ext.services.events import (
     PUBLISHED_TYPES,
     closing_events,
     decode_event,
     encode_event,
     published_bytes_of,
 )
+from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.notebooks import decode_snapshot
 from jupyter_exec_ext.services.runs import Live, final_record
 from jupyter_exec_ext.store.store import Store

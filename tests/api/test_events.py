@@ -1,6 +1,7 @@
 """Following an execution by its events: all of them, in order, once, at little cost."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -13,10 +14,10 @@ import pytest
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.models import Event, EventType, Result
 from jupyter_exec_ext.core.states import State, advance
-from jupyter_exec_ext.services.journal import closing_events, encode_event
+from jupyter_exec_ext.services.events import closing_events, encode_event
 from tests.api.conftest import START
 from tests.api.following import EventData, FollowingClient, ids_of, text_of
-from tests.conftest import ExecApi
+from tests.conftest import WAIT_SECONDS, ExecApi
 
 GATE = "import pathlib, time\nwhile not pathlib.Path('{0}').exists(): time.sleep(0.005)\n"
 SLEEP = "import time\nprint('here', flush=True)\ntime.sleep(300)"
@@ -386,15 +387,15 @@ async def test_readers_that_leave_leave_nothing(
         async with following.stream(record) as stream:
             await stream.until("stream")
             opened.append(stream)
-            await leave.wait()
+            await is_time.wait()
 
     opened: list[Any] = []
-    leave = asyncio.Event()
+    is_time = asyncio.Event()
     readers = [asyncio.create_task(open_and_leave()) for _ in range(200)]
     while len(opened) < 200:
         await asyncio.sleep(0.05)
     assert len(exec_app.following._followers) == 200
-    leave.set()
+    is_time.set()
     await asyncio.gather(*readers)
 
     start = time.monotonic()
@@ -404,6 +405,45 @@ async def test_readers_that_leave_leave_nothing(
     (exec_api.root / "go").touch()
     record = await exec_api.final(record)
     assert record["result"]["stdout"] == "here\n1\n"
+
+
+async def read_nothing(
+    record: EventData, port: int, auth_header: dict[str, str]
+) -> asyncio.StreamWriter:
+    """Ask for events and read nothing; `leave` closes what is returned."""
+    _, writer = await asyncio.open_connection("localhost", port, limit=1000)
+    lines = (
+        f"GET /user/a%40b/exec/executions/{record['id']}/events HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: {auth_header['Authorization']}",
+        "",
+    )
+    writer.write("".join(f"{line}\r\n" for line in lines).encode())
+    return writer
+
+
+async def leave(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+async def test_one_who_reads_nothing_does_not_delay_the_stop(
+    exec_api: ExecApi, exec_app: ExecApp, jp_http_port: int, jp_auth_header: dict[str, str]
+) -> None:
+    """The server leaves what could not be sent."""
+    record = await exec_api.run_cells("for _ in range(90): print('x' * 99_999)")
+    stuck = await read_nothing(record, jp_http_port, jp_auth_header)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not exec_app.following._followers:
+            await asyncio.sleep(0.01)
+
+    start = time.monotonic()
+    await exec_app.stop_extension()
+
+    assert time.monotonic() - start < 3
+    assert not exec_app.following._followers
+    await leave(stuck)
 
 
 FLOOD = (
@@ -427,14 +467,9 @@ async def test_a_slow_reader_slows_nobody(
         """Return seconds of the code and of a reader, and the growth of memory."""
         (exec_api.root / "go").unlink(missing_ok=True)
         record = await exec_api.start(path)
-        writers = []
-        for _ in range(idle_count):
-            _, writer = await asyncio.open_connection("localhost", jp_http_port, limit=1000)
-            writer.write(
-                f"GET /user/a%40b/exec/executions/{record['id']}/events HTTP/1.1\r\n"
-                f"Host: x\r\nAuthorization: {jp_auth_header['Authorization']}\r\n\r\n".encode()
-            )
-            writers.append(writer)
+        stuck = [
+            await read_nothing(record, jp_http_port, jp_auth_header) for _ in range(idle_count)
+        ]
         async with following.stream(record) as stream:
             await stream.until("progress")
             before = psutil.Process().memory_info().rss
@@ -444,8 +479,8 @@ async def test_a_slow_reader_slows_nobody(
             seconds = time.monotonic() - start
         growth = psutil.Process().memory_info().rss - before
         assert events[-1]["state"] == "succeeded"
-        for writer in writers:
-            writer.transport.abort()
+        for writer in stuck:
+            await leave(writer)
         return float(text_of(events).split()[-1]), seconds, growth
 
     await run(0)

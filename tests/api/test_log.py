@@ -11,7 +11,7 @@ import pytest
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.models import Event, EventType, Execution, Result
 from jupyter_exec_ext.core.states import State, advance
-from jupyter_exec_ext.services.journal import encode_event
+from jupyter_exec_ext.services.events import encode_event
 from tests.api.conftest import START, BareRequest
 from tests.api.following import FollowingClient
 from tests.conftest import ExecApi

@@ -21,8 +21,9 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.services.events import closing_events, encode_event
 from jupyter_exec_ext.services.following import BATCH_BYTES, Follower, Following, LogFold
-from jupyter_exec_ext.services.journal import Journal, closing_events, encode_event
+from jupyter_exec_ext.services.journal import Journal
 from jupyter_exec_ext.services.runs import Live
 from jupyter_exec_ext.store.store import Store
 from tests.store.builders import eventually, locked, new_execution, new_instance, running

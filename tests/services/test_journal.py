@@ -19,15 +19,8 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Event, EventType, ExecutionError, Truncation
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services import journal as journal_module
-from jupyter_exec_ext.services.journal import (
-    CLOSE_SECONDS,
-    MERGE_BYTES,
-    RECENT_BYTES,
-    Journal,
-    closing_events,
-    decode_event,
-    published_bytes_of,
-)
+from jupyter_exec_ext.services.events import closing_events, decode_event, published_bytes_of
+from jupyter_exec_ext.services.journal import CLOSE_SECONDS, MERGE_BYTES, RECENT_BYTES, Journal
 from jupyter_exec_ext.store.store import Store
 from tests.store.builders import (
     ended,
