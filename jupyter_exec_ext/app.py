@@ -19,6 +19,7 @@ from jupyter_exec_ext.engine.launching import ServerHost
 from jupyter_exec_ext.routes import Services, handlers
 from jupyter_exec_ext.services.announcer import Announcer
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.notebooks import Notebooks
@@ -131,6 +132,9 @@ class ExecApp(ExtensionApp):
             limits=limits,
             on_state=self.announcer.execution,
         )
+        self.following = Following(
+            store=self.store, live_of=self.executions.live_of, max_streams=limits.max_streams
+        )
         self.upkeep = Upkeep(
             store=self.store,
             turns=self.turns,
@@ -143,11 +147,13 @@ class ExecApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
-        self.handlers.extend(
-            handlers(
-                Services(executions=self.executions, sessions=self.sessions, limits=self.limits)
-            )
+        services = Services(
+            executions=self.executions,
+            sessions=self.sessions,
+            following=self.following,
+            limits=self.limits,
         )
+        self.handlers.extend(handlers(services))
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""
@@ -166,6 +172,7 @@ class ExecApp(ExtensionApp):
                 stopped = ServerStoppedError("the server was stopped")
                 await self.turns.close(stopped, timeout_seconds=0.5)
                 await self.sessions.close(stopped, timeout_seconds=0.5)
+                await self.following.close(timeout_seconds=0.5)
                 await self.store.close()
         except Exception as error:  # noqa: BLE001 - the server has to go on stopping
             log_defect(self.log, error)

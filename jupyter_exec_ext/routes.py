@@ -8,7 +8,6 @@ from jupyter_exec_ext.api.executions import (
     ExecutionHandler,
     ExecutionsHandler,
     InputHandler,
-    LogHandler,
     NotebookHandler,
 )
 from jupyter_exec_ext.api.openapi import Route, build_document
@@ -24,8 +23,10 @@ from jupyter_exec_ext.api.sessions import (
     SessionHandler,
     SessionsHandler,
 )
+from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.sessions import SessionService
 
 ROUTES = (
@@ -35,6 +36,7 @@ ROUTES = (
     Route("exec/executions", ExecutionsHandler),
     Route("exec/executions/{execution_id}", ExecutionHandler),
     Route("exec/executions/{execution_id}/cancel", CancelHandler),
+    Route("exec/executions/{execution_id}/events", EventsHandler),
     Route("exec/executions/{execution_id}/input", InputHandler),
     Route("exec/executions/{execution_id}/log", LogHandler),
     Route("exec/executions/{execution_id}/notebook", NotebookHandler),
@@ -51,6 +53,7 @@ class Services:
 
     executions: ExecutionService
     sessions: SessionService
+    following: Following
     limits: Limits
 
 
@@ -63,6 +66,8 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
         DocsHandler: contract,
     }
     of_executions = {"executions": services.executions}
+    of_streams = {**of_executions, "following": services.following}
+    arguments |= {EventsHandler: of_streams, LogHandler: of_streams}
     of_sessions = {"sessions": services.sessions}
     arguments |= dict.fromkeys(
         (SessionsHandler, SessionHandler, InterruptHandler, RestartHandler), of_sessions

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any, get_args
 
 from anyio import to_thread
-from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
 from jupyter_exec_ext.api.operations import RETRY_AFTER, Answer, Parameter, header, operation
@@ -187,7 +186,7 @@ class ExecutionsHandler(_Handler):
         " 202; with it, 200 when the execution is final and 202 when it is not.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
         body=ExecutionBody,
-        example={"notebook": {"path": "penguins.ipynb"}, "inputs": {"SPECIES": "Adelie"}},
+        example={"code": "1 + 1", "session_name": "mine"},
         answers={
             HTTPStatus.OK: Answer(ExecutionRecord, (_LOCATION,)),
             HTTPStatus.ACCEPTED: Answer(ExecutionRecord, (_LOCATION, RETRY_AFTER)),
@@ -383,8 +382,9 @@ class InputHandler(_Handler):
         description="`input_request` in the record tells that it asks, and what.",
         parameters=(_VIEW,),
         body=InputBody,
-        answers={HTTPStatus.OK: ExecutionRecord},
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+        example={"value": "Ada"},
+        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     @authenticated
     @authorized(action="execute", resource="executions")
@@ -393,34 +393,6 @@ class InputHandler(_Handler):
         view = self.read_view()
         await self.executions.answer(execution_id, self.read_body(InputBody).value)
         await self.write_execution(execution_id, view=view)
-
-
-class LogHandler(_Handler):
-    """What one execution printed."""
-
-    _track_activity = False
-
-    @operation(
-        "Read the log of an execution",
-        description="The printed text of both streams in order, as far as it is there.",
-        answers={HTTPStatus.OK: "text/plain"},
-        errors=(HTTPStatus.NOT_FOUND,),
-    )
-    @authenticated
-    @authorized(action="read", resource="executions")
-    async def get(self, execution_id: str) -> None:
-        """Write it piece by piece."""
-        pieces = self.executions.log_text(execution_id)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        try:
-            async for piece in pieces:
-                self.write(piece)
-                await self.flush()
-        except StreamClosedError:
-            return
-        finally:
-            await pieces.aclose()
-        self.finish(set_content_type="text/plain; charset=utf-8")
 
 
 class NotebookHandler(_Handler):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from http import HTTPStatus
+from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.docstrings import description_of, fields_described
 from jupyter_exec_ext.api.operations import (
+    CONTENT_RANGE,
     RETRY_AFTER,
     Answer,
     Operation,
@@ -33,7 +35,10 @@ ERRORS_OF_ALL = (
 )
 """What every operation can answer: bad input, no right, too large a body, no store or server."""
 
-_HEADERS_OF_ERRORS = {HTTPStatus.TOO_MANY_REQUESTS: (RETRY_AFTER,)}
+_HEADERS_OF_ERRORS = {
+    HTTPStatus.TOO_MANY_REQUESTS: (RETRY_AFTER,),
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: (CONTENT_RANGE,),
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def _types_in(routes: Iterable[Route]) -> list[Any]:
         for described in route.operations.values():
             answers = (answer.kind for answer in described.answers.values())
             for kind in (described.body, *answers):
-                if kind is not None and not isinstance(kind, str) and kind not in types:
+                if not isinstance(kind, (str, tuple, NoneType)) and kind not in types:
                     types.append(kind)
     return types
 
@@ -242,7 +247,9 @@ def _response(status: HTTPStatus, answer: Answer, schemas: dict[int, Any]) -> di
     return response
 
 
-def _content(kind: type | str, schemas: dict[int, Any]) -> dict[str, Any]:
+def _content(kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
+    if isinstance(kind, tuple):
+        return {name: shown for item in kind for name, shown in _content(item, schemas).items()}
     if not isinstance(kind, str):
         return {JSON: {"schema": schemas[id(kind)]}}
     if kind == "multipart/form-data":

@@ -36,6 +36,7 @@ def header(name: str, description: str, *, always: bool = True) -> Parameter:
     )
 
 
+CONTENT_RANGE = header("Content-Range", "Which bytes these are, or how many there are.")
 RETRY_AFTER = header("Retry-After", "After how many seconds it is worth asking again.")
 
 
@@ -44,7 +45,8 @@ class Answer:
     """What comes with one status.
 
     Attributes:
-        kind: A type for JSON, a media type (of which ``*`` can be a part), or ``None`` for nothing.
+        kind: A type for JSON, a media type (of which ``*`` can be a part) or several of them, or
+            ``None`` for nothing.
         headers: Those of its own; see `header`.
     """
 

@@ -18,7 +18,17 @@ from jupyter_exec_ext.engine.languages import language_of
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
 
-FEATURES = ["notebooks", "cells", "inputs", "variables", "save_to", "cancel", "log", "wait"]
+FEATURES = [
+    "notebooks",
+    "cells",
+    "inputs",
+    "variables",
+    "save_to",
+    "cancel",
+    "log",
+    "events",
+    "wait",
+]
 
 
 class CapabilitiesHandler(ExecHandler):

@@ -5,7 +5,7 @@ from typing import get_args
 
 from tornado.web import authenticated
 
-from jupyter_exec_ext.api.operations import Parameter, operation
+from jupyter_exec_ext.api.operations import Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import SessionBody, SettingsBody
 from jupyter_exec_ext.api.responses import SessionList, SessionRecord
 from jupyter_exec_ext.core.limits import Limits
@@ -16,6 +16,7 @@ from jupyter_exec_ext.web.reading import read_choice, read_count
 from jupyter_exec_ext.web.rights import authorized
 
 _STRING = {"type": "string"}
+_LOCATION = header("Location", "The path of the session.")
 _STATES = {"alive": False, "ended": True, "all": None}
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 
@@ -42,11 +43,14 @@ class SessionsHandler(_Handler):
         description="201 when it is new, and 200 when a session has the name: then nothing of it"
         " is changed. The kernel starts in the background.",
         body=SessionBody,
-        answers={HTTPStatus.OK: SessionRecord, HTTPStatus.CREATED: SessionRecord},
+        example={"name": "mine", "kernel_name": "python3"},
+        answers={
+            HTTPStatus.OK: Answer(SessionRecord, (_LOCATION,)),
+            HTTPStatus.CREATED: Answer(SessionRecord, (_LOCATION,)),
+        },
         errors=(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
             HTTPStatus.TOO_MANY_REQUESTS,
             HTTPStatus.INSUFFICIENT_STORAGE,
@@ -144,11 +148,11 @@ class SessionHandler(_Handler):
         "Change the settings of a session",
         description="Those that are given; the rest stays as it is.",
         body=SettingsBody,
+        example={"idle_timeout_seconds": 3600},
         answers={HTTPStatus.OK: SessionRecord},
         errors=(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
             HTTPStatus.INSUFFICIENT_STORAGE,
         ),

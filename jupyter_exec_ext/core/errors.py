@@ -212,6 +212,20 @@ class TooLargeError(ExecError):
     code = "TooLarge"
 
 
+class RangeNotSatisfiableError(ExecError):
+    """Nothing is at the positions that the request asks for.
+
+    Attributes:
+        size_bytes: How much there is.
+    """
+
+    code = "RangeNotSatisfiable"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"there are only {size_bytes} bytes", target="Range")
+        self.size_bytes = size_bytes
+
+
 class TooManyError(ExecError):
     """A limit of this server is reached for now; the same request may be accepted later.
 

@@ -78,4 +78,12 @@ class Limits:
         "After a crash of the server an execution that waited still runs if it is no older, and"
         " had no inputs, which are never stored.",
     )
+    heartbeat_seconds: float = _limit(
+        15.0,
+        "How often a stream of events says that it lives when there is nothing to tell.",
+        minimum=1,
+    )
+    max_streams: int = _limit(
+        500, "How many clients may follow executions at the same time.", minimum=1
+    )
     max_page_size: int = _limit(1_000, "Most records on one page of a list.", minimum=1)

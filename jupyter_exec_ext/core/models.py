@@ -405,7 +405,10 @@ class SessionSettings:
 
 
 class EventType(StrEnum):
-    """What an event tells: of the execution itself, or what it published."""
+    """What an event tells: of the execution itself, or what it published.
+
+    A gap is never stored: it tells those who follow that events were lost before the next one.
+    """
 
     STATE = "state"
     PROGRESS = "progress"
@@ -417,6 +420,7 @@ class EventType(StrEnum):
     UPDATE = "update"
     CLEAR = "clear"
     COMM = "comm"
+    GAP = "gap"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,20 +107,21 @@ class OutputFold(NotebookClient):
             }
         )
         super().__init__(notebook, record_timing=False, log=_silent)
-        # All that an Output widget uses of a client.
-        self.kc = cast(
-            "KernelClient",
-            SimpleNamespace(
-                session=msg_session or Session(),
-                shell_channel=SimpleNamespace(send=send_comm or (lambda _: None)),
-            ),
-        )
+        self.connect(msg_session or Session(), send_comm or (lambda _: None))
         self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": OutputArea}}
         self.streams = StreamLimits(max_stream_bytes)
         self.shown = ShownBytes()
         self._stream_outputs: dict[int, StreamOutputs] = {}
         self._display_ids: dict[int, set[str]] = {}
         self._cells_waiting_to_clear: set[int] = set()
+
+    def connect(self, msg_session: Session, send_comm: Callable[[Message], None]) -> None:
+        """Let Output widgets that are opened from now on send to a kernel."""
+        # All that an Output widget uses of a client.
+        self.kc = cast(
+            "KernelClient",
+            SimpleNamespace(session=msg_session, shell_channel=SimpleNamespace(send=send_comm)),
+        )
 
     def apply(self, event: Event) -> None:
         """Fold one event in, whose content is not changed; a malformed one changes nothing."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +37,6 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.services.idempotency import Fingerprints
-from jupyter_exec_ext.services.journal import decode_event
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.live import Live, LiveSession
 from jupyter_exec_ext.services.notebooks import (
@@ -55,9 +54,6 @@ from jupyter_exec_ext.services.supervisor import Supervisor
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
 from jupyter_exec_ext.store.store import Store
-
-LOG_PAGE = 200
-"""How many events of a log are read at once."""
 
 ELSEWHERE_POLL_SECONDS = 0.5
 """How often the store is asked for an execution that another server process runs."""
@@ -208,7 +204,7 @@ class ExecutionService:
             raise IdempotencyConflictError(execution_id)
         return await self.get(execution_id)
 
-    def _live_of(self, execution_id: str) -> Live | None:
+    def live_of(self, execution_id: str) -> Live | None:
         """Return what this process knows better than the store.
 
         Once the end is stored that is nothing, though its kernel may still be ending: the record
@@ -226,7 +222,7 @@ class ExecutionService:
         Raises:
             ExecutionNotFoundError: This server has none with this id.
         """
-        live = self._live_of(execution_id)
+        live = self.live_of(execution_id)
         return await self._store.get(execution_id) if live is None else self._shown(live)
 
     async def wait(self, execution_id: str, *, seconds: float) -> tuple[Execution, Result | None]:
@@ -237,7 +233,7 @@ class ExecutionService:
         deadline = time.monotonic() + min(seconds, self._limits.max_wait_seconds)
         while True:
             left = deadline - time.monotonic()
-            live = self._live_of(execution_id)
+            live = self.live_of(execution_id)
             if live is not None:
                 while not live.execution.state.is_final and left > 0:
                     await live.changed.wait(left)
@@ -251,7 +247,7 @@ class ExecutionService:
 
     async def result(self, execution_id: str) -> Result:
         """Return what the execution left, or has left so far."""
-        live = self._live_of(execution_id)
+        live = self.live_of(execution_id)
         if live is not None:
             return live.result()
         data = await self._store.get_result(execution_id)
@@ -300,7 +296,7 @@ class ExecutionService:
         Raises:
             NoInputRequestError: It does not ask for any now.
         """
-        live = self._live_of(execution_id)
+        live = self.live_of(execution_id)
         execution = await self.get(execution_id)
         if live is None and not execution.state.is_final:
             raise RunsElsewhereError(f"execution {execution_id}", execution.state)
@@ -344,23 +340,6 @@ class ExecutionService:
         notebook = executed_notebook(snapshot, await self.result(execution_id))
         notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]
         return notebook
-
-    async def log_text(self, execution_id: str) -> AsyncGenerator[str, None]:
-        """Yield the printed text so far, in order and in pieces; both streams as they came."""
-        live = self._turns.find(execution_id)
-        if live is not None and live.journal is not None:
-            await live.journal.flush()
-        else:
-            await self.get(execution_id)
-        last = 0
-        while rows := await self._store.events(execution_id, after=last, limit=LOG_PAGE):
-            for number, payload in rows:
-                if number > last + 1:
-                    yield "\n[... output left out ...]\n"
-                last = number
-                event = decode_event(payload)
-                if event.type == "stream":
-                    yield event.content["text"]
 
 
 def _is_for_subshell(new: NewExecution, session: LiveSession) -> bool:

@@ -1,20 +1,28 @@
 """The account of one run while it runs: takes its events, folds them, writes them in groups."""
 
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import anyio
-import msgspec
 
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncation
+from jupyter_exec_ext.engine.channels import KernelChannels
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.engine.signals import Signal
 from jupyter_exec_ext.engine.streams import size_of
-from jupyter_exec_ext.store.store import Store
+from jupyter_exec_ext.services.events import (
+    decode_event,
+    encode_event,
+    size_as_json,
+    without_large_parts,
+)
+from jupyter_exec_ext.store.store import EventRow, Store
 
 WRITE_SECONDS = 0.2
 """For how long events are gathered before they are written together."""
@@ -25,12 +33,24 @@ MERGE_BYTES = 64 * 1024
 MAX_EVENTS = 500_000
 """About how many events of a run are stored, however small they are."""
 
+CLOSE_SECONDS = 0.02
+"""For how long at least the newest event takes more text before those who follow may read it."""
+
+RECENT_BYTES = 1_000_000
+"""Events that are written stay in memory for those who follow, if they are no more than this."""
+
 
 class Journal:
     """Takes a run's events (a `core.ports.Sink`), within limits, and knows what they add up to.
 
+    Whoever follows the run reads the newest events from memory (`events_after`) and older ones
+    from the store; nothing is kept for them.
+
     Attributes:
         has_uncounted: Set when output was lost before it came here.
+        last_number: That of the newest event.
+        has_news: Fires when something came.
+        covered_number: Later events are in memory, earlier ones only in the store.
     """
 
     def __init__(
@@ -40,16 +60,20 @@ class Journal:
         self._store = store
         self._fold = fold
         self._limits = limits
-        self._number = 0
+        self.last_number = 0
+        self.covered_number = 0
+        self._taken_number = 0
         self._total_bytes = 0
         self._refused_bytes = 0
         self.has_uncounted = False
         self._kept_streams = _HeadAndTail(limits.max_stream_bytes)
         self._kept_others = _HeadAndTail(limits.max_output_bytes)
-        self._pending: dict[int, Event] = {}
-        self._open: _OpenStream | None = None
+        self._pending: dict[int, _Entry] = {}
+        self._recent: dict[int, _Entry] = {}
+        self._open: _Entry | None = None
+        self._close_time = 0.0
         self._to_drop: list[int] = []
-        self._has_news = Signal()
+        self.has_news = Signal()
         self._write_lock = anyio.Lock()
 
     def emit(self, event_type: EventType, content: dict[str, Any], *, cell_index: int) -> None:
@@ -58,7 +82,15 @@ class Journal:
             self._emit_stream(content, cell_index)
         else:
             self._emit_other(event_type, content, cell_index)
-        self._has_news.fire()
+        self.has_news.fire()
+
+    def tell(self, event_type: EventType, content: dict[str, Any]) -> None:
+        """Take an event that tells of the execution itself: small, and always kept.
+
+        The end is told by `closing_events`, once the final record is stored.
+        """
+        self._append(event_type, content, cell_index=0, size=size_as_json(content))
+        self.has_news.fire()
 
     def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
         text = content["text"]
@@ -73,7 +105,7 @@ class Journal:
         self._total_bytes += left_out
         self._fold.leave_out(cell_index, left_out)
         self._close_open()
-        self._number += 1  # The hole shows that something is missing here.
+        self.last_number += 1  # The hole shows that something is missing here.
         self._emit_text(content, tail, cell_index)
 
     def _emit_text(self, content: dict[str, Any], text: str, cell_index: int) -> None:
@@ -91,46 +123,54 @@ class Journal:
             self._open.size_bytes += size
             self._forget(self._kept_streams.grow(size))
             return
-        event = self._append(EventType.STREAM, content, cell_index)
-        self._open = _OpenStream(event, parts=[text], size_bytes=size)
-        self._forget(self._kept_streams.add(self._number, size))
+        self._open = self._append(EventType.STREAM, content, cell_index, size)
+        self._open.parts.append(text)
+        self._forget(self._kept_streams.add(self.last_number, size))
 
     def _emit_other(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> None:
-        size = _size_as_json(content)
+        size = size_as_json(content)
         self._total_bytes += size
         if size > self._limits.max_display_bytes:
-            reduced = _without_large_parts(content, self._limits.max_display_bytes)
+            reduced = without_large_parts(content, self._limits.max_display_bytes)
             if reduced is None:
                 self._refused_bytes += size
                 return
             content = reduced
-            smaller = _size_as_json(content)
+            smaller = size_as_json(content)
             self._refused_bytes += size - smaller
             size = smaller
         growth = self._fold.growth_of(content, cell_index)
         if growth > 0 and self._fold.shown_bytes + growth > self._limits.max_output_bytes:
             self._refused_bytes += size
             return
-        event = self._append(event_type, content, cell_index)
-        self._fold.apply(event)
-        self._forget(self._kept_others.add(self._number, size))
+        entry = self._append(event_type, content, cell_index, size)
+        self._fold.apply(entry.event)
+        self._forget(self._kept_others.add(self.last_number, size))
 
-    def _append(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> Event:
+    def _append(
+        self, event_type: EventType, content: dict[str, Any], cell_index: int, size: int
+    ) -> "_Entry":
         self._close_open()
-        self._number += 1
-        event = _event(self._number, event_type, cell_index, content)
-        self._pending[self._number] = event
-        return event
+        self.last_number += 1
+        entry = _Entry(_event(self.last_number, event_type, cell_index, content), size)
+        self._pending[self.last_number] = entry
+        return entry
 
     def _close_open(self) -> None:
         if self._open is not None:
             self._open.event.content["text"] = "".join(self._open.parts)
+            self._open.parts.clear()
             self._open = None
+            self._close_time = time.monotonic()
 
     def _forget(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             if self._pending.pop(number, None) is None:
                 self._to_drop.append(number)
+
+    def connect(self, channels: KernelChannels) -> None:
+        """Let widgets send to the kernel that the run has from now on."""
+        self._fold.connect(channels.msg_session, channels.send_comm)
 
     def set_execution_count(self, cell_index: int, count: int | None) -> None:
         """Note the kernel's prompt number of a cell."""
@@ -156,11 +196,42 @@ class Journal:
         """Return the ``widgets`` entry of the notebook's metadata, empty without widgets."""
         return self._fold.widget_metadata()
 
+    def settle(self) -> int:
+        """Let the newest event take no more, so that it can be read; return its number."""
+        self._close_open()
+        return self.last_number
+
+    def events_after(self, number: int, *, max_bytes: int) -> list[Event] | None:
+        """Return events that follow *number*; ``None`` when the store has to be read first.
+
+        The newest is left out while it may still take more text: what was read never changes.
+
+        Args:
+            max_bytes: About how much to return at once; one event in any case.
+        """
+        if number < self.covered_number:
+            return None
+        if time.monotonic() - self._close_time >= CLOSE_SECONDS:
+            self._close_open()
+        newer: list[_Entry] = []
+        # Backwards, since most who follow have read all but the newest.
+        for entry in chain(reversed(self._pending.values()), reversed(self._recent.values())):
+            if entry.event.number <= number:
+                break
+            if entry is not self._open:
+                newer.append(entry)
+        events: list[Event] = []
+        while newer and max_bytes > 0:
+            entry = newer.pop()
+            events.append(entry.event)
+            max_bytes -= entry.size_bytes
+        return events
+
     async def keep_written(self) -> None:
         """Write events soon after they come, until cancelled; a failing store is tried again."""
         while True:
             if not self._pending and not self._to_drop:
-                await self._has_news.wait(60)
+                await self.has_news.wait(60)
             await anyio.sleep(WRITE_SECONDS)
             try:
                 await self.flush()
@@ -184,38 +255,55 @@ class Journal:
                 except StoreUnavailableError:
                     self.put_back(rows, drop)
                     raise
+                if sum(entry.size_bytes for entry in self._recent.values()) > RECENT_BYTES:
+                    self._recent = {}
+                    self.covered_number = self._taken_number
 
-    def take(self) -> tuple[list[tuple[int, bytes]], list[int]]:
-        """Return the rows to write and the numbers of rows to delete, and forget both."""
+    def take(self) -> tuple[list[EventRow], list[int]]:
+        """Return the rows to write and the numbers of rows to delete, and forget both.
+
+        Until the next time the events stay in memory for those who follow.
+        """
         self._close_open()
         if self._pending:
-            last = max(self._pending)
-            self._pending[last] = replace(self._pending[last], published_bytes=self._total_bytes)
-        rows = [(number, msgspec.json.encode(event)) for number, event in self._pending.items()]
-        drop = self._to_drop
-        self._pending, self._to_drop = {}, []
+            newest = self._pending[max(self._pending)]
+            newest.event = replace(newest.event, published_bytes=self._total_bytes)
+            self._recent, self._pending = self._pending, {}
+            self.covered_number, self._taken_number = self._taken_number, self.last_number
+            rows = [encode_event(entry.event) for entry in self._recent.values()]
+        else:
+            rows = []
+        drop, self._to_drop = self._to_drop, []
         return rows, drop
 
-    def put_back(self, rows: list[tuple[int, bytes]], drop: list[int]) -> None:
+    def put_back(self, rows: list[EventRow], drop: list[int]) -> None:
         """Take back what `take` returned, since it could not be written."""
-        again = {number: decode_event(payload) for number, payload in rows}
+        again = {number: _Entry(decode_event(data), len(data)) for number, data in rows}
         for number in self._to_drop:
             again.pop(number, None)
         self._pending = {**again, **self._pending}
         self._to_drop = drop + self._to_drop
+        if rows:
+            self._recent = {}
+            self._taken_number = self.covered_number
+
+    def discard(self) -> None:
+        """Forget what is not written, since it cannot be; its numbers are not used again."""
+        self._pending, self._recent, self._open, self._to_drop = {}, {}, None, []
+        self.covered_number = self._taken_number = self.last_number
 
 
 @dataclass
-class _OpenStream:
-    """The newest event while chunks can be added to it: it is not written, nor was it ever tried.
+class _Entry:
+    """An event in memory.
 
     Attributes:
-        parts: Its text, joined when it is closed.
+        parts: Its text while chunks can be added: it is not written, nor was it ever tried.
     """
 
     event: Event
+    size_bytes: int
     parts: list[str] = field(default_factory=list)
-    size_bytes: int = 0
 
     def takes(self, content: dict[str, Any], cell_index: int) -> bool:
         """Whether a chunk belongs to this event."""
@@ -264,54 +352,3 @@ class _HeadAndTail:
 
 def _event(number: int, event_type: EventType, cell_index: int, content: dict[str, Any]) -> Event:
     return Event(number=number, type=event_type, cell_index=cell_index, content=content)
-
-
-def _without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, Any] | None:
-    """Return *content* within *max_bytes*; ``None`` when nothing sensible is left of it.
-
-    Parts of a display are left out whole, the largest first, and named: a picture is never cut.
-    """
-    changed = dict(content)
-    match content["msg_type"]:
-        case "display_data" | "execute_result" | "update_display_data":
-            changed["data"], left_out = _smaller_bundle(content["data"], max_bytes // 2)
-            metadata = content["metadata"]
-            if _size_as_json(metadata) > max_bytes // 4:
-                metadata = {}
-            changed["metadata"] = {**metadata, "jupyter_exec_ext": {"left_out": left_out}}
-        case "error":
-            # A character has at most six bytes in JSON.
-            changed["ename"] = content["ename"][: max_bytes // 32]
-            changed["evalue"] = content["evalue"][: max_bytes // 32]
-            changed["traceback"] = ["[traceback left out]"]
-    return changed if _size_as_json(changed) <= max_bytes else None
-
-
-def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
-    """Return what of *data* fits into *max_bytes*, and the types that do not, largest first."""
-    sizes = {key: _size_as_json(value) for key, value in data.items()}
-    kept = dict(data)
-    left_out = []
-    for key in sorted(sizes, key=lambda key: -sizes[key]):
-        if sum(sizes[key] for key in kept) <= max_bytes:
-            break
-        left_out.append(key)
-        del kept[key]
-    note = "".join(f"[{key}, {sizes[key]} bytes, left out]" for key in left_out)
-    return {**kept, "text/plain": kept.get("text/plain", note)}, left_out
-
-
-def _size_as_json(value: Any) -> int:
-    return len(msgspec.json.encode(value))
-
-
-def published_bytes_of(event: Event) -> int:
-    """Return how much of what the run published *event* holds."""
-    if event.type is EventType.STREAM:
-        return size_of(event.content["text"])
-    return _size_as_json(event.content)
-
-
-def decode_event(payload: bytes) -> Event:
-    """Return the event of a stored row."""
-    return msgspec.json.decode(payload, type=Event)

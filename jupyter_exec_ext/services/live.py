@@ -73,6 +73,8 @@ class Live:
         """Show *execution*, which `advance` made, from now on."""
         self.execution = execution
         self.changed.fire()
+        if self.journal is not None:
+            self.journal.has_news.fire()
         self.on_state(execution)
 
     def stop(self, error: RunError | None = None) -> None:
@@ -85,7 +87,7 @@ class Live:
         """Return what the run left so far."""
         if self.final_result is not None:
             return self.final_result
-        if self.journal is None or self.snapshot is None:
+        if self.journal is None or self.snapshot is None or not self.execution.started:
             return Result()
         return Result(
             cells=self.journal.cells(self.snapshot.cell_indexes),

@@ -24,6 +24,7 @@ from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
     CodeSource,
+    EventType,
     Execution,
     ExecutionError,
     InputRequest,
@@ -39,6 +40,7 @@ from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.engine.sessions import KernelSession
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell
+from jupyter_exec_ext.services.events import closing_events, encode_event, facts_of
 from jupyter_exec_ext.services.journal import Journal
 from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.live import Live
@@ -100,6 +102,7 @@ class RunService:
                         live.change(started=True)
                     await self._insist(lambda: self._store.update(live.execution))
                 live.snapshot = live.snapshot or await self._load_snapshot(live)
+                live.journal = self._open_journal(live, live.snapshot)
                 if kernels is None:
                     kernels = await self._launches.for_execution(live.execution, live.environment)
                 kernel = await self._ready_kernel(live, kernels)
@@ -137,8 +140,21 @@ class RunService:
         except Exception as defect:  # noqa: BLE001 - the record has to become final
             log_defect(self._log, defect)
             if not live.execution.state.is_final:
-                live.journal = None
+                if live.journal is not None:
+                    live.journal.discard()
                 await self.end_without_result(live, State.FAILED, internal_error())
+
+    def _open_journal(self, live: Live, snapshot: Snapshot) -> Journal:
+        """Begin the account of a run, before it has a kernel."""
+        journal = Journal(
+            live.execution.id,
+            store=self._store,
+            limits=self._limits,
+            fold=OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes),
+        )
+        journal.tell(EventType.STATE, {"state": State.RUNNING.value})
+        live.changed.fire()
+        return journal
 
     async def _load_snapshot(self, live: Live) -> Snapshot:
         """Return what an execution that waited runs."""
@@ -189,17 +205,8 @@ class RunService:
     async def _run_in_kernel(self, live: Live, kernel: Kernel) -> ExecutionError | None:
         """Run the cells and gather what they left; return why they failed, if they did."""
         assert live.snapshot is not None
-        live.journal = journal = Journal(
-            live.execution.id,
-            store=self._store,
-            limits=self._limits,
-            fold=OutputFold(
-                live.snapshot.cell_count,
-                max_stream_bytes=self._limits.max_stream_bytes,
-                msg_session=kernel.channels.msg_session,
-                send_comm=kernel.channels.send_comm,
-            ),
-        )
+        assert live.journal is not None
+        live.journal.connect(kernel.channels)
         live.stdin = Stdin(
             prepared=live.answers,
             timeout_seconds=self._limits.input_timeout_seconds,
@@ -211,17 +218,17 @@ class RunService:
         subshell = await Subshell.create(kernel) if live.is_side else None
         run = CellsRun(
             kernel=kernel,
-            sink=journal,
+            sink=live.journal,
             stdin=live.stdin,
             subshell=subshell,
             interrupt_grace_seconds=self._limits.interrupt_grace_seconds,
             max_value_bytes=self._limits.max_variable_bytes,
             on_cell=partial(_show_progress, live, len(cells)),
-            on_count=journal.set_execution_count,
+            on_count=live.journal.set_execution_count,
             is_abandoned=self._is_stopping,
         )
         async with anyio.create_task_group() as group:
-            group.start_soon(journal.keep_written)
+            group.start_soon(live.journal.keep_written)
             group.start_soon(self._keep_stored, live)
             try:
                 await self._run_cells(live, run, cells)
@@ -341,15 +348,18 @@ class RunService:
         the store, with the whole database perhaps, is stored anew.
         """
         rows, drop = live.journal.take() if live.journal is not None else ([], [])
+        last_number = live.journal.last_number if live.journal is not None else 0
+        closing = [encode_event(event) for event in closing_events(final, after=last_number)]
+        events = [*rows, *closing]
         try:
             result = await to_thread.run_sync(msgspec.json.encode, live.final_result)
             try:
-                await self._store.finish(final, result=result, events=rows, drop=drop)
+                await self._store.finish(final, result=result, events=events, drop=drop)
             except ExecutionNotFoundError:
                 snapshot = live.snapshot or EMPTY_SNAPSHOT
                 pending = replace(final, state=State.PENDING)
                 await self._store.insert(pending, notebook=encode_snapshot(snapshot))
-                await self._store.finish(final, result=result, events=rows)
+                await self._store.finish(final, result=result, events=events)
                 self._log.warning("execution %s: its record had been removed", final.id)
             live.is_stored = True
         except StoreUnavailableError as error:
@@ -375,16 +385,19 @@ def final_record(
 
 def _show_question(live: Live, question: InputRequest | None) -> None:
     live.change(input_request=question)
+    if question is not None and live.journal is not None:
+        live.journal.tell(EventType.INPUT_REQUEST, facts_of(question))
 
 
 def _show_progress(live: Live, total: int, cell: Cell | None, done: int) -> None:
     """Show how far *live* has come: which cell runs, ``None`` for none, and how many are done."""
     is_notebook = isinstance(live.execution.source, NotebookSource)
-    live.change(
-        progress=Progress(
-            done=done,
-            total=total,
-            current_cell_id=cell.cell_id if cell else None,
-            current_cell_index=cell.index if cell and is_notebook else None,
-        )
+    progress = Progress(
+        done=done,
+        total=total,
+        current_cell_id=cell.cell_id if cell else None,
+        current_cell_index=cell.index if cell and is_notebook else None,
     )
+    live.change(progress=progress)
+    if live.journal is not None:
+        live.journal.tell(EventType.PROGRESS, facts_of(progress))

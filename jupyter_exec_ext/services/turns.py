@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from jupyter_exec_ext.core.errors import RunError, SessionLostError, TooManyError
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import ExecutionError, OnKernelDeath
+from jupyter_exec_ext.core.models import EventType, ExecutionError, OnKernelDeath
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.services.live import Live, LiveSession
@@ -197,6 +197,8 @@ class Turns:
             await self._end_waiting(live, State.CANCELLED, None)
         elif live.execution.state is State.RUNNING:
             live.change_to(advance(live.execution, State.CANCELLING))
+            if live.journal is not None:
+                live.journal.tell(EventType.STATE, {"state": State.CANCELLING.value})
             live.stop()
 
     def settle(self, live: Live) -> None:

@@ -26,8 +26,13 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services.executions import LOG_PAGE
-from jupyter_exec_ext.services.journal import decode_event, published_bytes_of
+from jupyter_exec_ext.services.events import (
+    PUBLISHED_TYPES,
+    closing_events,
+    decode_event,
+    encode_event,
+    published_bytes_of,
+)
 from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.services.notebooks import Snapshot, code_snapshot, decode_snapshot
 from jupyter_exec_ext.services.runs import final_record
@@ -42,6 +47,15 @@ RETRY_SECONDS = 2.0
 """The same while the store fails, or holds less than it should."""
 
 PURGE_SECONDS = 600.0
+
+EVENTS_PAGE = 200
+"""How many events of a lost execution are read at once."""
+
+LOST_NUMBERS = 1_000_000
+"""More events than a run can have had in memory when its server ended without a word.
+
+Somebody may have read them there: their numbers are not used for others.
+"""
 
 
 class Upkeep:
@@ -141,32 +155,39 @@ class Upkeep:
             final = final_record(execution, State.CANCELLED, None, self._limits)
         else:
             final = final_record(execution, State.FAILED, error_of(error), self._limits)
-        result = await self._result_of(execution)
-        if await self._store.finish(final, result=msgspec.json.encode(result)):
+        result, last_number = Result(), 0
+        if execution.state is not State.PENDING:
+            result, last_number = await self._result_of(execution)
+            last_number += LOST_NUMBERS
+        closing = closing_events(final, after=last_number)
+        if await self._store.finish(
+            final, result=msgspec.json.encode(result), events=[*map(encode_event, closing)]
+        ):
             self._on_state(final)
 
-    async def _result_of(self, execution: Execution) -> Result:
-        """Fold the stored events of *execution* into what it left."""
-        if not execution.started:
-            return Result()
+    async def _result_of(self, execution: Execution) -> tuple[Result, int]:
+        """Fold the stored events of *execution* into what it left; return the last number too."""
         snapshot = await self._snapshot_of(execution)
         fold = OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes)
         last = kept_bytes = published_bytes = 0
-        while rows := await self._store.events(execution.id, after=last, limit=LOG_PAGE):
+        while rows := await self._store.events(execution.id, after=last, limit=EVENTS_PAGE):
             events = [decode_event(payload) for _, payload in rows]
             last = rows[-1][0]
             kept_bytes += sum(map(published_bytes_of, events))
             published_bytes = max(published_bytes, *(event.published_bytes for event in events))
             await to_thread.run_sync(_fold_in, fold, events)
+        if not execution.started:
+            return Result(), last
         kept_bytes -= fold.lost_bytes
         widgets = fold.widget_metadata()
-        return Result(
+        result = Result(
             cells=fold.cells(snapshot.cell_indexes),
             metadata={"widgets": widgets} if widgets else {},
             truncated=Truncation(kept_bytes=kept_bytes, total_bytes=published_bytes)
             if kept_bytes < published_bytes
             else None,
         )
+        return result, last
 
     async def _snapshot_of(self, execution: Execution) -> Snapshot:
         if isinstance(execution.source, CodeSource):
@@ -176,4 +197,5 @@ class Upkeep:
 
 def _fold_in(fold: OutputFold, events: Iterable[Event]) -> None:
     for event in events:
-        fold.apply(event)
+        if event.type in PUBLISHED_TYPES:
+            fold.apply(event)

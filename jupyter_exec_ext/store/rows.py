@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate, takewhile
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
@@ -120,17 +121,34 @@ class Rows:
             )
 
     def events(
-        self, connection: Connection, execution_id: str, *, after: int, limit: int
+        self,
+        connection: Connection,
+        execution_id: str,
+        *,
+        after: int,
+        limit: int,
+        max_bytes: int | None,
     ) -> list[EventRow]:
-        """Return at most *limit* events with a number above *after*, in order."""
-        found = connection.execute(
-            select(events.c.number, events.c.payload)
+        """Return at most *limit* events with a number above *after*, in order.
+
+        Args:
+            max_bytes: No more than fit in this, but one in any case; ``None`` for all.
+        """
+        limit = min(max(limit, 0), _MAX_INTEGER)
+        chosen = (
+            select()
             .where(
                 events.c.execution_id == self.find(connection, execution_id).id,
                 events.c.number > min(max(after, 0), _MAX_INTEGER),
             )
             .order_by(events.c.number)
-            .limit(min(max(limit, 0), _MAX_INTEGER))
+        )
+        if max_bytes is not None:
+            # A database tells the length without reading the payload.
+            lengths = chosen.add_columns(func.length(events.c.payload)).limit(limit)
+            limit = _count_within(connection.scalars(lengths).all(), max_bytes)
+        found = connection.execute(
+            chosen.add_columns(events.c.number, events.c.payload).limit(limit)
         )
         return [(row.number, row.payload) for row in found]
 
@@ -203,3 +221,9 @@ class Rows:
         return self.find(
             connection, execution_id, executions.c.state, executions.c.instance_id, lock=True
         )
+
+
+def _count_within(lengths: Sequence[int], max_bytes: int) -> int:
+    """Return how many of *lengths*, from the first on, fit into *max_bytes*: at least one."""
+    totals = accumulate(lengths)
+    return max(1, sum(1 for _ in takewhile(lambda total: total <= max_bytes, totals)))

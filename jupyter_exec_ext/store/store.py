@@ -203,15 +203,24 @@ class Store:
         await self._database.write(work)
 
     async def events(
-        self, execution_id: str, *, after: int = 0, limit: int = 1000
+        self, execution_id: str, *, after: int = 0, limit: int = 1000, max_bytes: int | None = None
     ) -> builtins.list[EventRow]:
         """Return at most *limit* events with a number above *after*, in order.
+
+        Args:
+            max_bytes: No more than fit in this, but one in any case; ``None`` for all.
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
         """
         return await self._database.read(
-            partial(self._rows.events, execution_id=execution_id, after=after, limit=limit)
+            partial(
+                self._rows.events,
+                execution_id=execution_id,
+                after=after,
+                limit=limit,
+                max_bytes=max_bytes,
+            )
         )
 
     async def finish(

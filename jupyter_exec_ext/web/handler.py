@@ -11,6 +11,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from jupyter_exec_ext.core.errors import (
     ExecError,
     MalformedRequestError,
+    RangeNotSatisfiableError,
     TooLargeError,
     TooManyError,
 )
@@ -141,6 +142,8 @@ class ExecHandler(APIHandler):
             body = body_of(error)
             if isinstance(error, TooManyError):
                 self.set_header("Retry-After", str(error.retry_after_seconds))
+            if isinstance(error, RangeNotSatisfiableError):
+                self.set_header("Content-Range", f"bytes */{error.size_bytes}")
         else:
             body = body_of_status(status_code)
             if status_code == HTTPStatus.FORBIDDEN and not self.current_user:

@@ -76,6 +76,19 @@ def read_count(name: str, text: str | None, *, default: int, maximum: int) -> in
     return min(number or default, maximum)
 
 
+def read_position(name: str, text: str | None) -> int | None:
+    """Return a whole number of the request; ``None`` without one.
+
+    Raises:
+        MalformedRequestError: It is not a whole number, or below 0.
+    """
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise MalformedRequestError(f"{name} is a whole number from 0 on", target=name)
+    return int(text)
+
+
 def read_choice(name: str, text: str, choices: Mapping[str, T]) -> T:
     """Return what *text* stands for among *choices*.
 

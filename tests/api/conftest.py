@@ -1,11 +1,13 @@
 """What the tests of the REST layer need besides a server: bare HTTP, and records at no cost."""
 
+import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import httpx
 import msgspec
 import pytest
 
@@ -13,7 +15,8 @@ from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.models import Execution, NotebookSource, Result
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.notebooks import Snapshot, encode_snapshot
-from tests.conftest import WAIT_SECONDS, Answer
+from tests.api.following import FollowingClient
+from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -77,3 +80,23 @@ def keep_final(exec_app: ExecApp) -> Callable[..., Awaitable[Execution]]:
         return final
 
     return keep
+
+
+@pytest.fixture
+def following(
+    exec_api: ExecApi,
+    jp_http_port: int,
+    jp_base_url: str,
+    jp_auth_header: dict[str, str],
+    jp_asyncio_loop: asyncio.AbstractEventLoop,
+) -> Iterator[FollowingClient]:
+    """A client that follows executions of the server under test."""
+    assert exec_api is not None
+    http = httpx.AsyncClient(
+        base_url=f"http://localhost:{jp_http_port}{jp_base_url}exec/",
+        headers=jp_auth_header,
+        timeout=WAIT_SECONDS,
+        limits=httpx.Limits(max_connections=None),
+    )
+    yield FollowingClient(http)
+    jp_asyncio_loop.run_until_complete(http.aclose())

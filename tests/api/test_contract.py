@@ -1,8 +1,9 @@
 """The contract says what the server does: every route, every answer, every limit."""
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
 from http import HTTPStatus
 from io import BytesIO
@@ -185,7 +186,16 @@ def test_files_can_be_described() -> None:
 
 
 @pytest.mark.parametrize(
-    "exec_config", [{"max_running": 1, "max_pending": 1, "max_body_bytes": 20_000}]
+    "exec_config",
+    [
+        {
+            "max_running": 1,
+            "max_pending": 1,
+            "max_sessions": 1,
+            "max_streams": 1,
+            "max_body_bytes": 20_000,
+        }
+    ],
 )
 async def test_every_answer_is_as_described(
     exec_api: ExecApi,
@@ -197,19 +207,21 @@ async def test_every_answer_is_as_described(
     """A tour through all operations and all their statuses; each answer is checked as ever."""
     contract.seen.clear()
     every, one = "/exec/executions", "/exec/executions/{execution_id}"
+    sessions, session = "/exec/sessions", "/exec/sessions/{session_id}"
 
     async def visit(verb: str, path: str, *, key: str = NOBODY, **kwargs: Any) -> Answer:
-        parts = path.replace("{execution_id}", key).removeprefix("/exec/")
+        parts = re.sub(r"\{\w+\}", key, path).removeprefix("/exec/")
         return await exec_api.request(verb.upper(), parts or "/", **kwargs)
 
+    bodies = {f"{one}/input": b'{"value":"x"}', session: b"{}"}
     for path, verb in contract.responses:
-        where = path.replace("{execution_id}", NOBODY).lstrip("/")
+        where = re.sub(r"\{\w+\}", NOBODY, path).lstrip("/")
         assert (await bare_request(verb.upper(), where, body="")).status == 403
         assert (await bare_request(verb.upper(), f"{where}?token=%ff", body="")).status == 400
         assert (await visit(verb, path, body="x" * 20_001)).status == 413
-        if path.startswith(one):
-            assert (await visit(verb, path, body="")).status == 404
-        elif path != every:
+        if path.startswith((one, session)):
+            assert (await visit(verb, path, body=bodies.get(path, b""))).status == 404
+        elif path not in (every, sessions):
             assert (await visit(verb, path)).status == 200
 
     exec_api.write_notebook("gate.ipynb", GATE)
@@ -221,6 +233,9 @@ async def test_every_answer_is_as_described(
     running = (await visit("post", every, json=gate, headers=dict(keyed))).json["id"]
     other = {**gate, "description": "other"}
     assert (await visit("post", every, json=other, headers=dict(keyed))).status == 409
+    with exec_app.following.follow(running):
+        for path, params in ((f"{one}/events", {}), (f"{one}/log", {"follow": "true"})):
+            assert (await visit("get", path, key=running, params=params)).status == 429
     pending = (await visit("post", every, json=gate, params={"view": "basic"})).json["id"]
     assert (await visit("post", every, json=gate)).status == 429
     assert (await visit("delete", one, key=running)).status == 409
@@ -247,13 +262,22 @@ async def test_every_answer_is_as_described(
     )
     assert (failed.status, failed.json["state"]) == (200, "failed")
     key = failed.json["id"]
-    for path in (one, f"{one}/log", f"{one}/notebook"):
+    for path in (one, f"{one}/log", f"{one}/events", f"{one}/notebook"):
         assert (await visit("get", path, key=key)).status == 200
+    assert (await visit("head", f"{one}/log", key=key)).status == 200
+    for span, status in (("bytes=0-0", 206), ("bytes=9-", 416)):
+        answer = await visit("get", f"{one}/log", key=key, headers={"Range": span})
+        assert answer.status == status
+    ndjson = {"Accept": "application/x-ndjson"}
+    assert (await visit("get", f"{one}/events", key=key, headers=ndjson)).status == 200
+    assert (await visit("get", f"{one}/events", key=key, params={"after": 99})).status == 204
+    assert (await visit("post", f"{one}/input", key=key, json={"value": "x"})).status == 409
     assert (await visit("get", one, key=key, params={"view": "basic"})).status == 200
     page = await visit("get", every, params={"page_size": 1})
     assert page.json["next_page_token"]
     assert (await visit("delete", every, params={"state": "succeeded"})).json == {"deleted": 1}
     assert (await visit("delete", one, key=key)).status == 204
+    await tour_of_sessions(visit)
     await exec_app.stop_extension()
     assert (await visit("post", every, json=gate)).status == 503
 
@@ -264,6 +288,51 @@ async def test_every_answer_is_as_described(
     }
     # A broken and a full store have tests of their own.
     assert {entry for entry in described - contract.seen if entry[2] not in ("503", "507")} == set()
+
+
+async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]]) -> None:
+    """Visit the operations on sessions, with all their statuses, but for what all have."""
+    sessions, session = "/exec/sessions", "/exec/sessions/{session_id}"
+    executions = "/exec/executions"
+    assert (await visit("post", sessions, json={"kernel_id": NOBODY})).status == 404
+    assert (await visit("post", sessions, json={"kernel_name": "no"})).status == 422
+    created = await visit("post", sessions, json={"name": "a", "labels": {"b": "c"}})
+    assert created.status == 201
+    key = created.json["id"]
+    assert (await visit("post", sessions, json={"name": "a"})).status == 200
+    assert (await visit("post", sessions, json={})).status == 429
+    assert (await visit("get", sessions)).status == 200
+    assert (await visit("get", sessions, params={"page_token": "x"})).status == 422
+    asking = await visit("post", executions, json={"code": "input('?')", "session_id": key})
+    while (
+        "input_request"
+        not in (shown := await visit("get", f"{executions}/{asking.json['id']}")).json
+    ):
+        assert shown.json["state"] in ("pending", "running")
+    answered = await visit("post", f"{executions}/{asking.json['id']}/input", json={"value": "x"})
+    assert answered.status == 200
+    died = await visit(
+        "post",
+        executions,
+        params={"wait": 60},
+        json={"code": "import os; os._exit(1)", "session_id": key},
+    )
+    assert died.json["error"]["code"] == "KernelDied"
+    for verb, path in (
+        ("get", session),
+        ("post", f"{session}/interrupt"),
+        ("post", f"{session}/restart"),
+    ):
+        assert (await visit(verb, path, key=key)).status == 200
+    settings = {"idle_timeout_seconds": 0.2}
+    assert (await visit("put", session, key=key, json={"idle_timeout_seconds": -1})).status == 422
+    assert (await visit("put", session, key=key, json=settings)).status == 200
+    while (await visit("get", session, key=key)).json["state"] != "ended":
+        await asyncio.sleep(0.05)
+    assert (await visit("put", session, key=key, json=settings)).status == 409
+    for action in ("interrupt", "restart"):
+        assert (await visit("post", f"{session}/{action}", key=key)).status == 409
+    assert (await visit("delete", session, key=key)).status == 204
 
 
 async def test_capabilities_show_all_limits_as_configured(exec_api: ExecApi) -> None:

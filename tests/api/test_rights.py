@@ -31,7 +31,9 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/executions/{execution_id}"): [READ],
     ("DELETE", "exec/executions/{execution_id}"): [WRITE],
     ("POST", "exec/executions/{execution_id}/cancel"): [EXECUTE],
+    ("GET", "exec/executions/{execution_id}/events"): [READ],
     ("GET", "exec/executions/{execution_id}/log"): [READ],
+    ("HEAD", "exec/executions/{execution_id}/log"): [READ],
     ("GET", "exec/executions/{execution_id}/notebook"): [READ],
 }
 """What each operation asks the authorizer, in this order."""
@@ -312,7 +314,16 @@ async def test_browsers_cannot_take_answers_for_pages(exec_api: ExecApi) -> None
 
     answers = {
         where: await exec_api.request("GET", where)
-        for where in ("/", "executions", one, f"{one}/log", f"{one}/notebook", "no", "executions/x")
+        for where in (
+            "/",
+            "executions",
+            one,
+            f"{one}/log",
+            f"{one}/events",
+            f"{one}/notebook",
+            "no",
+            "executions/x",
+        )
     }
 
     for where, answer in answers.items():

@@ -108,6 +108,13 @@ class ServerProcess:
         record: dict[str, Any] = answer.json()
         return record
 
+    def events(self, execution_id: str, **params: Any) -> list[dict[str, Any]]:
+        headers = {"Accept": "application/x-ndjson"}
+        path = f"executions/{execution_id}/events"
+        answer = self.http.get(path, params=params, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.text.splitlines()]
+
     def until(self, execution_id: str, is_true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         record: dict[str, Any] = {}
         deadline = time.monotonic() + 60

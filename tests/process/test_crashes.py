@@ -52,12 +52,19 @@ def test_a_killed_server_leaves_a_true_store(start_server: Start) -> None:
     assert ended["error"]["code"] == "ServerRestarted"
     assert ended["started"] is True
     assert ended["result"]["stdout"] == "one\nhere\n"
+    assert again.http.get(f"executions/{running['id']}/log").text == log
+    events = again.events(running["id"])
+    assert [event["type"] for event in events[-3:]] == ["gap", "error", "end"]
+    assert "lost" not in events[-3], "nobody knows what the killed server had not stored"
+    assert again.events(running["id"], after=events[-4]["id"] + 1000) == events[-3:]
     notebook = again.http.get(f"executions/{running['id']}/notebook").json()
     assert notebook["cells"][0]["outputs"][0]["text"] == "one\n"
     for record in with_inputs:
         shown = again.until(record["id"], lambda record: record["state"] == "failed")
         assert shown["error"]["code"] == "ServerRestarted"
         assert shown["started"] is False
+        events = again.events(record["id"])
+        assert [event["type"] for event in events] == ["state", "error", "end"]
     for record in waiting:
         shown = again.get(record["id"], wait=60)
         assert shown["state"] == "succeeded"

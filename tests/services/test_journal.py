@@ -4,6 +4,7 @@ import asyncio
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,20 @@ from hypothesis import strategies as st
 
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Event, EventType, Truncation
+from jupyter_exec_ext.core.models import Event, EventType, ExecutionError, Truncation
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services import journal as journal_module
-from jupyter_exec_ext.services.journal import MERGE_BYTES, Journal, decode_event
+from jupyter_exec_ext.services.events import closing_events, decode_event, published_bytes_of
+from jupyter_exec_ext.services.journal import CLOSE_SECONDS, MERGE_BYTES, RECENT_BYTES, Journal
 from jupyter_exec_ext.store.store import Store
-from tests.store.builders import eventually, locked, new_execution, new_instance, running
+from tests.store.builders import (
+    ended,
+    eventually,
+    locked,
+    new_execution,
+    new_instance,
+    running,
+)
 
 CELLS = 4
 
@@ -557,6 +566,136 @@ async def test_a_closed_store_keeps_the_events_in_memory(account: Account) -> No
     assert [decode_event(payload).content["text"] for _, payload in rows] == ["a"]
     assert drop == []
     assert account.outputs()[0]["text"] == "a"
+
+
+# Telling of the execution itself, and those who follow.
+
+
+def read_from(account: Account, after: int = 0) -> list[Event]:
+    """Return what is in memory after a number."""
+    events = account.journal.events_after(after, max_bytes=1_000_000)
+    assert events is not None
+    return events
+
+
+async def test_what_is_told_of_the_execution_is_no_output(small: Account) -> None:
+    """It is stored with the rest, whatever is cut around it, and counts for no limit."""
+    small.journal.tell(EventType.STATE, {"state": "running"})
+    for number in range(200):
+        small.print(f"{number:099}\n", cell=number % 2)
+        small.journal.tell(EventType.PROGRESS, {"done": number})
+    await small.journal.flush()
+
+    told = [event for event in await small.stored() if event.type is not EventType.STREAM]
+    assert [event.content for event in told] == [
+        {"state": "running"},
+        *({"done": number} for number in range(200)),
+    ]
+    assert sum(map(published_bytes_of, told)) == 0
+    truncated = small.journal.truncated
+    assert truncated is not None
+    assert truncated.total_bytes == 20_000
+
+
+async def test_the_newest_event_is_read_once_it_takes_no_more(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number never means two texts, and a fast printer is not cut into a piece per reader."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    account.print("a", "b")
+    assert [event.content["text"] for event in read_from(account)] == ["ab"]
+    account.print("c")
+    assert read_from(account, 1) == []
+    now += 2 * CLOSE_SECONDS
+    account.print("d")
+
+    assert [event.content["text"] for event in read_from(account, 1)] == ["cd"]
+    account.print("e")
+    assert account.journal.settle() == 3
+    assert [event.content["text"] for event in read_from(account, 2)] == ["e"]
+    await account.journal.flush()
+    assert await account.stored_text() == ["ab", "cd", "e"]
+
+
+async def test_what_was_just_written_is_read_from_memory_if_it_is_little(account: Account) -> None:
+    """Older events are in the store only, and so are many at once."""
+    account.print("a")
+    await account.journal.flush()
+    account.print("b")
+    account.journal.settle()
+    assert [event.number for event in read_from(account)] == [1, 2]
+    await account.journal.flush()
+    account.show({})
+
+    assert account.journal.events_after(0, max_bytes=1) is None
+    assert [event.number for event in read_from(account, 1)] == [2, 3]
+    account.print("x" * 2 * RECENT_BYTES)
+    await account.journal.flush()
+    last = account.journal.last_number
+    assert account.journal.covered_number == last
+    assert account.journal.events_after(last - 1, max_bytes=1) is None
+    assert read_from(account, last) == []
+
+
+def test_what_is_read_at_once_is_limited(account: Account) -> None:
+    """But one event is read in any case."""
+    for number in range(10):
+        account.show({"text/plain": "x" * 1_000 * (number + 1)})
+
+    events = account.journal.events_after(0, max_bytes=5_000)
+    assert events is not None
+    assert [event.number for event in events] == [1, 2, 3]
+    events = account.journal.events_after(9, max_bytes=5_000)
+    assert events is not None
+    assert [event.number for event in events] == [10]
+
+
+async def test_what_could_not_be_written_is_still_read_from_memory(
+    account: Account, path: Path
+) -> None:
+    """While it is being written and after it failed."""
+    account.print("a")
+    await account.journal.flush()
+    account.print("b")
+    rows, drop = account.journal.take()
+    assert [event.number for event in read_from(account, 1)] == [2]
+    account.print("c")
+    account.journal.put_back(rows, drop)
+    account.journal.settle()
+
+    assert account.journal.events_after(0, max_bytes=1) is None
+    assert [event.content["text"] for event in read_from(account, 1)] == ["b", "c"]
+    await account.journal.flush()
+    assert [event.content["text"] for event in read_from(account, 1)] == ["b", "c"]
+
+
+async def test_numbers_of_what_is_discarded_are_not_used_again(account: Account) -> None:
+    """What cannot be written is forgotten, and what comes later follows it."""
+    account.print("a")
+    await account.journal.flush()
+    account.print("b")
+    account.journal.discard()
+    assert read_from(account, 2) == []
+    account.print("c")
+    await account.journal.flush()
+
+    assert [event.number for event in await account.stored()] == [1, 3]
+
+
+def test_the_end_is_told_by_the_final_record() -> None:
+    """First why it failed, without what nobody knows, and then how it ended."""
+    error = ExecutionError(code="CodeError", message="m", evalue="\ud800")
+    failed = replace(ended(new_execution()), error=error, duration_seconds=1.5)
+
+    told = closing_events(failed, after=7)
+
+    assert [(event.number, event.type, event.content) for event in told] == [
+        (8, EventType.ERROR, {"code": "CodeError", "message": "m", "evalue": "?"}),
+        (9, EventType.END, {"state": "succeeded", "duration_seconds": 1.5}),
+    ]
+    (end,) = closing_events(ended(new_execution()), after=0)
+    assert end.content == {"state": "succeeded"}
 
 
 # Whatever happens.

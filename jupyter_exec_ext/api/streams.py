@@ -1,0 +1,252 @@
+"""REST handlers that go on while a client follows an execution: its events and its log."""
+
+import contextlib
+from http import HTTPStatus
+
+from anyio import to_thread
+from tornado.iostream import StreamClosedError
+from tornado.web import authenticated
+
+from jupyter_exec_ext.api.operations import CONTENT_RANGE, Answer, Parameter, operation
+from jupyter_exec_ext.core.errors import (
+    ConflictError,
+    ExecutionNotFoundError,
+    ServerStoppingError,
+)
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import EventType
+from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.following import Follower, Following, LogFold
+from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.ranges import read_range, read_start
+from jupyter_exec_ext.web.reading import read_flag, read_position
+from jupyter_exec_ext.web.rights import authorized
+from jupyter_exec_ext.web.streams import (
+    NDJSON_HEARTBEAT,
+    SSE_HEARTBEAT,
+    Encoding,
+    encode_ndjson,
+    encode_sse,
+)
+
+SSE = "text/event-stream"
+NDJSON = "application/x-ndjson"
+TEXT = "text/plain; charset=utf-8"
+
+END_OF_LIVE_RANGE = 2**53 - 1
+"""The end of a range that still grows (RFC 8673)."""
+
+_NUMBER = {"type": "integer", "minimum": 0}
+_LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID",
+    description="The `id` of the last event that the client has: only what follows is sent.",
+    schema=_NUMBER,
+    place="header",
+)
+_AFTER = Parameter(
+    name="after",
+    description="The same, for clients that cannot set the header, which wins.",
+    schema=_NUMBER,
+)
+_FOLLOW = Parameter(
+    name="follow",
+    description="Go on until the execution is final.",
+    schema={"type": "boolean", "default": False},
+)
+_RANGE = Parameter(
+    name="Range",
+    description="One range of bytes; with `follow`, while it runs, only as `bytes=N-`. Another"
+    " `Range`, or one with `If-Range`, is as none.",
+    schema={"type": "string"},
+    place="header",
+)
+
+
+class _Handler(ExecHandler):
+    """What the handlers that follow share."""
+
+    _track_activity = False
+
+    def initialize(  # type: ignore[override]
+        self, *, executions: ExecutionService, following: Following, limits: Limits
+    ) -> None:
+        """Take the services."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.executions = executions
+        self.following = following
+        self.limits = limits
+        self.follower: Follower | None = None
+
+    def compute_etag(self) -> None:
+        """Return none: it would be that of a part."""
+
+    def on_connection_close(self) -> None:
+        """End with the client."""
+        super().on_connection_close()
+        if self.follower is not None:
+            self.follower.close()
+
+
+class EventsHandler(_Handler):
+    """What happens in one execution, as it happens."""
+
+    @operation(
+        "Follow an execution",
+        description="A stream of events as `text/event-stream`, or with `Accept:"
+        " application/x-ndjson` as lines of JSON. It begins with the first event, or after the"
+        " one that the client has, and ends with the event `end`; 204 says that nothing follows."
+        " The guide describes the events.",
+        parameters=(_LAST_EVENT_ID, _AFTER),
+        answers={HTTPStatus.OK: (SSE, NDJSON), HTTPStatus.NO_CONTENT: None},
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, execution_id: str) -> None:
+        """Send events until the last."""
+        after = self.read_after()
+        is_ndjson = NDJSON in self.request.headers.get("Accept", "").lower()
+        content_type, encode, heartbeat = (
+            (NDJSON, encode_ndjson, NDJSON_HEARTBEAT)
+            if is_ndjson
+            else (SSE, encode_sse, SSE_HEARTBEAT)
+        )
+        with self.following.follow(execution_id, after=after) as follower:
+            self.follower = follower
+            data = await _read(follower, encode, seconds=0)
+            if follower.has_ended and not data:
+                self.set_status(HTTPStatus.NO_CONTENT)
+                self.finish()
+                return
+            self.set_header("Content-Type", content_type)
+            self.set_header("Vary", "Accept")
+            self.set_header("X-Accel-Buffering", "no")
+            # When the client leaves, or the execution is deleted, there is nobody to tell.
+            with contextlib.suppress(StreamClosedError, ExecutionNotFoundError):
+                while True:
+                    self.write(data or heartbeat)
+                    # While a slow client takes it only the connection holds it.
+                    del data
+                    await self.flush()
+                    if follower.has_ended:
+                        break
+                    data = await _read(follower, encode, seconds=self.limits.heartbeat_seconds)
+        self.finish(set_content_type=content_type)
+
+    def read_after(self) -> int | None:
+        """Return the number of the last event that the client has; ``None`` when it has none."""
+        header = self.request.headers.get("Last-Event-ID")
+        if header:
+            return read_position("Last-Event-ID", header)
+        return read_position("after", self.get_query_argument("after", None))
+
+
+class LogHandler(_Handler):
+    """What one execution printed."""
+
+    @operation(
+        "Read the log of an execution",
+        description="The printed text of both streams in order, as far as it is there.",
+        parameters=(_FOLLOW, _RANGE),
+        answers={
+            HTTPStatus.OK: "text/plain",
+            HTTPStatus.PARTIAL_CONTENT: Answer("text/plain", (CONTENT_RANGE,)),
+        },
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, execution_id: str) -> None:
+        """Write it piece by piece."""
+        self.set_log_headers()
+        is_following = read_flag("follow", self.get_query_argument("follow", None))
+        with contextlib.suppress(StreamClosedError):
+            if is_following and not (await self.executions.get(execution_id)).state.is_final:
+                await self.follow(execution_id)
+            else:
+                await self.send_so_far(execution_id)
+        self.finish(set_content_type=TEXT)
+
+    @operation(
+        "Show how long the log of an execution is",
+        description="In `Content-Length`, as far as it is there.",
+        answers={HTTPStatus.OK: None},
+        errors=(HTTPStatus.NOT_FOUND,),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def head(self, execution_id: str) -> None:
+        """Answer with headers only."""
+        size = await self.following.log_size(execution_id)
+        self.set_log_headers()
+        self.set_header("Content-Length", str(size))
+        self.finish(set_content_type=TEXT)
+
+    @property
+    def range_header(self) -> str | None:
+        """The range that is asked for; what would make it depend on a validator we have not."""
+        headers = self.request.headers
+        return None if "If-Range" in headers else headers.get("Range")
+
+    def set_log_headers(self) -> None:
+        """Say what it is, before it begins."""
+        self.set_header("Content-Type", TEXT)
+        self.set_header("Accept-Ranges", "bytes")
+        self.set_header("X-Accel-Buffering", "no")
+
+    async def send_so_far(self, execution_id: str) -> None:
+        """Write what is there, or the range of it that is asked for."""
+        wanted = None
+        if self.range_header is not None:
+            size = await self.following.log_size(execution_id)
+            wanted = read_range(self.range_header, size)
+            if wanted is not None:
+                self.set_status(HTTPStatus.PARTIAL_CONTENT)
+                self.set_header("Content-Range", f"bytes {wanted.start}-{wanted.stop - 1}/{size}")
+                self.set_header("Content-Length", str(len(wanted)))
+        sent = await self.send_log(self.following.so_far(execution_id), wanted)
+        if wanted is not None and sent < len(wanted):
+            raise ConflictError("retention cut the log while it was read")
+
+    async def follow(self, execution_id: str) -> None:
+        """Write it until the execution is final."""
+        start = read_start(self.range_header)
+        wanted = None
+        if start is not None:
+            wanted = range(start, END_OF_LIVE_RANGE + 1)
+            self.set_status(HTTPStatus.PARTIAL_CONTENT)
+            self.set_header("Content-Range", f"bytes {start}-{END_OF_LIVE_RANGE}/*")
+        with self.following.follow(execution_id) as self.follower:
+            await self.send_log(self.follower, wanted)
+        if not self.follower.has_ended:
+            # It must not look whole.
+            raise ServerStoppingError("the server is stopping")
+
+    async def send_log(self, follower: Follower, wanted: range | None) -> int:
+        """Write the bytes of the log at the positions *wanted*, ``None`` for all; count them."""
+        log, position, sent, seconds = LogFold(), 0, 0, 0.0
+        start, stop = (0, END_OF_LIVE_RANGE) if wanted is None else (wanted.start, wanted.stop)
+        while not follower.has_ended and position < stop:
+            data = log.add(await follower.read(seconds=seconds))
+            piece = data[max(0, start - position) : stop - position]
+            position += len(data)
+            sent += len(piece)
+            self.write(piece)
+            # While a slow client takes it only the connection holds it.
+            del data, piece
+            await self.flush()
+            seconds = self.limits.heartbeat_seconds
+        return sent
+
+
+async def _read(follower: Follower, encode: Encoding, *, seconds: float) -> bytes:
+    """Return the next events as they are sent; nothing when none come in *seconds*."""
+    events = await follower.read(seconds=seconds)
+    if any(event.type in (EventType.OUTPUT, EventType.UPDATE) for event in events):
+        # They can be large.
+        return await to_thread.run_sync(encode, events)
+    return encode(events)

@@ -1,0 +1,62 @@
+"""How events look to clients: as server-sent events, and as lines of JSON."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from jupyter_exec_ext.core.models import Event, EventType
+
+SSE_HEARTBEAT = b": heartbeat\n\n"
+NDJSON_HEARTBEAT = b'{"type":"heartbeat"}\n'
+
+_OF_OUTPUTS = ("output_type", "data", "metadata", "execution_count", "ename", "evalue", "traceback")
+
+Encoding = Callable[[Iterable[Event]], bytes]
+
+
+def encode_sse(events: Iterable[Event]) -> bytes:
+    """Return *events* as server-sent events, whose ``data`` is one line of JSON."""
+    return b"".join(
+        b"id: %d\nevent: %s\ndata: %s\n\n"
+        % (event.number, event.type.value.encode(), _one_line(event))
+        for event in events
+    )
+
+
+def encode_ndjson(events: Iterable[Event]) -> bytes:
+    """Return *events* as lines of JSON."""
+    return b"".join(_one_line(event) + b"\n" for event in events)
+
+
+def _one_line(event: Event) -> bytes:
+    data = msgspec.json.encode(event_view(event))
+    # What JSON takes for a letter many clients take for the end of a line.
+    for separator in ("\x85", "\u2028", "\u2029"):
+        data = data.replace(separator.encode(), b"\\u%04x" % ord(separator))
+    return data
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    """Return *event* as clients see it."""
+    shown: dict[str, Any] = {"id": event.number, "type": event.type.value}
+    content = event.content
+    match event.type:
+        case EventType.ERROR:
+            return {**shown, "error": content}
+        case EventType.STREAM:
+            more = {"name": content["name"], "text": content["text"]}
+        case EventType.OUTPUT:
+            output = {"output_type": content["msg_type"], **content}
+            more = {"output": {key: output[key] for key in _OF_OUTPUTS if key in output}}
+            if "transient" in content:
+                more["display_id"] = content["transient"]["display_id"]
+        case EventType.UPDATE:
+            display_id = content["transient"]["display_id"]
+            more = {"display_id": display_id, "data": content["data"]}
+            more["metadata"] = content["metadata"]
+        case EventType.CLEAR:
+            more = {"wait": content["wait"]}
+        case _:
+            return {**shown, **content}
+    return {**shown, "cell_index": event.cell_index, **more}
