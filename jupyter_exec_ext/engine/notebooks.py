@@ -65,6 +65,7 @@ class NotebookRun:
         on_cell: Called with the cell that begins and how many are done; with ``None`` at the end.
         on_count: Called with a cell's index and the kernel's prompt number for it.
         is_abandoned: Asked when the run is cancelled: if true, the kernel is left as it is.
+        max_text_bytes: How much printed text the sink keeps at most; ``None`` if all of it.
         error: The first failure of the code, or ``None``.
     """
 
@@ -74,6 +75,7 @@ class NotebookRun:
     on_cell: Callable[[Cell | None, int], None]
     on_count: Callable[[int, int | None], None]
     is_abandoned: Callable[[], bool]
+    max_text_bytes: int | None = None
     error: ExecutionError | None = None
     _runner: Runner = field(init=False)
 
@@ -156,7 +158,12 @@ class NotebookRun:
             if event is not None:
                 self.sink.emit(event[0], event[1], cell_index=cell.index)
 
-        return await self._runner.run(ExecuteRequest(code=cell.source), publish, deadline=deadline)
+        return await self._runner.run(
+            ExecuteRequest(code=cell.source),
+            publish,
+            deadline=deadline,
+            max_text_bytes=self.max_text_bytes,
+        )
 
     async def read_variables(
         self, names: Sequence[str], *, max_variable_bytes: int, max_total_bytes: int

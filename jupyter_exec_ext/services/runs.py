@@ -258,6 +258,7 @@ class RunService:
             on_cell=show_progress,
             on_count=journal.set_execution_count,
             is_abandoned=self._is_stopping,
+            max_text_bytes=self._limits.max_stream_bytes,
         )
         limit = self._limits.max_execution_seconds
         async with anyio.create_task_group() as group:
