@@ -61,9 +61,9 @@ class Envelope:
             raise ValueError("the headers are too large")
         self.header = _decode(header)
         self.parent_header = _decode(parent_header)
-        if not isinstance(self.parent_header, dict):
-            raise TypeError("no object")
-        if not isinstance(self.header["msg_type"], str):
+        if not isinstance(self.header, dict) or not isinstance(self.parent_header, dict):
+            raise TypeError("no objects")
+        if not isinstance(self.header.get("msg_type"), str):
             raise TypeError("no type")
 
     @property
