@@ -80,6 +80,7 @@ class CellsRun:
         on_count: Called with a cell's index and the kernel's prompt number for it.
         is_abandoned: Asked when the run is cancelled: if true, the kernel is left as it is.
         max_value_bytes: Largest value, of an expression or a variable, that is read.
+        max_text_bytes: How much printed text the sink keeps at most; ``None`` if all of it.
         error: The first failure of the code, or ``None``.
         value_json: The value of the last cell that wants one, as JSON text; ``None`` without.
     """
@@ -93,6 +94,7 @@ class CellsRun:
     on_cell: Callable[[Cell | None, int], None]
     on_count: Callable[[int, int | None], None]
     is_abandoned: Callable[[], bool]
+    max_text_bytes: int | None = None
     error: ExecutionError | None = None
     value_json: str | None = None
     _runner: Runner = field(init=False)
@@ -202,6 +204,7 @@ class CellsRun:
             ExecuteRequest(code=cell.source, allow_stdin=True, user_expressions=expressions),
             publish,
             deadline=deadline,
+            max_text_bytes=self.max_text_bytes,
         )
         if language and expressions:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)

@@ -4,21 +4,25 @@
 by ZeroMQ needs another implementation of it and nothing else.
 """
 
-import hmac
-import json
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-import msgspec
 import zmq
-from jupyter_client.session import DELIM, Session
+from jupyter_client.session import Session
 
-Message: TypeAlias = dict[str, Any]
-"""A message of the Jupyter protocol, deserialized."""
+from jupyter_exec_ext.engine.memory import FreedMemory
+from jupyter_exec_ext.engine.messages import Envelope
+from jupyter_exec_ext.engine.messages import Message as Message
 
-Channel: TypeAlias = Literal["shell", "control", "iopub", "stdin"]
+RequestChannel: TypeAlias = Literal["shell", "control", "stdin"]
+
+Channel: TypeAlias = RequestChannel | Literal["iopub"]
+
+Handler: TypeAlias = Callable[[Channel, Message], None]
 
 MAX_QUEUED_MESSAGES = 20_000
 """How many messages ZeroMQ holds for us while the event loop is busy, before it drops some."""
@@ -35,13 +39,26 @@ class KernelChannels(Protocol):
         msg_type: str,
         content: dict[str, Any],
         *,
-        channel: Literal["shell", "control", "stdin"],
+        channel: RequestChannel,
         subshell_id: str | None = None,
     ) -> str:
-        """Send one request and return its message id."""
+        """Send one message and return its message id.
 
-    def subscribe(self, msg_id: str, handler: Callable[[Channel, Message], None]) -> None:
-        """Call *handler* for each message whose parent is *msg_id*, until `unsubscribe`."""
+        Args:
+            channel: ``stdin`` takes the ``input_reply`` to an ``input_request``.
+            subshell_id: Which subshell of the kernel has to do it; ``None`` is the main shell.
+        """
+
+    def subscribe(
+        self, msg_id: str, handler: Handler, *, max_text_bytes: int | None = None
+    ) -> None:
+        """Call *handler* for each message whose parent is *msg_id*, until `unsubscribe`.
+
+        Args:
+            max_text_bytes: How much stream text of a message *handler* can use. Of a message with
+                much more it gets the beginning and the end, as two messages (see `Message`).
+                ``None`` gives it everything.
+        """
 
     def unsubscribe(self, msg_id: str) -> None:
         """Forget the handler of *msg_id*, if there is one."""
@@ -52,6 +69,10 @@ class KernelChannels(Protocol):
     @property
     def msg_session(self) -> Session:
         """What makes and signs this connection's messages."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message has come that takes its time before it is handed on."""
 
     def close(self) -> None:
         """Close the connection; closing twice is allowed."""
@@ -77,31 +98,38 @@ class ZmqChannels:
         )
         self._on_lifecycle = on_lifecycle
         self._log = log
-        self._handlers: dict[str, Callable[[Channel, Message], None]] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
         self._streams: dict[Channel, Any] = {}
+        self._opening: set[Channel] = set()
+        self._freed_memory = FreedMemory()
         channels: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
         for channel in channels:
-            # The manager connects, since it knows the transport and its encryption keys.
+            # The manager connects, since it knows the transport and its encryption keys. A kernel
+            # sends an `input_request` to the identity that its parent came from.
             connect = getattr(kernel_manager, f"connect_{channel}")
-            stream = connect(identity=self._msg_session.bsession)
+            self._streams[channel] = stream = connect(identity=self._msg_session.bsession)
             _reconnect(stream.socket)
-            stream.on_recv(partial(self._receive, channel))
-            self._streams[channel] = stream
+            self._listen(channel)
 
     @property
     def msg_session(self) -> Session:
         """What makes and signs this connection's messages."""
         return self._msg_session
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message has come that takes its time before it is handed on."""
+        return bool(self._opening)
+
     def send(
         self,
         msg_type: str,
         content: dict[str, Any],
         *,
-        channel: Literal["shell", "control", "stdin"],
+        channel: RequestChannel,
         subshell_id: str | None = None,
     ) -> str:
-        """Send one request and return its message id."""
+        """Send one message and return its message id."""
         message = self._msg_session.msg(msg_type, content)
         if subshell_id is not None:
             message["header"]["subshell_id"] = subshell_id
@@ -113,80 +141,92 @@ class ZmqChannels:
         """Send a ready-made message on the shell channel, for widgets."""
         self._msg_session.send(self._streams["shell"], message)
 
-    def subscribe(self, msg_id: str, handler: Callable[[Channel, Message], None]) -> None:
+    def subscribe(
+        self, msg_id: str, handler: Handler, *, max_text_bytes: int | None = None
+    ) -> None:
         """Call *handler* for each message whose parent is *msg_id*, until `unsubscribe`."""
-        self._handlers[msg_id] = handler
+        self._subscriptions[msg_id] = _Subscription(handler, max_text_bytes)
 
     def unsubscribe(self, msg_id: str) -> None:
         """Forget the handler of *msg_id*, if there is one."""
-        self._handlers.pop(msg_id, None)
+        self._subscriptions.pop(msg_id, None)
 
     def close(self) -> None:
         """Close the sockets; closing twice is allowed."""
         for stream in self._streams.values():
             if not stream.closed():
                 stream.close(linger=0)
-        self._handlers.clear()
+        self._subscriptions.clear()
 
-    def _receive(self, channel: Channel, parts: list[bytes]) -> None:
+    def _listen(self, channel: Channel) -> None:
+        self._streams[channel].on_recv(partial(self._receive, channel), copy=False)
+
+    def _receive(self, channel: Channel, frames: Sequence[zmq.Frame]) -> None:
+        with self._skipping(channel):
+            envelope = Envelope(frames)
+            subscription = self._subscription_of(envelope.parent_header)
+            if subscription is not None:
+                max_text_bytes = subscription.max_text_bytes
+            elif channel == "iopub" and envelope.header["msg_type"] in _LIFECYCLE_TYPES:
+                max_text_bytes = None
+            else:
+                return  # Another client's.
+            open_envelope = partial(envelope.open, self._msg_session, max_text_bytes=max_text_bytes)
+            if envelope.is_large:
+                self._open_aside(channel, open_envelope)
+            else:
+                self._hand_on(channel, open_envelope())
+
+    def _open_aside(self, channel: Channel, open_envelope: Callable[[], list[Message]]) -> None:
+        """Open a message in a thread; what follows it on its channel waits meanwhile."""
+        self._opening.add(channel)
+        self._freed_memory.expect()
+        self._streams[channel].stop_on_recv()
+        # The threads are the event loop's own, so that it is done with them when it ends.
+        future = asyncio.get_running_loop().run_in_executor(None, open_envelope)
+        future.add_done_callback(partial(self._go_on, channel))
+
+    def _go_on(self, channel: Channel, opened: asyncio.Future[list[Message]]) -> None:
+        self._opening.discard(channel)
+        with self._skipping(channel):
+            self._hand_on(channel, opened.result())
+        if not self._streams[channel].closed():
+            self._listen(channel)
+
+    def _hand_on(self, channel: Channel, messages: list[Message]) -> None:
+        for message in messages:
+            subscription = self._subscription_of(message["parent_header"])
+            if subscription is not None:
+                subscription.handler(channel, message)
+            elif channel == "iopub" and _is_lifecycle(message):
+                self._on_lifecycle(message)
+
+    def _subscription_of(self, parent_header: dict[str, Any]) -> "_Subscription | None":
+        parent_id = parent_header.get("msg_id")
+        return self._subscriptions.get(parent_id) if isinstance(parent_id, str) else None
+
+    @contextmanager
+    def _skipping(self, channel: Channel) -> Iterator[None]:
+        """Leave out a message that cannot be read, or that its handler cannot take."""
         try:
-            self._route(channel, _deserialize(self._msg_session, parts))
+            yield
         except Exception as error:  # noqa: BLE001 - one bad message must not end the stream
             # Never the message itself: it may hold anything.
             self._log.warning("a message on %s is not valid: %s", channel, type(error).__name__)
 
-    def _route(self, channel: Channel, message: Message) -> None:
-        parent_id = message["parent_header"].get("msg_id")
-        handler = self._handlers.get(parent_id) if isinstance(parent_id, str) else None
-        if handler is not None:
-            handler(channel, message)
-        elif channel == "iopub" and _is_lifecycle(message):
-            self._on_lifecycle(message)
+
+class _Subscription(NamedTuple):
+    handler: Handler
+    max_text_bytes: int | None
 
 
-def _deserialize(msg_session: Session, parts: list[bytes]) -> Message:
-    """Return the message in *parts*, as `Session.deserialize` does, but for the dates in it.
-
-    Those are most of the cost of a small message, and nothing here looks at them.
-
-    Raises:
-        ValueError: It is not signed as the kernel's messages are.
-        TypeError: It has not the shape that all code above relies on.
-    """
-    frames = parts[parts.index(DELIM) + 1 :]
-    signature, *texts = frames[:5]
-    if msg_session.auth is not None and not hmac.compare_digest(
-        msg_session.sign(texts), bytes(signature)
-    ):
-        raise ValueError("the signature is wrong")
-    header, parent_header, metadata, content = map(_decode, texts)
-    message = {
-        "header": header,
-        "msg_type": header["msg_type"],
-        "parent_header": parent_header,
-        "metadata": metadata,
-        "content": content,
-        "buffers": frames[5:],
-    }
-    if not isinstance(parent_header, dict) or not isinstance(content, dict):
-        raise TypeError("no objects")
-    if not isinstance(message["msg_type"], str):
-        raise TypeError("no type")
-    return message
-
-
-def _decode(text: bytes) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        # The standard library takes what kernels really send: NaN, and lone surrogates.
-        return json.loads(text)
+_LIFECYCLE_TYPES = ("status", "shutdown_reply")
 
 
 def _is_lifecycle(message: Message) -> bool:
-    if message["header"]["msg_type"] == "status":
+    if message["msg_type"] == "status":
         return message["content"].get("execution_state") in ("starting", "restarting", "dead")
-    return bool(message["header"]["msg_type"] == "shutdown_reply")
+    return bool(message["msg_type"] == "shutdown_reply")
 
 
 def _reconnect(socket: zmq.Socket[bytes]) -> None:

@@ -62,7 +62,8 @@ def event_of(message: Message) -> tuple[EventType, dict[str, Any]] | None:
 
     The content can be encoded as JSON in UTF-8, whatever the kernel sent (`engine.contents`).
     Beside what the message says it has ``msg_type`` (but for streams), ``parent_id``, the message
-    id of the parent, where there is one, and for widgets base64 ``buffers``.
+    id of the parent, where there is one, for widgets base64 ``buffers``, and for the end of a text
+    that was cut ``left_out_bytes``: how much is missing before it.
     """
     header, parent = message.get("header"), message.get("parent_header")
     msg_type = header.get("msg_type") if isinstance(header, dict) else None
@@ -74,6 +75,8 @@ def event_of(message: Message) -> tuple[EventType, dict[str, Any]] | None:
         return None
     if event_type is not EventType.STREAM:
         content["msg_type"] = msg_type
+    elif "left_out_bytes" in message:
+        content["left_out_bytes"] = message["left_out_bytes"]
     if event_type is EventType.COMM:
         buffers = message.get("buffers") or ()
         content["buffers"] = [base64.b64encode(buffer).decode() for buffer in buffers]

@@ -87,6 +87,7 @@ class Runner:
         on_message: Callable[[Message], None],
         *,
         deadline: float | None = None,
+        max_text_bytes: int | None = None,
     ) -> dict[str, Any]:
         """Run *request* and return the content of its ``execute_reply``.
 
@@ -96,6 +97,8 @@ class Runner:
         Args:
             on_message: Gets each IOPub message of the request.
             deadline: By `time.monotonic`; ``None`` means none.
+            max_text_bytes: How much text of one message *on_message* can use; see
+                `KernelChannels.subscribe`.
 
         Raises:
             KernelDiedError: The process ended before it replied.
@@ -104,7 +107,7 @@ class Runner:
                 react to that, killed.
         """
         for _ in range(MAX_ABORTED):
-            reply = await self._run_once(request, on_message, deadline)
+            reply = await self._run_once(request, on_message, deadline, max_text_bytes)
             if reply["content"].get("status") not in ("aborted", "abort"):
                 content: dict[str, Any] = reply["content"]
                 return content
@@ -115,6 +118,7 @@ class Runner:
         request: ExecuteRequest,
         on_message: Callable[[Message], None],
         deadline: float | None,
+        max_text_bytes: int | None,
     ) -> Message:
         await self._kernel.check()
         pending = _Pending()
@@ -149,7 +153,7 @@ class Runner:
             channel="shell",
             subshell_id=self._subshell.subshell_id if self._subshell is not None else None,
         )
-        self._kernel.channels.subscribe(msg_id, receive)
+        self._kernel.channels.subscribe(msg_id, receive, max_text_bytes=max_text_bytes)
         self._msg_ids.append(msg_id)
         try:
             await self._wait_for_reply(pending, deadline)
@@ -209,6 +213,8 @@ class Runner:
         start = time.monotonic()
         while not pending.is_idle:
             now = time.monotonic()
+            if self._kernel.channels.is_busy:
+                pending.last_message_time = now
             quiet_until = max(start, pending.last_message_time) + quiet_seconds
             seconds = min(quiet_until, start + MAX_DRAIN_SECONDS) - now
             if seconds <= 0:

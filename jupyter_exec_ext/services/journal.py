@@ -93,6 +93,9 @@ class Journal:
         self.has_news.fire()
 
     def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
+        left_out = content.pop("left_out_bytes", 0)
+        if left_out:
+            self._leave_out(left_out, cell_index)
         text = content["text"]
         half = self._limits.max_stream_bytes // 2
         if len(text) <= 2 * max(half, MERGE_BYTES):
@@ -101,12 +104,14 @@ class Journal:
         # Of so much text at once no more than this can be kept; the rest is only counted.
         head, tail = text[:half], text[-half:]
         self._emit_text(content, head, cell_index)
-        left_out = size_of(text) - size_of(head) - size_of(tail)
-        self._total_bytes += left_out
-        self._fold.leave_out(cell_index, left_out)
+        self._leave_out(size_of(text) - size_of(head) - size_of(tail), cell_index)
+        self._emit_text(content, tail, cell_index)
+
+    def _leave_out(self, size: int, cell_index: int) -> None:
+        self._total_bytes += size
+        self._fold.leave_out(cell_index, size)
         self._close_open()
         self.last_number += 1  # The hole shows that something is missing here.
-        self._emit_text(content, tail, cell_index)
 
     def _emit_text(self, content: dict[str, Any], text: str, cell_index: int) -> None:
         for start in range(0, max(1, len(text)), MERGE_BYTES):

@@ -226,6 +226,7 @@ class RunService:
             on_cell=partial(_show_progress, live, len(cells)),
             on_count=live.journal.set_execution_count,
             is_abandoned=self._is_stopping,
+            max_text_bytes=self._limits.max_stream_bytes,
         )
         async with anyio.create_task_group() as group:
             group.start_soon(live.journal.keep_written)

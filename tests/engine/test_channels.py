@@ -1,0 +1,270 @@
+"""The connection to a kernel, on real ones."""
+
+import asyncio
+import logging
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
+
+from jupyter_exec_ext.engine.channels import Channel, Message, RequestChannel, ZmqChannels
+from jupyter_exec_ext.engine.messages import LARGE_BYTES
+
+WAIT_SECONDS = 60
+
+
+class Conversation:
+    """A kernel and our connection to it; keeps what came back on each request."""
+
+    def __init__(self, manager: AsyncIOLoopKernelManager) -> None:
+        self.manager = manager
+        self.lifecycle: list[Message] = []
+        self.channels = ZmqChannels(
+            manager, on_lifecycle=self.lifecycle.append, log=logging.getLogger("channels")
+        )
+        self.received: dict[str, list[tuple[Channel, Message]]] = {}
+
+    def send(
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        channel: RequestChannel = "shell",
+        *,
+        subshell_id: str | None = None,
+        max_text_bytes: int | None = None,
+    ) -> str:
+        msg_id = self.channels.send(msg_type, content, channel=channel, subshell_id=subshell_id)
+        received = self.received[msg_id] = []
+        self.channels.subscribe(
+            msg_id,
+            lambda channel, message: received.append((channel, message)),
+            max_text_bytes=max_text_bytes,
+        )
+        return msg_id
+
+    def execute(self, code: str, **kwargs: Any) -> str:
+        return self.send("execute_request", {"code": code, "allow_stdin": True}, **kwargs)
+
+    async def message(self, msg_id: str, channel: Channel, msg_type: str) -> Any:
+        """Wait for the first message of this type that answers *msg_id*."""
+        return await until(
+            lambda: next(
+                (
+                    message
+                    for came_on, message in self.received[msg_id]
+                    if came_on == channel and message["msg_type"] == msg_type
+                ),
+                None,
+            )
+        )
+
+    async def reply(self, msg_id: str) -> dict[str, Any]:
+        """Wait for the reply and until all output is here."""
+        message = await self.message(msg_id, "shell", "execute_reply")
+        content: dict[str, Any] = message["content"]
+        await until(lambda: "idle" in self.states(msg_id))
+        return content
+
+    def states(self, msg_id: str) -> list[str]:
+        return [
+            message["content"]["execution_state"]
+            for _, message in self.received[msg_id]
+            if message["msg_type"] == "status"
+        ]
+
+    def texts(self, msg_id: str) -> list[str]:
+        return [
+            message["content"]["text"]
+            for _, message in self.received[msg_id]
+            if message["msg_type"] == "stream"
+        ]
+
+
+async def until(get: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (value := get()):
+        assert time.monotonic() < deadline, "it never came"
+        await asyncio.sleep(0.005)
+    return value
+
+
+async def started() -> AsyncIOLoopKernelManager:
+    """Start a kernel, again if somebody else took a port that was chosen for it."""
+    for _ in range(3):
+        manager = AsyncIOLoopKernelManager(kernel_name="python3", autorestart=False)
+        await manager.start_kernel(stderr=subprocess.DEVNULL)
+        client = manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=WAIT_SECONDS)
+        except RuntimeError:
+            await manager.shutdown_kernel(now=True)
+        else:
+            return manager
+        finally:
+            client.stop_channels()
+    raise AssertionError("no kernel starts")
+
+
+@asynccontextmanager
+async def talking() -> AsyncIterator[Conversation]:
+    manager = await started()
+    talk = Conversation(manager)
+    try:
+        # Before its subscription is known to the kernel nothing comes on IOPub.
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not any(map(talk.states, talk.received)):
+            assert time.monotonic() < deadline, "the kernel does not answer"
+            talk.send("kernel_info_request", {})
+            await asyncio.sleep(0.1)
+        yield talk
+    finally:
+        talk.channels.close()
+        talk.channels.close()
+        await manager.shutdown_kernel(now=True)
+
+
+async def test_input_and_a_password_are_asked_for_and_answered() -> None:
+    """The request comes on stdin to the one who runs the code; its answer goes the same way."""
+    async with talking() as talk:
+        asked = talk.execute("import getpass\nprint(input('who? ') + getpass.getpass('word? '))")
+        first = await talk.message(asked, "stdin", "input_request")
+        talk.received[asked].remove(("stdin", first))
+        talk.channels.send("input_reply", {"value": "me, "}, channel="stdin")
+        second = await talk.message(asked, "stdin", "input_request")
+        talk.channels.send("input_reply", {"value": "open"}, channel="stdin")
+
+        reply = await talk.reply(asked)
+
+        assert reply["status"] == "ok"
+        assert first["content"] == {"prompt": "who? ", "password": False}
+        assert second["content"] == {"prompt": "word? ", "password": True}
+        assert talk.texts(asked) == ["me, open\n"]
+
+
+async def test_input_ends_with_the_file_or_an_interrupt() -> None:
+    """The end-of-transmission character raises `EOFError`; an interrupt ends the wait as well."""
+    async with talking() as talk:
+        asked = talk.execute("input()")
+        await talk.message(asked, "stdin", "input_request")
+        talk.channels.send("input_reply", {"value": "\x04"}, channel="stdin")
+        assert (await talk.reply(asked))["ename"] == "EOFError"
+
+        asked = talk.execute("input()")
+        await talk.message(asked, "stdin", "input_request")
+        await talk.manager.interrupt_kernel()
+        assert (await talk.reply(asked))["ename"] == "KeyboardInterrupt"
+
+
+async def test_a_subshell_runs_code_while_the_main_shell_is_busy() -> None:
+    """What each publishes comes to who asked for it."""
+    async with talking() as talk:
+        created = await talk.message(
+            talk.send("create_subshell_request", {}, "control"), "control", "create_subshell_reply"
+        )
+        subshell_id = created["content"]["subshell_id"]
+        main = talk.execute("import threading\ngo = threading.Event()\ngo.wait(60)\nprint('main')")
+        await until(lambda: talk.states(main))
+
+        beside = talk.execute("print('beside')\ngo.set()", subshell_id=subshell_id)
+
+        assert (await talk.reply(beside))["status"] == "ok"
+        assert (await talk.reply(main))["status"] == "ok"
+        assert talk.texts(beside) == ["beside\n"]
+        assert talk.texts(main) == ["main\n"]
+        deleted = talk.send("delete_subshell_request", {"subshell_id": subshell_id}, "control")
+        message = await talk.message(deleted, "control", "delete_subshell_reply")
+        assert message["content"]["status"] == "ok"
+
+
+async def test_a_large_message_keeps_its_place() -> None:
+    """What follows it waits; the event loop and the other channels do not."""
+    async with talking() as talk:
+        text = f"{'ä' * 999}\n" * 20_000
+        asked = talk.execute(
+            "print('before', flush=True)\n"
+            "print(('ä' * 999 + '\\n') * 20_000, end='', flush=True)\n"
+            "print('after', flush=True)"
+        )
+        await until(lambda: talk.channels.is_busy)
+        assert talk.texts(asked) == ["before\n"]
+
+        await talk.reply(asked)
+
+        assert talk.texts(asked) == ["before\n", text, "after\n"]
+        assert not talk.channels.is_busy
+
+
+async def test_of_a_huge_text_its_subscriber_gets_what_it_can_use() -> None:
+    """Beginning and end, and how much is missing between them."""
+    async with talking() as talk:
+        asked = talk.execute("print('begin' + 'é' * 5_000_000 + 'end')", max_text_bytes=LARGE_BYTES)
+
+        await talk.reply(asked)
+
+        head, tail = talk.texts(asked)
+        assert head.startswith("beginéé")
+        assert tail.endswith("ééend\n")
+        sizes = [len(part.encode()) for part in (head, tail)]
+        assert min(sizes) >= LARGE_BYTES / 2
+        (left_out,) = [
+            message["left_out_bytes"]
+            for _, message in talk.received[asked]
+            if "left_out_bytes" in message
+        ]
+        assert left_out == 10_000_009 - sum(sizes)
+
+
+async def test_closing_while_a_large_message_is_read() -> None:
+    """It is handed to nobody then, and closing waits for nothing."""
+    async with talking() as talk:
+        asked = talk.execute("print('x' * 50_000_000)")
+        await until(lambda: talk.channels.is_busy)
+
+        talk.channels.close()
+
+        await until(lambda: not talk.channels.is_busy)
+        assert talk.texts(asked) == []
+
+
+async def test_what_is_not_signed_goes_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither to who asked nor to who looks after the process; the log does not say what it is."""
+    async with talking() as talk:
+        asked = talk.execute(
+            "kernel = get_ipython().kernel\n"
+            "from jupyter_client.session import Session\n"
+            "forger = Session(key=b'another')\n"
+            "parent = kernel.get_parent()\n"
+            "for size in 1, 2_000_000:\n"
+            "    content = {'name': 'stdout', 'text': 'z' * size}\n"
+            "    forger.send(kernel.iopub_socket, 'stream', content, parent=parent)\n"
+            "forger.send(kernel.iopub_socket, 'status', {'execution_state': 'dead'})"
+        )
+
+        assert (await talk.reply(asked))["status"] == "ok"
+
+        assert talk.texts(asked) == []
+        assert "dead" not in [message["content"]["execution_state"] for message in talk.lifecycle]
+        assert [record.getMessage() for record in caplog.records] == [
+            "a message on iopub is not valid: ValueError"
+        ] * 3
+
+
+async def test_what_others_asked_for_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
+    """What another client asked for is not even decoded, so nobody sees that it is broken."""
+    async with talking() as talk:
+        asked = talk.execute(
+            "kernel = get_ipython().kernel\n"
+            "parent = kernel.session.msg('execute_request')\n"
+            "message = kernel.session.msg('stream', b'broken', parent=parent)\n"
+            "kernel.session.send(kernel.iopub_socket, message)"
+        )
+
+        assert (await talk.reply(asked))["status"] == "ok"
+
+        assert not caplog.records
+        assert talk.texts(asked) == []
