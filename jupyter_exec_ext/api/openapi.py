@@ -159,6 +159,7 @@ def _complete(schema: dict[str, Any], kind: type) -> None:
     in which only what is ``None`` is left out.
     """
     schema["description"] = description_of(kind)
+    schema.update(getattr(kind, "more_schema", {}))
     if issubclass(kind, Enum):
         schema["enum"] = [member.value for member in kind]
     if not is_dataclass(kind):

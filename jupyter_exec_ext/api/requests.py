@@ -1,6 +1,6 @@
 """The bodies that clients send; unknown fields are refused, so that a typing error shows."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -43,6 +43,10 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A request to execute something: exactly one of `code` and `notebook`."""
+
+    more_schema: ClassVar[dict[str, Any]] = {
+        "oneOf": [{"required": ["code"]}, {"required": ["notebook"]}]
+    }
 
     code: Annotated[str | None, msgspec.Meta(description="A piece of code, run as one cell.")] = (
         None

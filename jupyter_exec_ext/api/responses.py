@@ -47,10 +47,12 @@ class TruncationView:
     Attributes:
         kept_bytes: In bytes of UTF-8.
         total_bytes: The same of all that was published.
+        has_uncounted: Whether more was lost on the way from the kernel, which nobody could count.
     """
 
     kept_bytes: int
     total_bytes: int
+    has_uncounted: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,9 +79,11 @@ class KernelSession:
     def was_used(self) -> bool:
         """Whether anybody used the kernel since this was last asked, in JupyterLab for instance."""
         manager = self._host.kernel_manager
-        if self.kernel is None or self.kernel.kernel_id not in manager:
+        kernel = self.kernel
+        # Of one that was lost the server may go on to say that it is busy.
+        if kernel is None or kernel.fate is not None or kernel.kernel_id not in manager:
             return False
-        its_manager = manager.get_kernel(self.kernel.kernel_id)
+        its_manager = manager.get_kernel(kernel.kernel_id)
         seen = getattr(its_manager, "last_activity", None)
         is_busy = getattr(its_manager, "execution_state", None) == "busy"
         was_used, self._last_activity = seen != self._last_activity, seen
@@ -112,15 +114,15 @@ class KernelSession:
             return await _start_again(start)
 
     async def restart(self) -> None:
-        """Restart the kernel, if there is one, and wait until it answers.
+        """Restart the kernel, or start the one that is missing, and wait until it answers.
 
         Raises:
             KernelStartFailedError: It did not come back.
+            SessionLostError: The kernel was somebody else's and is gone for good.
         """
-        if await self.is_ready():
-            assert self.kernel is not None
+        if self.kernel is not None and await self.is_ready():
             await self.kernel.restart()
-            await self.ready()
+        await self.ready()
 
     async def interrupt(self) -> None:
         """Interrupt what runs in the kernel, if there is one."""

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import re
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -24,8 +26,11 @@ from jupyter_exec_ext.api.operations import Answer as Described
 from jupyter_exec_ext.api.service import UnknownHandler
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.models import Session, SessionState
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.routes import ROUTES
+from jupyter_exec_ext.store.leases import Instance
+from jupyter_exec_ext.store.store import Store
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
 from tests.api.conftest import BareRequest
@@ -192,6 +197,7 @@ def test_files_can_be_described() -> None:
             "max_running": 1,
             "max_pending": 1,
             "max_sessions": 1,
+            "server_id": "this",
             "max_streams": 1,
             "max_body_bytes": 20_000,
         }
@@ -277,7 +283,7 @@ async def test_every_answer_is_as_described(
     assert page.json["next_page_token"]
     assert (await visit("delete", every, params={"state": "succeeded"})).json == {"deleted": 1}
     assert (await visit("delete", one, key=key)).status == 204
-    await tour_of_sessions(visit)
+    await tour_of_sessions(visit, await session_elsewhere(exec_app))
     await exec_app.stop_extension()
     assert (await visit("post", every, json=gate)).status == 503
 
@@ -290,7 +296,23 @@ async def test_every_answer_is_as_described(
     assert {entry for entry in described - contract.seen if entry[2] not in ("503", "507")} == set()
 
 
-async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]]) -> None:
+async def session_elsewhere(exec_app: ExecApp) -> Session:
+    """Return a session of another process of the server under test."""
+    now = datetime.now(UTC)
+    session = Session(
+        id=str(uuid.uuid4()),
+        name="elsewhere",
+        state=SessionState.IDLE,
+        kernel_name="python3",
+        created_time=now,
+        last_activity_time=now,
+    )
+    store = Store(exec_app.db_url, Instance.of_this_process(exec_app.server_id))
+    await store.sessions.insert(session)
+    return session
+
+
+async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: Session) -> None:
     """Visit the operations on sessions, with all their statuses, but for what all have."""
     sessions, session = "/exec/sessions", "/exec/sessions/{session_id}"
     executions = "/exec/executions"
@@ -300,6 +322,8 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]]) -> None:
     assert created.status == 201
     key = created.json["id"]
     assert (await visit("post", sessions, json={"name": "a"})).status == 200
+    assert (await visit("post", sessions, json={"name": elsewhere.name})).status == 409
+    assert (await visit("delete", session, key=elsewhere.id)).status == 409
     assert (await visit("post", sessions, json={})).status == 429
     assert (await visit("get", sessions)).status == 200
     assert (await visit("get", sessions, params={"page_token": "x"})).status == 422

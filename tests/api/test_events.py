@@ -263,7 +263,7 @@ async def test_cancelling_ends_it(exec_api: ExecApi, following: FollowingClient)
     assert "error" not in [event["type"] for event in events]
 
 
-@pytest.mark.parametrize("exec_config", [{"max_sessions": 1}], ids=["one"])
+@pytest.mark.parametrize("exec_config", [{"max_running": 1}], ids=["one"])
 async def test_one_that_never_ran_has_an_end_too(
     exec_api: ExecApi, following: FollowingClient
 ) -> None:
@@ -281,7 +281,7 @@ async def test_one_that_never_ran_has_an_end_too(
     assert (await following.events(record))[1:] == rest
 
 
-@pytest.mark.parametrize("exec_config", [{"max_sessions": 1}], ids=["one"])
+@pytest.mark.parametrize("exec_config", [{"max_running": 1}], ids=["one"])
 async def test_the_stop_of_the_server_ends_it(
     exec_api: ExecApi, exec_app: ExecApp, following: FollowingClient, keep_final: Any
 ) -> None:

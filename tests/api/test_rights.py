@@ -19,7 +19,12 @@ LONG = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(
 READ = ("read", "executions")
 WRITE = ("write", "executions")
 EXECUTE = ("execute", "executions")
-RUN = [EXECUTE, ("execute", "kernels"), ("read", "contents")]
+EXECUTE_KERNELS = ("execute", "kernels")
+RUN = [EXECUTE, EXECUTE_KERNELS]
+RUN_NOTEBOOK = [*RUN, ("read", "contents")]
+READ_SESSIONS = ("read", "exec-sessions")
+WRITE_SESSIONS = ("write", "exec-sessions")
+EXECUTE_SESSIONS = ("execute", "exec-sessions")
 
 RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/"): [READ],
@@ -31,10 +36,18 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/executions/{execution_id}"): [READ],
     ("DELETE", "exec/executions/{execution_id}"): [WRITE],
     ("POST", "exec/executions/{execution_id}/cancel"): [EXECUTE],
+    ("POST", "exec/executions/{execution_id}/input"): [EXECUTE],
     ("GET", "exec/executions/{execution_id}/events"): [READ],
     ("GET", "exec/executions/{execution_id}/log"): [READ],
     ("HEAD", "exec/executions/{execution_id}/log"): [READ],
     ("GET", "exec/executions/{execution_id}/notebook"): [READ],
+    ("GET", "exec/sessions"): [READ_SESSIONS],
+    ("POST", "exec/sessions"): [WRITE_SESSIONS, EXECUTE_KERNELS],
+    ("GET", "exec/sessions/{session_id}"): [READ_SESSIONS],
+    ("PUT", "exec/sessions/{session_id}"): [WRITE_SESSIONS],
+    ("DELETE", "exec/sessions/{session_id}"): [WRITE_SESSIONS],
+    ("POST", "exec/sessions/{session_id}/interrupt"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
+    ("POST", "exec/sessions/{session_id}/restart"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
 }
 """What each operation asks the authorizer, in this order."""
 
@@ -150,9 +163,9 @@ async def test_each_operation_asks_for_its_own_rights(
 
     for operations in (list(RIGHTS), list(reversed(RIGHTS)), list(RIGHTS)):
         for method, path in operations:
-            where = path.removeprefix("exec/").format(execution_id=one.id) or "/"
+            where = path.removeprefix("exec/").format(execution_id=one.id, session_id=one.id) or "/"
             recorder.take()
-            body = {"notebook": {"path": "missing.ipynb"}} if path == "exec/executions" else {}
+            body = {"code": "1", "kernel_name": "no"} if path == "exec/executions" else {}
             answer = await exec_api.request(method, where, **({"json": body} if body else {}))
             assert recorder.take() == RIGHTS[method, path], (method, path)
             assert answer.status < 500
@@ -171,7 +184,9 @@ async def test_saving_and_forcing_need_a_right_more(
     one = await keep_final()
 
     await exec_api.request("POST", "executions", json={"notebook": source})
-    assert recorder.take() == [*RUN, ("write", "contents")]
+    assert recorder.take() == [*RUN_NOTEBOOK, ("write", "contents")]
+    await exec_api.request("POST", "executions", json={"code": "1", "session_name": ""})
+    assert recorder.take() == [*RUN, WRITE_SESSIONS]
     await exec_api.request("DELETE", "executions", one.id, params={"force": "true"})
     assert recorder.take() == [WRITE, EXECUTE]
 
@@ -186,8 +201,8 @@ async def test_each_single_right_is_needed(
 
     for (method, path), rights in RIGHTS.items():
         is_create = (method, path) == ("POST", "exec/executions")
-        where = path.removeprefix("exec/").format(execution_id=one.id) or "/"
-        for right in [*rights, *([("write", "contents")] if is_create else [])]:
+        where = path.removeprefix("exec/").format(execution_id=one.id, session_id=one.id) or "/"
+        for right in [*RUN_NOTEBOOK, ("write", "contents")] if is_create else rights:
             recorder.denied = {right}
             answer = await exec_api.request(
                 method,
@@ -284,7 +299,7 @@ async def test_what_does_not_exist_says_so_in_json(
     for method, path in requests():
         if method in verbs.get(path, ()):
             continue
-        where = path.replace("{execution_id}", "a")
+        where = path.replace("{execution_id}", "a").replace("{session_id}", "a")
         body = None if method in ("GET", "HEAD") else "{}"
         answer = await bare_request(method, where, headers=dict(jp_auth_header), body=body)
         if path in verbs:
@@ -300,7 +315,7 @@ async def test_what_does_not_exist_says_so_in_json(
 async def test_options_tell_nothing_but_what_a_browser_needs(bare_request: BareRequest) -> None:
     """A browser asks before it has credentials; the answer has no body, and changes nothing."""
     for route in ROUTES:
-        where = route.path.replace("{execution_id}", "a")
+        where = route.path.replace("{execution_id}", "a").replace("{session_id}", "a")
         answer = await bare_request("OPTIONS", where, headers={"Origin": "https://evil.example"})
         assert (answer.status, answer.body) == (200, b"")
         assert "Access-Control-Allow-Origin" not in answer.headers

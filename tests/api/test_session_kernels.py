@@ -73,6 +73,26 @@ async def test_a_kernel_that_dies_while_nobody_uses_it_is_noticed(exec_api: Exec
     assert record["kernel_lost"]["code"] == "KernelDied"
 
 
+async def test_a_session_that_lost_its_kernel_ends_when_nobody_uses_it(exec_api: ExecApi) -> None:
+    """What the server says of a kernel that died while it was busy does not keep it."""
+    session = await exec_api.new_session(idle_timeout_seconds=0.5)
+    await exec_api.run_code("import os; os._exit(1)", session_id=session["id"])
+
+    shown = await exec_api.until_session(session["id"], lambda shown: shown["state"] == "ended")
+
+    assert shown["end_error"]["code"] == "SessionIdle"
+
+
+async def test_restarting_a_session_that_lost_its_kernel_starts_one(exec_api: ExecApi) -> None:
+    """The answer to the request has it already."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("import os; os._exit(1)", session_id=session["id"])
+
+    answer = await exec_api.request("POST", "sessions", session["id"], "restart")
+
+    assert "kernel_id" in answer.json
+
+
 @pytest.mark.parametrize("what", ["restart", "shutdown"])
 async def test_a_kernel_that_somebody_else_restarts_or_ends_is_noticed(
     exec_api: ExecApi, kernel_manager: Any, what: str

@@ -43,6 +43,7 @@ OTHERWISE = {
     "Autokill.ipynb": "nbclient raises an error when a kernel dies, here it is in the record",
     "Check History in Memory.ipynb": "nbclient starts kernels without a history, the server does"
     " not, as for JupyterLab",
+    "Disable Stdin.ipynb": "code that asks fails at once in nbclient, here somebody can answer",
     INTERRUPTED: "after a time-out nbclient goes on with the next cell, here the run ends",
 }
 """The notebooks that are not meant to run as with nbclient, and why; each has a test below."""
@@ -295,6 +296,15 @@ async def test_kernels_have_the_history_that_they_have_in_jupyterlab(
     assert record["error"]["ename"] == "AssertionError"
     assert record["error"]["cell_index"] == 1
     assert [cell["outputs"] for cell in by_nbclient[name]["cells"]] == [[], []]
+
+
+async def test_code_that_asks_can_be_answered(exec_api: ExecApi, run_here: RunHere) -> None:
+    """nbclient lets no code ask; here it gets what was prepared, and then the end of its input."""
+    (answered,) = await run_here("Disable Stdin.ipynb", stdin=["Ada"])
+    (ended,) = await run_here("Disable Stdin.ipynb", stdin=[])
+
+    assert outcome_of(answered) == ("succeeded", None)
+    assert outcome_of(ended) == ("failed", "InputNotGiven")
 
 
 async def test_a_cell_that_takes_too_long_ends_the_run(
