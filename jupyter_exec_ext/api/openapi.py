@@ -111,7 +111,7 @@ def build_document(routes: Iterable[Route]) -> dict[str, Any]:
             for route in routes
         },
         "components": {
-            "schemas": _without_nulls(components),
+            "schemas": components,
             "securitySchemes": {
                 "token": {
                     "type": "apiKey",
@@ -164,6 +164,7 @@ def _complete(schema: dict[str, Any], kind: type) -> None:
         schema["enum"] = [member.value for member in kind]
     if not is_dataclass(kind):
         return
+    schema.update(_without_nulls(schema))
     described = fields_described(kind)
     hints = get_type_hints(kind)
     for field in fields(kind):
@@ -253,6 +254,9 @@ def _content(kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
         return {name: shown for item in kind for name, shown in _content(item, schemas).items()}
     if not isinstance(kind, str):
         return {JSON: {"schema": schemas[id(kind)]}}
+    if kind == "text/event-stream":
+        fields = dict.fromkeys(("id", "event", "data"), {"type": "string"})
+        return {kind: {"schema": {"type": "object", "properties": fields}}}
     if kind == "multipart/form-data":
         return {kind: {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}}
     return {kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}}}

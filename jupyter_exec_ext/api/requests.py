@@ -45,7 +45,10 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A request to execute something: exactly one of `code` and `notebook`."""
 
     more_schema: ClassVar[dict[str, Any]] = {
-        "oneOf": [{"required": ["code"]}, {"required": ["notebook"]}]
+        "oneOf": [
+            {"required": ["code"], "properties": {"code": {"type": "string"}}},
+            {"required": ["notebook"], "properties": {"notebook": {"type": "object"}}},
+        ]
     }
 
     code: Annotated[str | None, msgspec.Meta(description="A piece of code, run as one cell.")] = (

@@ -104,11 +104,9 @@ class ZmqChannels:
         self._freed_memory = FreedMemory()
         channels: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
         for channel in channels:
-            # The manager connects, since it knows the transport and its encryption keys. A kernel
-            # sends an `input_request` to the identity that its parent came from.
-            connect = getattr(kernel_manager, f"connect_{channel}")
-            self._streams[channel] = stream = connect(identity=self._msg_session.bsession)
-            _reconnect(stream.socket)
+            # The manager connects, since it knows the transport and its encryption keys.
+            self._streams[channel] = stream = getattr(kernel_manager, f"connect_{channel}")()
+            _reconnect(stream.socket, self._msg_session.bsession)
             self._listen(channel)
 
     @property
@@ -229,10 +227,16 @@ def _is_lifecycle(message: Message) -> bool:
     return bool(message["msg_type"] == "shutdown_reply")
 
 
-def _reconnect(socket: zmq.Socket[bytes]) -> None:
-    """Connect *socket* again with our options, which only bind at connection time."""
+def _reconnect(socket: zmq.Socket[bytes], identity: bytes) -> None:
+    """Connect *socket* again with our options, which only bind at connection time.
+
+    Only this second connection has the *identity*, which is the same on all channels, since a
+    kernel sends an ``input_request`` to the identity that its parent came from. Had the first one
+    it too, a kernel that still sees that one would silently refuse the second.
+    """
     endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
     socket.disconnect(endpoint)
+    socket.setsockopt(zmq.ROUTING_ID, identity)
     socket.setsockopt(zmq.RCVHWM, MAX_QUEUED_MESSAGES)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
     socket.connect(endpoint)

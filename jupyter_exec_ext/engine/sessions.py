@@ -114,15 +114,13 @@ class KernelSession:
             return await _start_again(start)
 
     async def restart(self) -> None:
-        """Restart the kernel, or start the one that is missing, and wait until it answers.
+        """Restart the kernel, if it is there; `ready` returns it then.
 
         Raises:
             KernelStartFailedError: It did not come back.
-            SessionLostError: The kernel was somebody else's and is gone for good.
         """
         if self.kernel is not None and await self.is_ready():
             await self.kernel.restart()
-        await self.ready()
 
     async def interrupt(self) -> None:
         """Interrupt what runs in the kernel, if there is one."""

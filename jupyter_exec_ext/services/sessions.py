@@ -291,15 +291,15 @@ class SessionService:
     async def restart(self, session_id: str) -> Session:
         """Restart the kernel of a session; what runs or waits in it loses its variables.
 
-        Raises:
-            UnavailableError: The kernel did not come back.
+        When it does not come back, the record says so.
         """
         session = await self.find(session_id)
         try:
             await session.kernels.restart()
+            await self._turns.notice_loss(session)
+            await session.kernels.ready()
         except RunError as error:
             session.lose_kernel(error)
-        await self._turns.notice_loss(session)
         return session.view()
 
     async def delete(self, session_id: str) -> None:

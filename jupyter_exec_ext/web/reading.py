@@ -11,6 +11,9 @@ from jupyter_exec_ext.core.errors import MalformedRequestError
 
 T = TypeVar("T")
 
+MAX_POSITION = 2**53 - 1
+"""No event has a larger number."""
+
 _PATH = re.compile(r" - at `(?:key in )?\$?\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>.*)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<name>.*)`", re.DOTALL)
@@ -77,16 +80,14 @@ def read_count(name: str, text: str | None, *, default: int, maximum: int) -> in
 
 
 def read_position(name: str, text: str | None) -> int | None:
-    """Return a whole number of the request; ``None`` without one.
+    """Return a whole number of the request, no larger than `MAX_POSITION`; ``None`` without one.
 
     Raises:
         MalformedRequestError: It is not a whole number, or below 0.
     """
     if not text:
         return None
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise MalformedRequestError(f"{name} is a whole number from 0 on", target=name)
-    return int(text)
+    return read_count(name, text, default=0, maximum=MAX_POSITION)
 
 
 def read_choice(name: str, text: str, choices: Mapping[str, T]) -> T:

@@ -93,6 +93,20 @@ async def test_restarting_a_session_that_lost_its_kernel_starts_one(exec_api: Ex
     assert "kernel_id" in answer.json
 
 
+async def test_restarting_again_and_again(exec_api: ExecApi, echo_kernel_name: str) -> None:
+    """Each connection to a kernel that runs already gets its answers."""
+    session = await exec_api.new_session(kernel_name=echo_kernel_name)
+    await exec_api.run_code("ready", session_id=session["id"])
+
+    for number in range(5):
+        answer = await exec_api.request("POST", "sessions", session["id"], "restart")
+        record = await exec_api.run_code(f"{number}", session_id=session["id"])
+
+        assert answer.status == 200
+        assert record["result"]["stdout"] == f"{number}\n"
+        assert record["kernel_lost"]["code"] == "KernelRestarted"
+
+
 @pytest.mark.parametrize("what", ["restart", "shutdown"])
 async def test_a_kernel_that_somebody_else_restarts_or_ends_is_noticed(
     exec_api: ExecApi, kernel_manager: Any, what: str

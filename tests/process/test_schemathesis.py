@@ -60,6 +60,9 @@ USEFUL: dict[str, list[Any]] = {
 }
 """Values that are good, by the name of the parameter or of the field in a body."""
 
+NOT_TOGETHER = ("cell_timeout_seconds", "kernel_id", "on_busy", "session_id")
+"""Fields that are refused with most others, and left out where a request is to succeed."""
+
 ACCEPTED = ["2xx", "404", "409", "416", "422", "429"]
 """Answers to what fits the contract; with 422 the server says that it cannot be done even so."""
 
@@ -146,7 +149,7 @@ class Calls(requests.Session):
         if self._sent[key] >= total * WEIGHTS[case.operation.label] // sum(WEIGHTS.values()):
             return
         self._sent[key] += 1
-        self._fill_in(case)
+        self._fill_in(case, is_useful=total == CALLS_OF_USEFUL_VALUES)
         response = case.call_and_validate(
             base_url=self._server.url.rstrip("/"),
             session=self,
@@ -159,7 +162,7 @@ class Calls(requests.Session):
             if case.method == "DELETE":
                 self._known_id = self._known_session = None
 
-    def _fill_in(self, case: Case) -> None:
+    def _fill_in(self, case: Case, *, is_useful: bool) -> None:
         """Put what is there in the place of what stands for it."""
         for name, value in case.path_parameters.items():
             if value == KNOWN_ID:
@@ -168,12 +171,14 @@ class Calls(requests.Session):
             if value == KNOWN_SESSION:
                 self._known_session = self._known_session or self._new_session()
                 case.path_parameters[name] = self._known_session
-        if isinstance(case.body, dict) and case.body.get("session_id") == KNOWN_SESSION:
-            del case.body["session_id"]
-        if isinstance(case.body, dict) and case.body.get("kernel_id") == echo_kernel.NAME:
-            del case.body["kernel_id"]
+        if is_useful and isinstance(case.body, dict):
+            for name in NOT_TOGETHER:
+                case.body.pop(name, None)
 
     def _new_session(self) -> str:
+        """Create a session, after the end of all those that nobody asked for."""
+        for session in self._server.http.get("sessions").json()["sessions"]:
+            self._server.http.delete(f"sessions/{session['id']}")
         answer = self._server.http.post("sessions", json={"name": "known"})
         return str(answer.json()["id"])
 
