@@ -120,8 +120,12 @@ class ExecClient:
 
     def create(
         self,
-        notebook: str,
+        notebook: str | None = None,
         *,
+        code: str | None = None,
+        session_id: str | None = None,
+        session_name: str | None = None,
+        stdin: Sequence[str] | None = None,
         cells: Sequence[str | int] | Mapping[str, str | int] | None = None,
         save_to: str | None = None,
         kernel_name: str | None = None,
@@ -134,16 +138,22 @@ class ExecClient:
         description: str | None = None,
         wait_seconds: float | None = None,
     ) -> Record:
-        """Start an execution of a notebook of the server and return its record.
+        """Start an execution, of a notebook of the server or of code, and return its record.
 
         What is ``None`` is left to the server.
 
         Args:
-            notebook: API path, relative to the server root.
+            notebook: API path, relative to the server root; ``None`` to execute *code*.
+            session_name: The session to run in; created when there is none with the name.
+            stdin: Answers to what the code asks; ``None`` waits for `answer`.
             wait_seconds: Wait so long for the end; the record is then final or not.
         """
         body = {
-            "notebook": _given({"path": notebook, "cells": cells, "save_to": save_to}),
+            "notebook": _given({"path": notebook, "cells": cells, "save_to": save_to}) or None,
+            "code": code,
+            "session_id": session_id,
+            "session_name": session_name,
+            "stdin": None if stdin is None else list(stdin),
             "kernel_name": kernel_name,
             "inputs": dict(inputs) if inputs else None,
             "variable_names": list(variable_names) or None,
@@ -209,6 +219,14 @@ class ExecClient:
     def cancel(self, execution_id: str) -> Record:
         """Ask for the end of the execution and return its record, which may not be final yet."""
         return self._json("POST", f"{_path(execution_id)}/cancel")
+
+    def answer(self, execution_id: str, value: str | None) -> None:
+        """Answer what the execution asks for; refused when it asks for nothing by now.
+
+        Args:
+            value: One line; ``None`` ends the input of the code.
+        """
+        self._request("POST", f"{_path(execution_id)}/input", json={"value": value})
 
     def delete(self, execution_id: str, *, force: bool = False) -> None:
         """Delete the record.

@@ -255,7 +255,7 @@ def _content(kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
     if not isinstance(kind, str):
         return {JSON: {"schema": schemas[id(kind)]}}
     if kind == "text/event-stream":
-        fields = dict.fromkeys(("id", "event", "data"), {"type": "string"})
+        fields = {key: {"type": "string"} for key in ("id", "event", "data")}
         return {kind: {"schema": {"type": "object", "properties": fields}}}
     if kind == "multipart/form-data":
         return {kind: {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}}

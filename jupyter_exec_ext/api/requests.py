@@ -158,7 +158,9 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class InputBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """An answer to what running code asks for."""
 
-    value: Annotated[str, msgspec.Meta(description="One line, without its end.")]
+    value: Annotated[
+        str | None, msgspec.Meta(description="One line, without its end; null ends the input.")
+    ]
 
 
 _IdleTimeout = Annotated[

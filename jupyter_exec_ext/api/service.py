@@ -19,9 +19,14 @@ from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
 
 FEATURES = [
+    "code",
     "notebooks",
     "cells",
+    "sessions",
+    "attach",
+    "subshells",
     "inputs",
+    "stdin",
     "variables",
     "save_to",
     "cancel",

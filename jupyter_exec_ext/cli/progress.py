@@ -1,5 +1,6 @@
 """Progress of a run: a bar on a terminal, plain lines elsewhere, nothing for programs."""
 
+import sys
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -15,7 +16,13 @@ from jupyter_exec_ext.core.states import FINAL_STATES, State
 
 
 class ProgressView(Protocol):
-    """Shows how far a run has come; a context manager that leaves a clean terminal."""
+    """Shows how far a run has come; a context manager that leaves a clean terminal.
+
+    Attributes:
+        can_ask: Whether somebody is there who can answer.
+    """
+
+    can_ask: bool
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -33,6 +40,13 @@ class ProgressView(Protocol):
 
     def update(self, record: Record, cells: CellTexts) -> None:
         """Show the record as it is now."""
+
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Return what the user answers.
+
+        Raises:
+            EOFError: The user ends the input instead.
+        """
 
 
 def progress_view(screen: Screen, *, quiet: bool) -> ProgressView:
@@ -66,6 +80,7 @@ class BarView:
             transient=True,
         )
         self._task = self._progress.add_task("", total=None, count="")
+        self.can_ask = sys.stdin is not None and sys.stdin.isatty()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -95,6 +110,14 @@ class BarView:
             description=printable(activity(record, cells)),
         )
 
+    def ask(self, prompt: str, *, password: bool) -> str:
+        """Return what the user types; the bar is away meanwhile."""
+        self._progress.stop()
+        try:
+            return self._progress.console.input(Text(printable(prompt)), password=password)
+        finally:
+            self._progress.start()
+
 
 class LineView:
     """One line for each thing that is new.
@@ -102,6 +125,8 @@ class LineView:
     Args:
         screen: Takes the lines; ``None`` for silence.
     """
+
+    can_ask = False
 
     def __init__(self, screen: Screen | None) -> None:
         self._screen = screen
@@ -132,6 +157,10 @@ class LineView:
         done, total = progress.get("done", 0), progress.get("total", 0)
         text = activity(record, cells)
         self.tell(f"[{min(done + 1, total)}/{total}] {text}" if _cell(record) else text)
+
+    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002 - the protocol's
+        """Raise: nobody is there."""
+        raise EOFError
 
 
 def activity(record: Record, cells: CellTexts) -> str:

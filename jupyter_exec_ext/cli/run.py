@@ -189,7 +189,25 @@ def follow(
         else:
             if not is_cancelled:
                 view.update(record, cells)
+                _answer(record, client, view, wish)
     return record
+
+
+def _answer(record: Record, client: ExecClient, view: ProgressView, wish: interrupts.Wish) -> None:
+    """Let the user answer what the code asks for; ctrl-C instead is the wish to end."""
+    request = record.get("input_request")
+    if request is None or not view.can_ask:
+        return
+    value = None
+    try:
+        # The user's ctrl-D is the end of the input of the code.
+        with interrupts.raised(), suppress(EOFError):
+            value = view.ask(request["prompt"], password=request["password"])
+    except interrupts.Interrupted as interrupted:
+        wish.signal_number = interrupted.signal_number
+        return
+    with suppress(RefusedError):  # too late: it asks no more
+        client.answer(record["id"], value)
 
 
 def exit_code(record: Record) -> int:
@@ -254,6 +272,8 @@ def _execute(
             record = client.create(
                 path,
                 save_to=plan.save_there,
+                # Where nobody can be asked, code meets the end of its input at once.
+                stdin=None if view.can_ask else (),
                 description=_local_name(plan, connection),
                 **plan.request,
             )

@@ -48,23 +48,30 @@ class Stdin:
             reply: Called once with the answer, or with ``None`` for the end of the input.
         """
         self.close()
-        if self._prepared is not None:
-            if not self._prepared:
-                self.has_ended = True
-            reply(self._prepared.popleft() if self._prepared else None)
-            return
         self._reply = reply
+        if self._prepared is not None:
+            self._end(self._prepared.popleft() if self._prepared else None)
+            return
         self._question = InputRequest(prompt=prompt[:MAX_PROMPT_LENGTH], password=password)
         self._due = time.monotonic() + SHOW_SECONDS
 
-    def answer(self, text: str) -> bool:
-        """Answer the question that is shown; return whether there was one."""
+    def answer(self, text: str | None) -> bool:
+        """Answer the question that is shown; ``None`` ends the input.
+
+        Returns:
+            Whether there was one.
+        """
         if self._reply is None or not self._is_shown:
             return False
+        self._end(text)
+        return True
+
+    def _end(self, text: str | None) -> None:
         reply = self._reply
         self.close()
-        reply(text)
-        return True
+        self.has_ended |= text is None
+        if reply is not None:
+            reply(text)
 
     def tick(self) -> float | None:
         """Do what is due; return after how many seconds something is due again, if anything is."""
@@ -78,10 +85,7 @@ class Stdin:
             self._due = time.monotonic() + self._timeout_seconds
             self._on_question(self._question)
             return self._timeout_seconds
-        reply = self._reply
-        self.close()
-        self.has_ended = True
-        reply(None)
+        self._end(None)
         return None
 
     def close(self) -> None:

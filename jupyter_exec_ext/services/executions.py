@@ -290,8 +290,11 @@ class ExecutionService:
         with contextlib.suppress(ExecError):
             await self.cancel(execution_id)
 
-    async def answer(self, execution_id: str, text: str) -> Execution:
+    async def answer(self, execution_id: str, text: str | None) -> Execution:
         """Give running code the input that it asks for, and return its record.
+
+        Args:
+            text: ``None`` ends its input.
 
         Raises:
             NoInputRequestError: It does not ask for any now.

@@ -84,6 +84,17 @@ async def test_a_question_that_nobody_answers_ends(exec_api: ExecApi) -> None:
     assert after["result"]["value"] == 2
 
 
+async def test_a_client_can_end_the_input(exec_api: ExecApi) -> None:
+    """As ctrl-D in a terminal does: the code meets the end of its input."""
+    record = await exec_api.start_code("try: input()\nexcept EOFError: print('end')")
+    await asked(exec_api, record)
+
+    await exec_api.request("POST", "executions", record["id"], "input", json={"value": None})
+
+    final = await exec_api.final(record)
+    assert (final["state"], final["result"]["stdout"][-4:]) == ("succeeded", "end\n")
+
+
 async def test_cancelling_ends_a_question(exec_api: ExecApi) -> None:
     """The execution is cancelled, and nothing is asked any more."""
     session = await exec_api.new_session()
