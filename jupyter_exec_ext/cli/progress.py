@@ -1,6 +1,7 @@
 """Progress of a run: a bar on a terminal, plain lines elsewhere, nothing for programs."""
 
 import sys
+from getpass import getpass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -114,7 +115,8 @@ class BarView:
         """Return what the user types; the bar is away meanwhile."""
         self._progress.stop()
         try:
-            return self._progress.console.input(Text(printable(prompt)), password=password)
+            # Before it shows the prompt, getpass sees to it that nothing typed is shown.
+            return (getpass if password else self._progress.console.input)(printable(prompt))
         finally:
             self._progress.start()
 

@@ -187,18 +187,16 @@ def follow(
                 raise LostError(f"{error.message}; the execution is {record['id']}") from error
             time.sleep(wait_seconds)
         else:
-            if not is_cancelled:
-                view.update(record, cells)
+            if not is_cancelled and record.get("input_request") and view.can_ask:
                 _answer(record, client, view, wish)
+            elif not is_cancelled:
+                view.update(record, cells)
     return record
 
 
 def _answer(record: Record, client: ExecClient, view: ProgressView, wish: interrupts.Wish) -> None:
     """Let the user answer what the code asks for; ctrl-C instead is the wish to end."""
-    request = record.get("input_request")
-    if request is None or not view.can_ask:
-        return
-    value = None
+    request, value = record["input_request"], None
     try:
         # The user's ctrl-D is the end of the input of the code.
         with interrupts.raised(), suppress(EOFError):
