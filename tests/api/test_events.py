@@ -157,7 +157,7 @@ async def test_a_number_that_is_none_is_refused(
 ) -> None:
     """With 400, in the header as in the query."""
     record = await exec_api.run_cells("1")
-    for text in ("x", "-1", "1.5", "9" * 30, "\u0661"):
+    for text in ("x", "-1", "1.5", "\u0661"):
         for place in ({"headers": {"Last-Event-ID": text.encode()}}, {"params": {"after": text}}):
             async with following.stream(record, **place) as stream:
                 assert stream.response.status_code == 400
