@@ -25,6 +25,7 @@ from jupyter_exec_ext.engine.areas import (
     ShownBytes,
     StreamLimits,
     StreamOutputs,
+    output_of,
     shown_bytes_of,
 )
 from jupyter_exec_ext.engine.channels import Message
@@ -239,16 +240,21 @@ class OutputFold(NotebookClient):
         if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
             return super().output(outs, msg, display_id, cell_index)
         streams = self._stream_outputs.setdefault(cell_index, StreamOutputs(self.streams))
+        if not self.clear_before_next_output and streams.extend(outs, msg):
+            return None
+        out = output_of(msg)
         if self.clear_before_next_output:
             self._forget(cell_index, len(outs))
-        elif streams.extend(outs, msg):
-            return None
-        out = super().output(outs, msg, display_id, cell_index)
-        if out is not None:
-            streams.note(out)
-            self.shown.set((cell_index, len(outs) - 1), shown_bytes_of(out))
+            outs.clear()
+            self.clear_display_id_mapping(cell_index)
+            self.clear_before_next_output = False
         if display_id is not None:
+            places = self._display_id_map.setdefault(display_id, {}).setdefault(cell_index, [])
+            places.append(len(outs))
             self._display_ids.setdefault(cell_index, set()).add(display_id)
+        outs.append(out)
+        streams.note(out)
+        self.shown.set((cell_index, len(outs) - 1), shown_bytes_of(out))
         return out
 
     def clear_output(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
