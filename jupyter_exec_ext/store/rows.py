@@ -31,7 +31,7 @@ _MAX_INTEGER = 2**63 - 1
 # What each execution needs, made once: SQLAlchemy takes longer to make them than to run them.
 _INSERT = insert(executions)
 _INSERT_RESULT = insert(results)
-_FIND_LOCKED = (
+_FIND_LOCKED: Select[Any] = (
     select(executions.c.id, executions.c.state, executions.c.instance_id)
     .where(executions.c.id == bindparam("key"), executions.c.server_id == bindparam("whose"))
     .with_for_update()
@@ -226,7 +226,7 @@ class Rows:
 
     def _find_locked(self, connection: Connection, execution_id: str) -> Row[Any]:
         """Return id, state and holder of an execution, which nobody else changes meanwhile."""
-        row: Row[Any] | None = connection.execute(
+        row = connection.execute(
             _FIND_LOCKED, {"key": clean_text(execution_id), "whose": self.server_id}
         ).one_or_none()
         if row is None:
