@@ -87,23 +87,26 @@ def event_of(message: Message) -> tuple[EventType, dict[str, Any]] | None:
     return event_type, content
 
 
+class _NoKernel:
+    """What Output widgets send to when there is no kernel."""
+
+    shell_channel = SimpleNamespace(send=lambda _: None)
+
+    @property
+    def session(self) -> Session:
+        """What makes messages. Few need it, and it takes longer to make than all else here."""
+        return Session()
+
+
 class OutputFold(NotebookClient):
     """The outputs of a notebook, built up event by event.
 
     Args:
         cell_count: How many cells the notebook has.
         max_stream_bytes: How much stream text is kept in all, head and tail.
-        send_comm: Sends a message to the kernel, for Output widgets; ``None`` for a replay.
     """
 
-    def __init__(
-        self,
-        cell_count: int,
-        *,
-        max_stream_bytes: int,
-        msg_session: Session | None = None,
-        send_comm: Callable[[Message], None] | None = None,
-    ) -> None:
+    def __init__(self, cell_count: int, *, max_stream_bytes: int) -> None:
         notebook = from_dict(
             {
                 "cells": [{"outputs": [], "execution_count": None} for _ in range(cell_count)],
@@ -111,7 +114,7 @@ class OutputFold(NotebookClient):
             }
         )
         super().__init__(notebook, record_timing=False, log=_silent)
-        self.connect(msg_session or Session(), send_comm or (lambda _: None))
+        self.kc = cast("KernelClient", _NoKernel())
         self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": OutputArea}}
         self.streams = StreamLimits(max_stream_bytes)
         self.shown = ShownBytes()
