@@ -3,10 +3,12 @@
 #   make PYTHON=/path/to/python3.12 test    names the Python that builds .venv
 #   make WORKERS=8 test                     tests that run side by side
 #   make PYTEST_ARGS=--durations=10 test    passes options on to pytest
+#   make BENCH_ARGS=--quick bench           the same for the measurements; see --help
 
 PYTHON ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,11 +19,14 @@ PYTEST := $(PY) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 INSTALLED_FROM := pyproject.toml $(wildcard jupyter-config/*/*.json)
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
+# What is measured against is kept out of the environment of the tests.
+VENV_BENCH := .venv-bench
+BENCH := $(VENV_BENCH)/.installed
 
 .DEFAULT_GOAL := help
 # The checks stop at the first that fails, also under -j.
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers docs docs-check pytest format clean
+.PHONY: help demo test lint types layers docs docs-check pytest bench format clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +64,9 @@ pytest: $(DEV)  ## Run the tests, with coverage
 	@printf '\n=== Coverage\n'
 	$(PY) -m coverage report --fail-under=90
 
+bench: $(BENCH)  ## Measure the speed beside what does the same without the service
+	$(VENV_BENCH)/bin/python -m bench $(BENCH_ARGS)
+
 docs: $(DEV)  ## Write docs/api.md anew
 	$(PY) -m jupyter_exec_ext.api.reference docs/api.md
 
@@ -67,7 +75,7 @@ format: $(DEV)  ## Repair style and format
 	$(PY) -m ruff format
 
 clean:  ## Remove the virtual environment and all that was generated
-	rm -rf $(VENV) build dist out.ipynb .coverage .coverage.* htmlcov
+	rm -rf $(VENV) $(VENV_BENCH) build dist out.ipynb .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -101,3 +109,9 @@ $(DEV): $(INSTALLED_FROM) | $(PY)
 	@echo "Installing jupyter_exec_ext and its development tools (a minute the first time) ..."
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(DEMO) $@
+
+$(BENCH): $(INSTALLED_FROM) | $(PY)
+	@echo "Installing what the service is measured against (a minute the first time) ..."
+	@$(PY) -m venv $(VENV_BENCH)
+	@$(VENV_BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@

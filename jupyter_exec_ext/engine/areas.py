@@ -7,7 +7,6 @@ import msgspec
 from jupyter_client.client import KernelClient
 from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode, from_dict
-from nbformat.v4 import output_from_msg
 
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.streams import StreamBudget, StreamText, size_of
@@ -41,6 +40,30 @@ def shown_bytes_of(output: dict[str, Any]) -> int:
     if "data" in output:
         return len(msgspec.json.encode([output["data"], output.get("metadata")]))
     return len(msgspec.json.encode(output))
+
+
+_FIELDS = {
+    "stream": ("name", "text"),
+    "display_data": ("metadata", "data"),
+    "execute_result": ("metadata", "data", "execution_count"),
+    "error": ("ename", "evalue", "traceback"),
+}
+
+
+def output_of(msg: Message) -> NotebookNode:
+    """Return the output that *msg* makes, as nbformat does, but for its validation.
+
+    That takes longer than all else here, and `engine.contents` lets nothing through that is not
+    valid.
+
+    Raises:
+        KeyError: It makes none, or something of it is missing.
+    """
+    content = msg["content"]
+    node = NotebookNode(output_type=msg["msg_type"])
+    for name in _FIELDS[msg["msg_type"]]:
+        node[name] = content[name]
+    return node
 
 
 class StreamLimits:
@@ -153,7 +176,7 @@ class OutputArea(OutputWidget):
             self.clear_before_next_output = False
             self._clear()
         if not self.stream_outputs.extend(self.outputs, msg):
-            node = output_from_msg(msg)
+            node = output_of(msg)
             self.outputs.append(node)
             self.stream_outputs.note(node)
             self._shown_size += shown_bytes_of(node)

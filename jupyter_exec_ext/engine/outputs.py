@@ -25,6 +25,7 @@ from jupyter_exec_ext.engine.areas import (
     ShownBytes,
     StreamLimits,
     StreamOutputs,
+    output_of,
     shown_bytes_of,
 )
 from jupyter_exec_ext.engine.channels import Message
@@ -86,23 +87,26 @@ def event_of(message: Message) -> tuple[EventType, dict[str, Any]] | None:
     return event_type, content
 
 
+class _NoKernel:
+    """What Output widgets send to when there is no kernel."""
+
+    shell_channel = SimpleNamespace(send=lambda _: None)
+
+    @property
+    def session(self) -> Session:
+        """What makes messages. Few need it, and it takes longer to make than all else here."""
+        return Session()
+
+
 class OutputFold(NotebookClient):
     """The outputs of a notebook, built up event by event.
 
     Args:
         cell_count: How many cells the notebook has.
         max_stream_bytes: How much stream text is kept in all, head and tail.
-        send_comm: Sends a message to the kernel, for Output widgets; ``None`` for a replay.
     """
 
-    def __init__(
-        self,
-        cell_count: int,
-        *,
-        max_stream_bytes: int,
-        msg_session: Session | None = None,
-        send_comm: Callable[[Message], None] | None = None,
-    ) -> None:
+    def __init__(self, cell_count: int, *, max_stream_bytes: int) -> None:
         notebook = from_dict(
             {
                 "cells": [{"outputs": [], "execution_count": None} for _ in range(cell_count)],
@@ -110,7 +114,7 @@ class OutputFold(NotebookClient):
             }
         )
         super().__init__(notebook, record_timing=False, log=_silent)
-        self.connect(msg_session or Session(), send_comm or (lambda _: None))
+        self.kc = cast("KernelClient", _NoKernel())
         self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": OutputArea}}
         self.streams = StreamLimits(max_stream_bytes)
         self.shown = ShownBytes()
@@ -239,16 +243,21 @@ class OutputFold(NotebookClient):
         if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
             return super().output(outs, msg, display_id, cell_index)
         streams = self._stream_outputs.setdefault(cell_index, StreamOutputs(self.streams))
+        if not self.clear_before_next_output and streams.extend(outs, msg):
+            return None
+        out = output_of(msg)
         if self.clear_before_next_output:
             self._forget(cell_index, len(outs))
-        elif streams.extend(outs, msg):
-            return None
-        out = super().output(outs, msg, display_id, cell_index)
-        if out is not None:
-            streams.note(out)
-            self.shown.set((cell_index, len(outs) - 1), shown_bytes_of(out))
+            outs.clear()
+            self.clear_display_id_mapping(cell_index)
+            self.clear_before_next_output = False
         if display_id is not None:
+            places = self._display_id_map.setdefault(display_id, {}).setdefault(cell_index, [])
+            places.append(len(outs))
             self._display_ids.setdefault(cell_index, set()).add(display_id)
+        outs.append(out)
+        streams.note(out)
+        self.shown.set((cell_index, len(outs) - 1), shown_bytes_of(out))
         return out
 
     def clear_output(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:

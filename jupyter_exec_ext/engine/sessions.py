@@ -41,7 +41,7 @@ class KernelSession:
         self._keeping = keeping
         self._timeout_seconds = timeout_seconds
         self._start_limiter = start_limiter
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
         self._last_activity: object = None
         self.kernel: Kernel | None = None
 

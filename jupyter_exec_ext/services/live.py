@@ -118,7 +118,7 @@ class LiveSession:
         self.queue: deque[Live] = deque()
         self.running: Live | None = None
         self.side: set[Live] = set()
-        self.lock = anyio.Lock()
+        self.lock = anyio.Lock(fast_acquire=True)
         self.kernel_lost: ExecutionError | None = None
         self.is_starting = False
         self.is_ending = False

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import anyio
 import msgspec
-from anyio import to_thread
 from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
@@ -60,6 +59,9 @@ T = TypeVar("T")
 
 INSIST_ATTEMPTS = 60
 """How often, once a second, a failing store is tried before the first code of a run is sent."""
+
+STORE_SECONDS = 0.5
+"""How long a change of the record, as of its progress, waits to be stored with later ones."""
 
 
 class RunService:
@@ -285,15 +287,18 @@ class RunService:
         return {name: value for name, value in live.environment.items() if name in spec.env}
 
     async def _keep_stored(self, live: Live) -> None:
-        """Store changes of the record soon after they come, until cancelled."""
+        """Store changes of the record soon after they come, until cancelled.
+
+        Not at once: of a short run the final record is the next that is stored.
+        """
         stored = live.execution
         while True:
             if live.execution is stored:
                 await live.changed.wait(60)
             else:
+                await anyio.sleep(STORE_SECONDS)
                 stored = live.execution
                 await self._store_change(live)
-                await anyio.sleep(0.5)
 
     async def _store_change(self, live: Live) -> None:
         try:
@@ -353,7 +358,8 @@ class RunService:
         closing = [encode_event(event) for event in closing_events(final, after=last_number)]
         events = [*rows, *closing]
         try:
-            result = await to_thread.run_sync(msgspec.json.encode, live.final_result)
+            # Here, not in a thread: a megabyte takes less time than a thread needs to begin.
+            result = msgspec.json.encode(live.final_result)
             try:
                 await self._store.finish(final, result=result, events=events, drop=drop)
             except ExecutionNotFoundError:

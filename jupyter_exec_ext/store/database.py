@@ -129,10 +129,10 @@ class Database:
         self._next_attempt = -math.inf
         self._is_closed = False
         self._is_greeted = False
-        self._opening = anyio.Lock()
+        self._opening = anyio.Lock(fast_acquire=True)
         self._threads = anyio.CapacityLimiter(math.inf)
-        self._reads = anyio.Semaphore(_READERS)
-        self._writes = anyio.Semaphore(1) if one_writer else self._reads
+        self._reads = anyio.Semaphore(_READERS, fast_acquire=True)
+        self._writes = anyio.Semaphore(1, fast_acquire=True) if one_writer else self._reads
 
     async def open(self) -> None:
         """Open the database unless it is open.

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate, takewhile
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
 
 from jupyter_exec_ext.core.errors import ExecutionNotFoundError, NotFinalError
 from jupyter_exec_ext.core.models import Execution
@@ -27,6 +27,16 @@ EventRow: TypeAlias = tuple[int, bytes]
 _FINAL = [state.value for state in FINAL_STATES]
 _DELETED_AT_ONCE = 200
 _MAX_INTEGER = 2**63 - 1
+
+# What each execution needs, made once: SQLAlchemy takes longer to make them than to run them.
+_INSERT = insert(executions)
+_INSERT_RESULT = insert(results)
+_FIND_LOCKED: Select[Any] = (
+    select(executions.c.id, executions.c.state, executions.c.instance_id)
+    .where(executions.c.id == bindparam("key"), executions.c.server_id == bindparam("whose"))
+    .with_for_update()
+)
+_CHANGE = update(executions).where(executions.c.id == bindparam("key"))
 
 
 class Rows:
@@ -50,12 +60,13 @@ class Rows:
         """Add an execution that this instance runs."""
         row = all_columns(execution)
         connection.execute(
-            insert(executions).values(
-                server_id=self.server_id,
-                instance_id=self._instance_id,
-                fingerprint=fingerprint,
+            _INSERT,
+            {
+                "server_id": self.server_id,
+                "instance_id": self._instance_id,
+                "fingerprint": fingerprint,
                 **row,
-            )
+            },
         )
         if notebook is not None:
             connection.execute(insert(notebooks).values(execution_id=row["id"], source=notebook))
@@ -69,10 +80,8 @@ class Rows:
                 ],
             )
 
-    def find(
-        self, connection: Connection, execution_id: str, *columns: Any, lock: bool = False
-    ) -> Row[Any]:
-        """Return *columns* of an execution's row; with *lock* nobody else changes it meanwhile.
+    def find(self, connection: Connection, execution_id: str, *columns: Any) -> Row[Any]:
+        """Return *columns* of an execution's row.
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
@@ -81,8 +90,6 @@ class Rows:
             executions.c.id == clean_text(execution_id),
             executions.c.server_id == self.server_id,
         )
-        if lock:
-            statement = statement.with_for_update()
         row = connection.execute(statement).one_or_none()
         if row is None:
             raise ExecutionNotFoundError(execution_id)
@@ -97,11 +104,11 @@ class Rows:
 
     def change(self, connection: Connection, key: str, values: Mapping[str, Any]) -> None:
         """Set columns of an execution."""
-        connection.execute(update(executions).where(executions.c.id == key).values(**values))
+        connection.execute(_CHANGE, {"key": key, **values})
 
     def add_result(self, connection: Connection, key: str, result: bytes) -> None:
         """Add what a run left."""
-        connection.execute(insert(results).values(execution_id=key, result=result))
+        connection.execute(_INSERT_RESULT, {"execution_id": key, "result": result})
 
     def write_events(
         self, connection: Connection, key: str, added: Sequence[EventRow], drop: Sequence[int]
@@ -218,9 +225,13 @@ class Rows:
         return [*expired, *connection.scalars(oldest)]
 
     def _find_locked(self, connection: Connection, execution_id: str) -> Row[Any]:
-        return self.find(
-            connection, execution_id, executions.c.state, executions.c.instance_id, lock=True
-        )
+        """Return id, state and holder of an execution, which nobody else changes meanwhile."""
+        row = connection.execute(
+            _FIND_LOCKED, {"key": clean_text(execution_id), "whose": self.server_id}
+        ).one_or_none()
+        if row is None:
+            raise ExecutionNotFoundError(execution_id)
+        return row
 
 
 def _count_within(lengths: Sequence[int], max_bytes: int) -> int:

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jupyter_client.session import Session
 
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.engine import areas
@@ -64,7 +65,8 @@ class Folded:
 
     def __init__(self, max_stream_bytes: int = 10_000) -> None:
         self.sent: list[Message] = []
-        self.live = OutputFold(CELLS, max_stream_bytes=max_stream_bytes, send_comm=self.sent.append)
+        self.live = OutputFold(CELLS, max_stream_bytes=max_stream_bytes)
+        self.live.connect(Session(), self.sent.append)
         self.replayed = OutputFold(CELLS, max_stream_bytes=max_stream_bytes)
         self.events: list[tuple[Event, bytes]] = []
 

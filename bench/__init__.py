@@ -1,0 +1,1 @@
+"""How fast the service is, beside what does the same without it; `make bench` runs it."""
