@@ -8,6 +8,7 @@ from typing import Any, get_args
 from anyio import to_thread
 from tornado.web import authenticated
 
+from jupyter_exec_ext.api.lists import LIST_PARAMETERS, read_list_arguments
 from jupyter_exec_ext.api.operations import RETRY_AFTER, Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import ExecutionBody, InputBody
 from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
@@ -16,11 +17,10 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import ExecutionType, NewExecution, NotebookSource
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.executions import ExecutionService
-from jupyter_exec_ext.store.listing import Filters, ListQuery, OrderBy
+from jupyter_exec_ext.store.listing import Filters, ListQuery
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.reading import (
     read_choice,
-    read_count,
     read_flag,
     read_number,
     read_time,
@@ -36,7 +36,6 @@ _VIEWS = {"basic": "basic", "full": "full"}
 _STATES = {state.value: state for state in State}
 _TYPES = {kind: kind for kind in get_args(ExecutionType)}
 _ANY_STATE = "|".join(_STATES)
-_ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 _PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)")
 
 _WAIT = Parameter(
@@ -242,26 +241,7 @@ class ExecutionsHandler(_Handler):
         description="The newest first, a page at a time, without results.",
         parameters=(
             *_FILTERS,
-            Parameter(
-                name="order_by",
-                description="By creation, oldest or newest first.",
-                schema={
-                    "type": "string",
-                    "enum": ["created_time", "-created_time"],
-                    "default": "-created_time",
-                },
-            ),
-            Parameter(
-                name="page_size",
-                description="How many at most: 0 is the default, and more than `max_page_size` is"
-                " `max_page_size`.",
-                schema={"type": "integer", "minimum": 0, "default": 100},
-            ),
-            Parameter(
-                name="page_token",
-                description="`next_page_token` of the page before, with the same filters.",
-                schema=_STRING,
-            ),
+            *LIST_PARAMETERS,
         ),
         answers={HTTPStatus.OK: ExecutionPage},
         errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
@@ -270,21 +250,8 @@ class ExecutionsHandler(_Handler):
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """List executions."""
-        page_size = read_count(
-            "page_size",
-            self.get_query_argument("page_size", None),
-            default=100,
-            maximum=self.limits.max_page_size,
-        )
-        order_by = self.get_query_argument("order_by", "-created_time")
-        page = await self.executions.list(
-            ListQuery(
-                filters=self.read_filters(),
-                order_by=read_choice("order_by", order_by, _ORDERS),
-                page_size=page_size,
-                page_token=self.get_query_argument("page_token", None) or None,
-            )
-        )
+        arguments = read_list_arguments(self, max_page_size=self.limits.max_page_size)
+        page = await self.executions.list(ListQuery(filters=self.read_filters(), **arguments))
         shown: dict[str, Any] = {"executions": [basic_view(item) for item in page.executions]}
         if page.next_page_token is not None:
             shown["next_page_token"] = page.next_page_token

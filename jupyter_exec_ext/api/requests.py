@@ -8,14 +8,13 @@ from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.models import (
     CodeSource,
     NewExecution,
-    NewSession,
     NotebookSource,
     OnBusy,
     OnError,
     OnKernelDeath,
-    SessionSettings,
     Source,
 )
+from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
 _Labels = Annotated[dict[str, str], msgspec.Meta(description="Names and values to find it by.")]
 _Description = Annotated[str, msgspec.Meta(description="For people.")]

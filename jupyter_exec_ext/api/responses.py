@@ -10,13 +10,8 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import (
-    Execution,
-    ExecutionError,
-    MimeBundle,
-    Output,
-    Session,
-)
+from jupyter_exec_ext.core.models import Execution, ExecutionError, MimeBundle, Output
+from jupyter_exec_ext.core.sessions import Session
 
 Uuid: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 

@@ -1,24 +1,23 @@
 """REST handlers of sessions."""
 
 from http import HTTPStatus
-from typing import get_args
 
 from tornado.web import authenticated
 
+from jupyter_exec_ext.api.lists import LIST_PARAMETERS, read_list_arguments
 from jupyter_exec_ext.api.operations import Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import SessionBody, SettingsBody
 from jupyter_exec_ext.api.responses import SessionList, SessionRecord
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.sessions import SessionService
-from jupyter_exec_ext.store.listing import OrderBy, SessionFilters, SessionQuery
+from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler
-from jupyter_exec_ext.web.reading import read_choice, read_count
+from jupyter_exec_ext.web.reading import read_choice
 from jupyter_exec_ext.web.rights import authorized
 
 _STRING = {"type": "string"}
 _LOCATION = header("Location", "The path of the session.")
 _STATES = {"alive": False, "ended": True, "all": None}
-_ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 
 
 class _Handler(ExecHandler):
@@ -82,22 +81,7 @@ class SessionsHandler(_Handler):
                 schema=_STRING,
             ),
             Parameter(name="owner", description="Only this user's.", schema=_STRING),
-            Parameter(
-                name="order_by",
-                description="By creation, oldest or newest first.",
-                schema={"type": "string", "enum": list(_ORDERS), "default": "-created_time"},
-            ),
-            Parameter(
-                name="page_size",
-                description="How many at most: 0 is the default, and more than `max_page_size` is"
-                " `max_page_size`.",
-                schema={"type": "integer", "minimum": 0, "default": 100},
-            ),
-            Parameter(
-                name="page_token",
-                description="`next_page_token` of the page before, with the same filters.",
-                schema=_STRING,
-            ),
+            *LIST_PARAMETERS,
         ),
         answers={HTTPStatus.OK: SessionList},
         errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
@@ -106,27 +90,13 @@ class SessionsHandler(_Handler):
     @authorized(action="read", resource="exec-sessions")
     async def get(self) -> None:
         """List them."""
-        page = await self.sessions.list(
-            SessionQuery(
-                filters=SessionFilters(
-                    name=self.get_query_argument("name", None),
-                    owner=self.get_query_argument("owner", None),
-                    has_ended=read_choice(
-                        "state", self.get_query_argument("state", "alive"), _STATES
-                    ),
-                ),
-                order_by=read_choice(
-                    "order_by", self.get_query_argument("order_by", "-created_time"), _ORDERS
-                ),
-                page_size=read_count(
-                    "page_size",
-                    self.get_query_argument("page_size", None),
-                    default=100,
-                    maximum=self.limits.max_page_size,
-                ),
-                page_token=self.get_query_argument("page_token", None) or None,
-            )
+        filters = SessionFilters(
+            name=self.get_query_argument("name", None),
+            owner=self.get_query_argument("owner", None),
+            has_ended=read_choice("state", self.get_query_argument("state", "alive"), _STATES),
         )
+        arguments = read_list_arguments(self, max_page_size=self.limits.max_page_size)
+        page = await self.sessions.list(SessionQuery(filters=filters, **arguments))
         self.write_value(page)
 
 

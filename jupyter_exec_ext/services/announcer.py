@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from jupyter_exec_ext.core.models import Execution, NotebookSource, Session
+from jupyter_exec_ext.core.models import Execution, NotebookSource
+from jupyter_exec_ext.core.sessions import Session
 
 SCHEMAS = Path(__file__).parent / "event_schemas"
 EXECUTION_SCHEMA_ID = "https://events.jupyter.org/jupyter_exec_ext/execution/v1"

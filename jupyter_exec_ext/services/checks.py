@@ -2,13 +2,8 @@
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, TooLargeError
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import (
-    CodeSource,
-    NewExecution,
-    NewSession,
-    OnBusy,
-    SessionSettings,
-)
+from jupyter_exec_ext.core.models import CodeSource, NewExecution, OnBusy
+from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
 MAX_NAME_LENGTH = 256
 """In characters, of a session, a variable and an idempotency key."""

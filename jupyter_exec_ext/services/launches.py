@@ -6,7 +6,8 @@ import anyio
 
 from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, NotebookSource, Session
+from jupyter_exec_ext.core.models import Execution, NotebookSource
+from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.engine.kernels import Keeping
 from jupyter_exec_ext.engine.launching import Launch, ServerHost
 from jupyter_exec_ext.engine.sessions import KernelSession

@@ -11,7 +11,8 @@ import anyio
 
 from jupyter_exec_ext.core.errors import RunError
 from jupyter_exec_ext.core.inputs import Environment, size_of
-from jupyter_exec_ext.core.models import Execution, ExecutionError, Result, Session, SessionState
+from jupyter_exec_ext.core.models import Execution, ExecutionError, Result
+from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.sessions import KernelSession
 from jupyter_exec_ext.engine.signals import Signal

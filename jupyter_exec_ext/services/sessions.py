@@ -26,7 +26,7 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.inputs import environment_of
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import NewSession, Session, SessionSettings, SessionState
+from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.launching import ServerHost
 from jupyter_exec_ext.services.checks import check_session, check_session_settings

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError
-from jupyter_exec_ext.core.models import Execution, Session
+from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.store.records import clean_text, encode, microseconds_of
 from jupyter_exec_ext.store.tables import executions, labels, sessions

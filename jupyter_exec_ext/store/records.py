@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jupyter_exec_ext.core.models import CodeSource, Execution, NotebookSource, Session, Source
+from jupyter_exec_ext.core.models import CodeSource, Execution, NotebookSource, Source
+from jupyter_exec_ext.core.sessions import Session
 
 T = TypeVar("T")
 

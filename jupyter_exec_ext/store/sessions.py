@@ -13,7 +13,7 @@ from jupyter_exec_ext.core.errors import (
     RunsElsewhereError,
     SessionNotFoundError,
 )
-from jupyter_exec_ext.core.models import Session, SessionState
+from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.store.database import Database
 from jupyter_exec_ext.store.leases import Instance, Leases
 from jupyter_exec_ext.store.listing import (

@@ -26,7 +26,7 @@ from jupyter_exec_ext.api.operations import Answer as Described
 from jupyter_exec_ext.api.service import UnknownHandler
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Session, SessionState
+from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.routes import ROUTES
 from jupyter_exec_ext.store.leases import Instance

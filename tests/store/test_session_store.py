@@ -13,7 +13,8 @@ from jupyter_exec_ext.core.errors import (
     RunsElsewhereError,
     SessionNotFoundError,
 )
-from jupyter_exec_ext.core.models import ExecutionError, Session, SessionState
+from jupyter_exec_ext.core.models import ExecutionError
+from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 
 from .builders import START, gone_process, new_instance

@@ -1,0 +1,93 @@
+"""The values that describe a session: frozen dataclasses as those of `core.models`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from jupyter_exec_ext.core.models import ExecutionError
+
+
+class SessionState(StrEnum):
+    """What a session does: ``starting`` its kernel, ``idle``, ``busy``, or it has ``ended``."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One kernel, one working folder and one queue, for executions that share variables.
+
+    Attributes:
+        id: A dashed UUID.
+        name: Unique among the sessions that have not ended; ``None`` for one without.
+        kernel_id: Its kernel; ``None`` before the first, and after one was lost.
+        is_attached: Whether the kernel is somebody else's, which never ends with the session.
+        path: API path of the folder where its kernel works; ``None`` when that is not known.
+        environment_names: Variables its kernels start with; their values are kept nowhere.
+        idle_timeout_seconds: It ends after so long without an execution; ``None`` for never.
+        expire_time: When it will end, if nothing happens until then.
+        pending_count: How many executions wait in its queue.
+        last_activity_time: When an execution last began or ended in it.
+        kernel_error: What last happened to its kernel; ``None`` when nothing did.
+        end_error: Why it ended; ``None`` until it did.
+    """
+
+    id: str
+    name: str | None = None
+    state: SessionState
+    kernel_name: str
+    kernel_id: str | None = None
+    is_attached: bool = False
+    path: str | None = None
+    environment_names: list[str] = field(default_factory=list)
+    owner: str = ""
+    description: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    idle_timeout_seconds: float | None = None
+    created_time: datetime
+    last_activity_time: datetime
+    expire_time: datetime | None = None
+    end_time: datetime | None = None
+    pending_count: int = 0
+    kernel_error: ExecutionError | None = None
+    end_error: ExecutionError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSession:
+    """A request for a session, as every door hands it in.
+
+    Attributes:
+        name: The session that has it is returned instead; ``None`` for one without a name.
+        kernel_name: ``None`` means the server's default.
+        kernel_id: A live kernel to attach to; ``None`` for one of its own.
+        path: API path of an existing folder for its kernel to work in; ``None`` for the root.
+        environment: JSON values by name for its kernels to start with; see `core.inputs`.
+        idle_timeout_seconds: ``None`` means the server's default; 0 means never.
+    """
+
+    name: str | None = None
+    kernel_name: str | None = None
+    kernel_id: str | None = None
+    path: str | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    idle_timeout_seconds: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """What can be changed of a session; ``None`` leaves it as it is.
+
+    Attributes:
+        idle_timeout_seconds: 0 means never.
+    """
+
+    idle_timeout_seconds: float | None = None
+    labels: dict[str, str] | None = None
+    description: str | None = None
