@@ -46,6 +46,9 @@ ENVIRONMENT_SECONDS = 30.0
 SUBSHELL_SECONDS = 10.0
 """How long a new subshell may take until it answers."""
 
+SMALL_LENGTH = 64_000
+"""In characters, of what is read without a thread."""
+
 MAX_MESSAGE_LENGTH = 10_000
 """In characters, of an exception's name and message in the record."""
 
@@ -208,7 +211,9 @@ class CellsRun:
         )
         if language and expressions:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)
-            self.value_json = (await to_thread.run_sync(read)).json_text
+            # A thread takes longer to begin than a small value to be read.
+            value = read() if _is_small(reply) else await to_thread.run_sync(read)
+            self.value_json = value.json_text
         return reply
 
     def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
@@ -281,6 +286,15 @@ class CellsRun:
     def close(self) -> None:
         """Stop listening for late output."""
         self._runner.close()
+
+
+def _is_small(reply: Mapping[str, Any]) -> bool:
+    """Whether what the user expressions of a reply brought is soon read."""
+    results = reply.get("user_expressions")
+    bundles = results.values() if isinstance(results, dict) else ()
+    data = [bundle.get("data") for bundle in bundles if isinstance(bundle, dict)]
+    texts = [text for parts in data if isinstance(parts, dict) for text in parts.values()]
+    return all(isinstance(text, str) and len(text) < SMALL_LENGTH for text in texts)
 
 
 def _size_of(variable: Variable) -> int:
