@@ -8,6 +8,9 @@ from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 MAX_NAME_LENGTH = 256
 """In characters, of a session, a variable and an idempotency key."""
 
+MAX_IDLE_SECONDS = 1_000_000_000
+"""Thirty years: what is later than all times there are cannot be shown."""
+
 
 def check_request(new: NewExecution, limits: Limits) -> None:
     """Raise `InvalidArgumentError`, naming the field, when *new* breaks one of the *limits*."""
@@ -85,9 +88,10 @@ def _check_session_name(name: str | None, *, target: str) -> None:
 
 
 def _check_idle_timeout(seconds: float | None) -> None:
-    if seconds is not None and not 0 <= seconds < float("inf"):
+    if seconds is not None and not 0 <= seconds <= MAX_IDLE_SECONDS:
         raise InvalidArgumentError(
-            "a time-out is 0, for never, or above", target="idle_timeout_seconds"
+            f"a time-out is 0, for never, or above, and at most {MAX_IDLE_SECONDS} s",
+            target="idle_timeout_seconds",
         )
 
 

@@ -363,6 +363,7 @@ async def test_pages_of_sessions(exec_api: ExecApi) -> None:
         ({"environment": {"PATH": "/x"}}, 422, "environment.PATH"),
         ({"environment": {"a b": "1"}}, 422, "environment.a b"),
         ({"idle_timeout_seconds": -1}, 422, "idle_timeout_seconds"),
+        ({"idle_timeout_seconds": 1e12}, 422, "idle_timeout_seconds"),
         ({"idle_timeout_seconds": "soon"}, 400, "idle_timeout_seconds"),
         ({"labels": {"": "x"}}, 422, "labels"),
         ({"nome": "x"}, 400, "nome"),

@@ -338,12 +338,10 @@ def test_many_cleared_displays_cost_nothing_afterwards() -> None:
             folded.take(clear(wait=True), display("plot", f"id{number}"))
         return time.perf_counter() - start
 
-    early = seconds(0)
-    for first in range(1_000, 5_000, 1_000):
-        seconds(first)
-    late = seconds(5_000)
+    passes = [seconds(first) for first in range(0, 8_000, 1_000)]
 
-    assert late < 3 * early + 0.2
+    # The best of several: what else the machine does slows some of them down.
+    assert min(passes[-3:]) < 3 * min(passes[:3]) + 0.2
     assert folded.texts() == ["plot"]
 
 

@@ -107,9 +107,14 @@ def use_of_plain_server(server: ServerProcess, code: str, *, seconds: float | No
         model = server.http.get(f"{url}/{kernel_id}").json()
         return bool(model["execution_state"] == state)
 
+    def says_idle() -> bool:
+        # A server that listens too late hears nothing of a kernel that nobody asks.
+        client.kernel_info()
+        return is_in("idle")
+
     try:
         client.wait_for_ready(timeout=WAIT_SECONDS)
-        until(lambda: is_in("idle"))
+        until(says_idle)
         with watching(server, f"{server.url}api/status") as use:
             client.execute(code)
             until(lambda: is_in("busy"))
