@@ -242,7 +242,10 @@ def test_a_long_line_costs_no_more_than_a_short_one(chunk: str) -> None:
     long, short = StreamText(budget), StreamText(budget)
     long.append("a" * MAX_LINE_LENGTH)
 
-    seconds = [seconds_of(text, chunk, count=30_000) for text in (short, long)]
+    # The best of several: what else the machine does slows some of them down.
+    seconds = [
+        min(seconds_of(text, chunk, count=10_000) for _ in range(3)) for text in (short, long)
+    ]
 
     assert seconds[1] < 5 * seconds[0] + 0.2
 
@@ -254,18 +257,18 @@ def test_clearing_in_a_loop_does_not_look_at_what_others_hold() -> None:
 
     def clear_often() -> float:
         start = time.perf_counter()
-        for _ in range(20_000):
+        for _ in range(7_000):
             small = StreamText(budget)
             small.append("working\n")
             budget.release(small)
         return time.perf_counter() - start
 
-    alone = clear_often()
+    alone = min(clear_often() for _ in range(3))
     large = StreamText(budget)
     for _ in range(300):
         large.append(("z" * 99 + "\n") * 1000)
 
-    beside_large = clear_often()
+    beside_large = min(clear_often() for _ in range(3))
 
     # Looking at each of the six hundred blocks would take ten times as long.
     assert beside_large < 3 * alone + 0.2
