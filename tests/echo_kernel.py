@@ -9,6 +9,8 @@ a twentieth of a second. A few words, after the print, let it take its time or f
     !show COUNT       so many displays, as fast as it can
     !fail WORDS       with an exception
     !die              at once
+
+With the option ``late-stdin`` it can be asked to execute before it can ask.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ import sys
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +48,24 @@ INFO = {
 }
 
 
-def install(data_dir: Path) -> str:
+def install(data_dir: Path, name: str = NAME, *options: str) -> str:
     """Write the kernelspec into a Jupyter data directory and return its name."""
-    folder = data_dir / "kernels" / NAME
+    folder = data_dir / "kernels" / name
     folder.mkdir(parents=True, exist_ok=True)
     spec = {
-        "argv": [sys.executable, str(Path(__file__).resolve()), "{connection_file}"],
+        "argv": [sys.executable, str(Path(__file__).resolve()), "{connection_file}", *options],
         "display_name": "Tiny echo",
         "language": "echo",
         "interrupt_mode": "message",
     }
     (folder / "kernel.json").write_text(json.dumps(spec))
-    return NAME
+    return name
 
 
 class EchoKernel:
     """The kernel: its five sockets and what it answers."""
 
-    def __init__(self, connection: dict[str, Any]) -> None:
+    def __init__(self, connection: dict[str, Any], *options: str) -> None:
         self._key = connection["key"].encode()
         self._msg_session = uuid.uuid4().hex
         self._count = 0
@@ -76,7 +79,8 @@ class EchoKernel:
 
         self._iopub = bind(zmq.PUB, "iopub_port")
         self._heartbeat = bind(zmq.REP, "hb_port")
-        self._stdin = bind(zmq.ROUTER, "stdin_port")
+        self._bind_stdin = partial(bind, zmq.ROUTER, "stdin_port")
+        self._stdin = None if "late-stdin" in options else self._bind_stdin()
         self._control = bind(zmq.ROUTER, "control_port")
         self._shell = bind(zmq.ROUTER, "shell_port")
         self._is_interrupted = False
@@ -87,6 +91,7 @@ class EchoKernel:
         while True:
             if self._shell in self._poll(ORPHAN_CHECK_SECONDS, self._shell):
                 self._answer(self._shell)
+                self._stdin = self._stdin or self._bind_stdin()
 
     def _poll(self, seconds: float, *sockets: zmq.Socket[bytes]) -> set[zmq.Socket[bytes]]:
         """Return which of *sockets* have something; serve the two that never wait meanwhile."""
@@ -144,6 +149,7 @@ class EchoKernel:
             case "!ignore":
                 time.sleep(float(argument))
             case "!ask":
+                assert self._stdin is not None
                 question = {"prompt": argument, "password": False}
                 message = self._message("input_request", question, header)
                 self._stdin.send_multipart([*identities, *message])
@@ -199,4 +205,4 @@ class EchoKernel:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    EchoKernel(json.loads(Path(sys.argv[1]).read_text())).run()
+    EchoKernel(json.loads(Path(sys.argv[1]).read_text()), *sys.argv[2:]).run()
