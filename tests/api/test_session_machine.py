@@ -179,7 +179,7 @@ def test_requests_in_any_order_lose_nothing(
         def teardown(self) -> None:
             self.do(self.requests.end(told))
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=15,
