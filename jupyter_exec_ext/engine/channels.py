@@ -74,6 +74,10 @@ class KernelChannels(Protocol):
     def is_busy(self) -> bool:
         """Whether a message has come that takes its time before it is handed on."""
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a question of the kernel's code would arrive."""
+
     def close(self) -> None:
         """Close the connection; closing twice is allowed."""
 
@@ -106,6 +110,8 @@ class ZmqChannels:
         for channel in channels:
             # The manager connects, since it knows the transport and its encryption keys.
             self._streams[channel] = stream = getattr(kernel_manager, f"connect_{channel}")()
+            if channel == "stdin":
+                stream.socket.setsockopt(zmq.IMMEDIATE, 1)  # Shows when it is connected.
             _reconnect(stream.socket, self._msg_session.bsession)
             self._listen(channel)
 
@@ -118,6 +124,12 @@ class ZmqChannels:
     def is_busy(self) -> bool:
         """Whether a message has come that takes its time before it is handed on."""
         return bool(self._opening)
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether the kernel has our stdin channel; until then it drops its questions."""
+        events = self._streams["stdin"].socket.getsockopt(zmq.EVENTS)
+        return bool(events & zmq.POLLOUT)
 
     def send(
         self,

@@ -26,6 +26,9 @@ LIVENESS_SECONDS = 0.25
 READY_RETRY_SECONDS = 0.5
 """How long to wait for an answer of a starting kernel before asking again."""
 
+STDIN_POLL_SECONDS = 0.005
+"""How often to look whether the last of a starting kernel's channels is there."""
+
 RESTART_POLL_SECONDS = 0.1
 
 RESTARTER_SECONDS = 10.0
@@ -162,7 +165,7 @@ class Kernel:
         self._server_session_id = model["id"]
 
     async def _wait_until_ready(self) -> None:
-        """Wait for a reply and for any message on IOPub, whose subscription takes time.
+        """Wait for a reply, for any message on IOPub, whose subscription takes time, and for stdin.
 
         A busy kernel, which can only be somebody else's, answers on the control channel.
         """
@@ -192,6 +195,9 @@ class Kernel:
                     await self.changed.wait(LIVENESS_SECONDS)
         for msg_id in asked:
             self.channels.unsubscribe(msg_id)
+        while not self.channels.can_be_asked:
+            await self.check()
+            await anyio.sleep(STDIN_POLL_SECONDS)
         self._is_ready = True
 
     @property

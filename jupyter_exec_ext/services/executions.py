@@ -21,6 +21,7 @@ from jupyter_exec_ext.core.errors import (
     RunsElsewhereError,
     ServerStoppingError,
     SessionBusyError,
+    TooManyError,
 )
 from jupyter_exec_ext.core.inputs import Environment, environment_of, size_of
 from jupyter_exec_ext.core.limits import Limits
@@ -103,10 +104,17 @@ class ExecutionService:
         if isinstance(new.source, NotebookSource):
             await self._notebooks.check_save_target(new.source.save_to)
         session = await self._session_of(new, owner)
-        if session is None:
-            return await self._accept(new, owner, environment, None)
-        async with session.lock:
-            return await self._accept(new, owner, environment, session)
+        try:
+            if session is None:
+                return await self._accept(new, owner, environment, None)
+            async with session.lock:
+                return await self._accept(new, owner, environment, session)
+        except (SessionBusyError, TooManyError):
+            # It may be this very request, sent twice at once, that leaves no room for itself.
+            known = await self._find_same(new)
+            if known is None:
+                raise
+            return known
 
     async def _session_of(self, new: NewExecution, owner: str) -> LiveSession | None:
         """Return the lasting session that *new* asks for; ``None`` for one of its own."""

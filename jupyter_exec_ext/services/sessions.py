@@ -310,17 +310,23 @@ class SessionService:
             RunsElsewhereError: It is another server process's to end.
         """
         session = self._sessions.get(session_id)
-        if session is not None:
-            await self._end(session, SessionLostError("the session was deleted"))
-        await self._store.delete(session_id)
+        has_ended = session is not None and await self._end(
+            session, SessionLostError("the session was deleted")
+        )
+        try:
+            await self._store.delete(session_id)
+        except SessionNotFoundError:
+            # Somebody may have removed the whole database meanwhile.
+            if not has_ended:
+                raise
         self._unstored.pop(session_id, None)
 
-    async def _end(self, session: LiveSession, error: RunError) -> None:
-        """End a session with all that waits or runs in it."""
+    async def _end(self, session: LiveSession, error: RunError) -> bool:
+        """End a session with all that waits or runs in it; return whether it did not end yet."""
         with anyio.CancelScope(shield=True):
             if session.is_ending:
                 await self._wait_for_end(session)
-                return
+                return False
             session.is_ending = True
             await self._turns.fail_waiting(session, error, all_of_them=True)
             for live in (session.running, *session.side):
@@ -331,6 +337,7 @@ class SessionService:
                 await session.changed.wait(deadline - time.monotonic())
             await session.kernels.close()
             await self._store_end(session, error)
+        return True
 
     async def _wait_for_end(self, session: LiveSession) -> None:
         deadline = time.monotonic() + self._limits.interrupt_grace_seconds + 2 * END_SECONDS

@@ -1,10 +1,12 @@
 """Code that asks for input: who answers it, and what happens when nobody does."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import echo_kernel
 from tests.conftest import ExecApi
 
 ASK = "print('before'); answer = input('Your name? '); print('hello', answer)"
@@ -108,6 +110,19 @@ async def test_cancelling_ends_a_question(exec_api: ExecApi) -> None:
     assert final["state"] == "cancelled"
     assert "input_request" not in final
     assert after["result"]["value"] == "alive"
+
+
+async def test_a_question_that_comes_at_once_is_not_lost(
+    exec_api: ExecApi, jp_data_dir: Path
+) -> None:
+    """A kernel gets its first code when it can ask, though it could execute before."""
+    name = echo_kernel.install(jp_data_dir, "late-stdin", "late-stdin")
+
+    record = await exec_api.start_code("!ask", kernel_name=name)
+    await asked(exec_api, record)
+    await answer(exec_api, record, "Ada")
+
+    assert (await exec_api.final(record))["result"]["stdout"] == "!ask\nAda\n"
 
 
 async def test_of_two_answers_one_is_taken(exec_api: ExecApi) -> None:

@@ -249,7 +249,7 @@ async def test_what_is_not_signed_goes_nowhere(caplog: pytest.LogCaptureFixture)
 
         assert talk.texts(asked) == []
         assert "dead" not in [message["content"]["execution_state"] for message in talk.lifecycle]
-        assert [record.getMessage() for record in caplog.records] == [
+        assert [r.getMessage() for r in caplog.records if r.name == "channels"] == [
             "a message on iopub is not valid: ValueError"
         ] * 3
 
@@ -266,5 +266,5 @@ async def test_what_others_asked_for_is_not_read(caplog: pytest.LogCaptureFixtur
 
         assert (await talk.reply(asked))["status"] == "ok"
 
-        assert not caplog.records
+        assert not [record for record in caplog.records if record.name == "channels"]
         assert talk.texts(asked) == []

@@ -29,6 +29,8 @@ MAX_ERROR_LENGTH = 1_000
 
 NO_ANSWER = "the kernel did not answer as expected"
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -318,7 +320,10 @@ def _raw(name: str, value: str | None) -> bytes | None:
 def _is_json(text: str) -> bool:
     # Numbers are not converted: Python refuses to read very long ones.
     try:
-        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+        if _SURROGATE.search(text):
+            # Half of a pair is no text, and many a client would refuse the whole record for it.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return False
     return True

@@ -100,6 +100,8 @@ _READ = """
         add(value.toString());
       } else if (typeof value === "string") {
         if (value.length > left) { throw tooLarge; }
+        // Half a surrogate pair is no text.
+        if (/[\\ud800-\\udfff]/u.test(value)) { throw notJson; }
         add(JSON.stringify(value));
       } else if (globalThis.Array.isArray(value)) {
         if (value.length > left) { throw tooLarge; }

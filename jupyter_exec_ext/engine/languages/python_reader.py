@@ -50,6 +50,8 @@ class Writer:
         elif issubclass(kind, str):
             if str.__len__(value) > self.left:
                 raise TooLarge
+            if not is_text(value):
+                raise NotJson
             self.add(quote(value))
         elif issubclass(kind, int):
             if int.bit_length(value) * 0.3 > self.left:
@@ -93,6 +95,13 @@ class Writer:
         if type(item) not in (bool, int, float, str):
             raise NotJson
         self.write(item)
+
+def is_text(value):
+    # Half a surrogate pair is none: no UTF-8 can hold it.
+    try:
+        return str.isascii(value) or bool(str.encode(value))
+    except UnicodeEncodeError:
+        return False
 
 def current_shell():
     ipython = sys.modules.get('IPython')

@@ -120,7 +120,8 @@ def test_javascript_values(node: Node) -> None:
     )
 
     assert variables["v"].json_text == '[1,"a",null,{"k":[true,-1.5e+300]}]'
-    assert json.loads(variables["l"].json_text or "") == "é\ud800"
+    assert variables["l"].json_text is None
+    assert "é" in (variables["l"].data or {})["text/plain"]
     assert variables["c"] == Variable(type="bigint", json_text="1" + "0" * 30)
     assert variables["JSON"].json_text == "5"
     assert variables["g"].json_text == "null"

@@ -30,7 +30,7 @@ def test_python_values_that_are_json(python_kernel: KernelUnderTest) -> None:
         "values = dict(none=None, yes=True, big=10**6000, neg=-5, f=1.5e300, zero=-0.0,"
         " t=(1, (2,)), od=collections.OrderedDict(b=1, a=2), e=E.A, s=S('x'), p=P(1, 2),"
         " i8=np.int8(3), f32=np.float32(0.5), b=np.bool_(True), ns=np.str_('n'), z=np.array(4),"
-        " f64=np.float64(2.5), lone='\\ud83d', mix=[np.int64(1), {'k': np.float16(1)}])\n"
+        " f64=np.float64(2.5), moon='\\U0001f319', mix=[np.int64(1), {'k': np.float16(1)}])\n"
         "globals().update(values)"
     )
 
@@ -52,7 +52,7 @@ def test_python_values_that_are_json(python_kernel: KernelUnderTest) -> None:
         "ns": ("str_", '"n"'),
         "z": ("ndarray", "4"),
         "f64": ("float64", "2.5"),
-        "lone": ("str", '"\\ud83d"'),
+        "moon": ("str", '"\\ud83c\\udf19"'),
         "mix": ("list", '[1,{"k":1.0}]'),
     }
 
@@ -136,7 +136,7 @@ def test_hostile_python_objects_harm_only_themselves(python_kernel: KernelUnderT
         "kinds = [BadRepr, Exits, BadGetattr, BadAttribute, Liar, Nameless, Prints, Displays,"
         " BadHtml, BadDict, RaisesBadError, NotText, Surrogates]\n"
         "for kind in kinds: globals()[type.__repr__(kind).split('.')[-1][:-2].lower()] = kind()\n"
-        "baddict['a'] = 1; bomb = [1]\n"
+        "baddict['a'] = 1; bomb = [1]; half = {'a': ['\\ud800']}\n"
         "for step in range(64): bomb = [bomb, bomb]\n"
         "good = 1"
     )
@@ -154,6 +154,7 @@ def test_hostile_python_objects_harm_only_themselves(python_kernel: KernelUnderT
         "raisesbaderror",
         "nottext",
         "surrogates",
+        "half",
         "bomb",
         "good",
     ]
@@ -174,6 +175,8 @@ def test_hostile_python_objects_harm_only_themselves(python_kernel: KernelUnderT
     assert variables["badhtml"].error == "TypeError: html"
     assert variables["baddict"].json_text == '{"a":1}'
     assert (variables["surrogates"].data or {})["text/html"] == "?"
+    assert variables["half"].json_text is None
+    assert (variables["half"].data or {})["text/plain"] == "{'a': ['\\ud800']}"
     assert variables["nottext"].data is not None
     assert variables["bomb"].error == "larger than 1000000 bytes"
 
