@@ -23,6 +23,7 @@ from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.notebooks import Notebooks
+from jupyter_exec_ext.services.openings import SessionOpener
 from jupyter_exec_ext.services.runs import RunService
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
@@ -110,11 +111,15 @@ class ExecApp(ExtensionApp):
             limits=limits,
             on_activity=self.note_activity,
         )
-        self.sessions = SessionService(
+        opener = SessionOpener(
             host=host,
             kernelspecs=kernelspecs,
             notebooks=notebooks,
             launches=launches,
+            limits=limits,
+        )
+        self.sessions = SessionService(
+            opener=opener,
             turns=self.turns,
             store=self.store,
             supervisor=self.supervisor,

@@ -97,6 +97,9 @@ def operation(
     """
 
     def attach(method: F) -> F:
+        method.query_names = frozenset(  # type: ignore[attr-defined]
+            parameter.name for parameter in parameters if parameter.place == "query"
+        )
         method.operation = Operation(  # type: ignore[attr-defined]
             summary=summary,
             description=description,

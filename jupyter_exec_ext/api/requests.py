@@ -197,7 +197,7 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = {}
     idle_timeout_seconds: _IdleTimeout = None
-    labels: _Labels = {}
+    labels: Annotated[dict[str, str], msgspec.Meta(description="For programs and people.")] = {}
     description: _Description = ""
 
     def to_domain(self) -> NewSession:

@@ -83,7 +83,7 @@ class ExecutionNotFoundError(NotFoundError):
 
 
 class SessionNotFoundError(NotFoundError):
-    """This server keeps no session with this id or name."""
+    """This server keeps no session with this id."""
 
     code = "SessionNotFound"
 
@@ -162,6 +162,29 @@ class SessionEndedError(ConflictError):
 
     def __init__(self, session_id: str, *, target: str | None = None) -> None:
         super().__init__(f"session {session_id} has ended", target=target)
+        self.session_id = session_id
+
+
+class KernelInUseError(ConflictError):
+    """A session has this kernel already: run in that one, a kernel has one queue."""
+
+    code = "KernelInUse"
+
+    def __init__(self, kernel_id: str, session_id: str) -> None:
+        super().__init__(
+            f"session {session_id} has kernel {kernel_id[:64]} already", target="kernel_id"
+        )
+        self.kernel_id = kernel_id
+        self.session_id = session_id
+
+
+class SessionDiffersError(ConflictError):
+    """A session has the name that is asked for, but is not as it is asked for."""
+
+    code = "SessionDiffers"
+
+    def __init__(self, session_id: str, *, target: str) -> None:
+        super().__init__(f"session {session_id} has this name and another {target}", target=target)
         self.session_id = session_id
 
 

@@ -241,6 +241,7 @@ class Execution:
         id: A dashed UUID.
         session_id: The session it runs in: a lasting one, or one of its own that ends with it.
         session_name: The name that session had; ``None`` without one.
+        session_created: Whether no session had the name, so that one was created for it.
         kernel_id: The kernel it runs or ran in; ``None`` before it has one.
         idempotency_key: The client's own name for the request; ``None`` when it gave none.
         stdin_count: How many answers to ``input()`` were prepared, which are never stored;
@@ -262,6 +263,7 @@ class Execution:
     source: Source
     session_id: str
     session_name: str | None = None
+    session_created: bool = False
     kernel_name: str
     kernel_id: str | None = None
     owner: str = ""

@@ -24,7 +24,7 @@ class Session:
     Attributes:
         id: A dashed UUID.
         name: Unique among the sessions that have not ended; ``None`` for one without.
-        kernel_id: Its kernel; ``None`` before the first, and after one was lost.
+        kernel_id: Its kernel; ``None`` while it has none of its own.
         is_attached: Whether the kernel is somebody else's, which never ends with the session.
         path: API path of the folder where its kernel works; ``None`` when that is not known.
         environment_names: Variables its kernels start with; their values are kept nowhere.

@@ -34,14 +34,14 @@ from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell
 
-VARIABLES_SECONDS = 60.0
+VARIABLES_SECONDS = 30.0
 """How long reading the variables may take in all."""
 
 VARIABLES_AT_ONCE = 4
 """How many variables one request reads."""
 
-ENVIRONMENT_SECONDS = 30.0
-"""How long setting the inputs in a kernel may take."""
+ENVIRONMENT_SECONDS = 10.0
+"""How long setting the inputs in a kernel may take, and restoring what was before."""
 
 SUBSHELL_SECONDS = 10.0
 """How long a new subshell may take until it answers."""
@@ -121,6 +121,14 @@ class CellsRun:
         """Whether output was lost that nobody could count; see `Runner`."""
         return self._runner.has_lost_output
 
+    async def wait_for_kernel(self, *, deadline: float) -> None:
+        """Wait until the kernel has done what others asked it for.
+
+        Raises:
+            RunError: The deadline passed, or the kernel is gone.
+        """
+        await self._runner.knock(deadline)
+
     async def set_inputs(self, environment: Environment) -> None:
         """Set *environment* inside the running kernel, until `restore_inputs`.
 
@@ -177,11 +185,13 @@ class CellsRun:
                 if isinstance(error, RunTimeoutError):
                     limit = "cell" if cell_deadline < deadline else "execution"
                     message = f"the time limit of the {limit} passed"
+                    if self.kernel.fate is not None:
+                        message += "; the code did not react to an interrupt, and cost the kernel"
                 self.error = replace(
                     error_of(error), message=message, cell_id=cell.cell_id, cell_index=cell.index
                 )
                 raise
-            self.on_count(cell.index, reply.get("execution_count"))
+            self.on_count(cell.index, _count_of(reply))
             if reply.get("status") == "error" and not cell.may_fail:
                 self.error = self.error or self._code_error(reply, cell)
                 if on_error is OnError.STOP:
@@ -219,7 +229,8 @@ class CellsRun:
     def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
         error = _code_error_of(reply, cell)
         if self.stdin.has_ended:
-            return replace(error, code=InputNotGivenError.code)
+            message = f"the code asked for input that nobody gave: {error.ename}"
+            return replace(error, code=InputNotGivenError.code, message=message)
         return error
 
     async def read_variables(
@@ -286,6 +297,12 @@ class CellsRun:
     def close(self) -> None:
         """Stop listening for late output."""
         self._runner.close()
+
+
+def _count_of(reply: Mapping[str, Any]) -> int | None:
+    """Return the prompt number, which anybody's code can forge, where it is one."""
+    count = reply.get("execution_count")
+    return count if type(count) is int and 0 <= count < 2**53 else None
 
 
 def _is_small(reply: Mapping[str, Any]) -> bool:

@@ -118,9 +118,11 @@ class Kernel:
         Raises:
             KernelStartFailedError: It does not answer in time, or is gone meanwhile.
         """
-        manager = host.kernel_manager
-        kernel_name = manager.get_kernel(kernel_id).kernel_name
-        kernel = cls(host, kernel_id, kernel_name, keeping)
+        try:
+            kernel_name = host.kernel_manager.get_kernel(kernel_id).kernel_name
+            kernel = cls(host, kernel_id, kernel_name, keeping)
+        except (HTTPError, KeyError) as error:
+            raise KernelStartFailedError("the kernel is gone meanwhile") from error
         try:
             with anyio.fail_after(timeout_seconds):
                 await kernel._wait_until_ready()
@@ -180,9 +182,10 @@ class Kernel:
                 published = True
             elif message["header"]["msg_type"] == "kernel_info_reply":
                 replied = True
-                self.language_info = message["content"].get("language_info") or {}
-                features = message["content"].get("supported_features") or ()
-                self.has_subshells = SUBSHELLS in features
+                info = message["content"].get("language_info")
+                self.language_info = info if isinstance(info, dict) else {}
+                features = message["content"].get("supported_features")
+                self.has_subshells = isinstance(features, list) and SUBSHELLS in features
             self.changed.fire()
 
         asked: list[str] = []
@@ -204,6 +207,12 @@ class Kernel:
     def fate(self) -> RunError | None:
         """What became of the kernel, as far as it is known; ``None`` while it is there."""
         return self._fate
+
+    @property
+    def may_be_busy(self) -> bool:
+        """Whether somebody else may have asked the kernel for something that is not done yet."""
+        state = getattr(self._manager, "execution_state", None)
+        return self.keeping is Keeping.FOREIGN or state == "busy"
 
     async def check(self) -> None:
         """Raise what became of the kernel, if it is not there any more.

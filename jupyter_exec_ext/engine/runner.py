@@ -1,5 +1,6 @@
 """Runs one request in a kernel: sends it, hands on what it publishes, waits until it is over."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,9 +44,15 @@ class _Pending:
     """A request in flight."""
 
     reply: Message | None = None
+    has_begun: bool = False
     is_idle: bool = False
     must_interrupt: bool = False
     last_message_time: float = field(default_factory=time.monotonic)
+
+    def note_status(self, state: object) -> None:
+        """Note what the kernel says of this request: it is ``busy`` with it, or ``idle`` again."""
+        self.has_begun |= state == "busy"
+        self.is_idle |= state == "idle"
 
 
 class Runner:
@@ -120,7 +127,7 @@ class Runner:
         deadline: float | None,
         max_text_bytes: int | None,
     ) -> Message:
-        await self._kernel.check()
+        await self.knock(deadline)
         pending = _Pending()
 
         def receive(channel: Channel, message: Message) -> None:
@@ -128,14 +135,14 @@ class Runner:
             pending.last_message_time = time.monotonic()
             if channel == "iopub":
                 if msg_type == "status":
-                    pending.is_idle |= message["content"].get("execution_state") == "idle"
+                    pending.note_status(message["content"].get("execution_state"))
                 else:
                     on_message(message)
             elif msg_type == "execute_reply":
                 pending.reply = message
             elif msg_type == "input_request":
                 self._ask(pending, message["content"])
-            if pending.reply is not None or channel == "stdin":
+            if pending.reply is not None or channel == "stdin" or msg_type == "status":
                 self._kernel.changed.fire()
 
         msg_id = self._kernel.channels.send(
@@ -195,8 +202,14 @@ class Runner:
             str(content.get("prompt", "")), password=bool(content.get("password")), reply=reply
         )
 
-    async def _wait_for_reply(self, pending: _Pending, deadline: float | None) -> None:
-        while pending.reply is None:
+    async def _wait_for_reply(
+        self,
+        pending: _Pending,
+        deadline: float | None,
+        *,
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        while pending.reply is None and not is_enough():
             await self._kernel.check()
             due_seconds = self._stdin.tick()
             if pending.must_interrupt:
@@ -224,18 +237,63 @@ class Runner:
 
     async def _interrupt_and_drain(self, pending: _Pending) -> None:
         """Interrupt the request; when that does not end it in time, stop it by force."""
-        deadline = time.monotonic() + self._grace_seconds
         try:
-            await self._interrupt()
-            await self._wait_for_reply(pending, deadline)
-            await self._drain(pending)
-        except RunTimeoutError:
-            if self._subshell is not None:
-                self._subshell.leave()
-            else:
-                await self._kernel.kill("the kernel did not react to an interrupt")
+            if await self._ends_by_interrupt(pending):
+                return
         except RunError:
             return  # The kernel is gone, so nothing runs any more.
+        if self._subshell is not None:
+            self._subshell.leave()
+        else:
+            await self._kernel.kill("the kernel did not react to an interrupt")
+
+    async def _ends_by_interrupt(self, pending: _Pending) -> bool:
+        """Interrupt the request, and return whether that ended it within the grace time.
+
+        What has not begun is not interrupted: that would hit what somebody else runs. A kernel
+        that has only just begun can lose an interrupt, so there is a second one.
+        """
+        began = time.monotonic()
+        deadline = began + self._grace_seconds
+        with contextlib.suppress(RunTimeoutError):
+            await self._wait_for_reply(pending, deadline, is_enough=lambda: pending.has_begun)
+            for until in (began + self._grace_seconds / 2, deadline):
+                await self._interrupt()
+                with contextlib.suppress(RunTimeoutError):
+                    await self._wait_for_reply(pending, until)
+                    await self._drain(pending)
+                    return True
+        return pending.reply is not None
+
+    async def knock(self, deadline: float | None) -> None:
+        """Wait until the kernel has done what others asked it for, if it is theirs too.
+
+        A request that waits inside the kernel could not be taken back.
+
+        Raises:
+            RunTimeoutError: The deadline passed.
+            RunError: The kernel is gone.
+        """
+        await self._kernel.check()
+        if self._subshell is not None or not self._kernel.may_be_busy:
+            return
+        replies: list[Message] = []
+
+        def receive(channel: Channel, message: Message) -> None:
+            if channel == "shell":
+                replies.append(message)
+                self._kernel.changed.fire()
+
+        msg_id = self._kernel.channels.send("kernel_info_request", {}, channel="shell")
+        self._kernel.channels.subscribe(msg_id, receive)
+        try:
+            while not replies:
+                await self._kernel.check()
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise RunTimeoutError("the time limit passed while others used the kernel")
+                await self._kernel.changed.wait(LIVENESS_SECONDS)
+        finally:
+            self._kernel.channels.unsubscribe(msg_id)
 
     async def _interrupt(self) -> None:
         await (self._subshell or self._kernel).interrupt()

@@ -42,6 +42,8 @@ class KernelSession:
         self._timeout_seconds = timeout_seconds
         self._start_limiter = start_limiter
         self._lock = anyio.Lock(fast_acquire=True)
+        self._scope: anyio.CancelScope | None = None
+        self._is_closed = False
         self._last_activity: object = None
         self.kernel: Kernel | None = None
 
@@ -57,9 +59,18 @@ class KernelSession:
             SessionLostError: The kernel was somebody else's and is gone for good.
         """
         async with self._lock:
-            if self.kernel is None or await self.loss() is not None:
-                self.kernel = await self._regain(self.kernel)
-            return self.kernel
+            with anyio.CancelScope() as self._scope:
+                if self._is_closed:
+                    raise SessionLostError("the session has ended")
+                if self.kernel is None or await self.loss() is not None:
+                    self.kernel = await self._regain(self.kernel)
+                return self.kernel
+        raise SessionLostError("the session ended while its kernel started")
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a kernel is being started, joined or restarted."""
+        return self._lock.statistics().locked
 
     async def loss(self) -> RunError | None:
         """Return what became of the kernel; ``None`` while it is there, or before the first."""
@@ -95,7 +106,7 @@ class KernelSession:
             try:
                 return await lost.rejoin(timeout_seconds=self._timeout_seconds)
             except KernelStartFailedError:
-                if self._launch is None:
+                if self._launch is None and lost.kernel_id in manager:
                     raise
         if self._launch is None:
             if self._kernel_id not in manager:
@@ -119,8 +130,9 @@ class KernelSession:
         Raises:
             KernelStartFailedError: It did not come back.
         """
-        if self.kernel is not None and await self.is_ready():
-            await self.kernel.restart()
+        async with self._lock:
+            if self.kernel is not None and not self._is_closed and await self.is_ready():
+                await self.kernel.restart()
 
     async def interrupt(self) -> None:
         """Interrupt what runs in the kernel, if there is one."""
@@ -128,12 +140,21 @@ class KernelSession:
             await self.kernel.interrupt()
 
     async def close(self) -> None:
-        """End the kernel, if it is the session's own; bounded, and shielded from cancellation."""
-        if self.kernel is not None:
-            await self.kernel.close()
+        """End the kernel, if it is the session's own, and start none any more.
+
+        Bounded, and shielded from cancellation.
+        """
+        self._is_closed = True
+        if self._scope is not None:
+            self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                if self.kernel is not None:
+                    await self.kernel.close()
 
     def detach(self) -> None:
         """Let go of the kernel without ending it: its server is about to do that."""
+        self._is_closed = True
         if self.kernel is not None:
             self.kernel.detach()
 

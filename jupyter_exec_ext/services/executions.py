@@ -23,7 +23,7 @@ from jupyter_exec_ext.core.errors import (
     SessionBusyError,
     TooManyError,
 )
-from jupyter_exec_ext.core.inputs import Environment, environment_of, size_of
+from jupyter_exec_ext.core.inputs import Environment, environment_of
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
     CodeSource,
@@ -39,7 +39,7 @@ from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.services.idempotency import Fingerprints
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
-from jupyter_exec_ext.services.live import Live, LiveSession
+from jupyter_exec_ext.services.live import Live, LiveSession, waiting_bytes_of
 from jupyter_exec_ext.services.notebooks import (
     Notebooks,
     Snapshot,
@@ -103,12 +103,12 @@ class ExecutionService:
         environment = environment_of(new.inputs, max_inputs=self._limits.max_inputs)
         if isinstance(new.source, NotebookSource):
             await self._notebooks.check_save_target(new.source.save_to)
-        session = await self._session_of(new, owner)
+        session, is_new = await self._session_of(new, owner)
         try:
             if session is None:
                 return await self._accept(new, owner, environment, None)
             async with session.lock:
-                return await self._accept(new, owner, environment, session)
+                return await self._accept(new, owner, environment, session, is_new=is_new)
         except (SessionBusyError, TooManyError):
             # It may be this very request, sent twice at once, that leaves no room for itself.
             known = await self._find_same(new)
@@ -116,31 +116,41 @@ class ExecutionService:
                 raise
             return known
 
-    async def _session_of(self, new: NewExecution, owner: str) -> LiveSession | None:
-        """Return the lasting session that *new* asks for; ``None`` for one of its own."""
+    async def _session_of(self, new: NewExecution, owner: str) -> tuple[LiveSession | None, bool]:
+        """Return the lasting session that *new* asks for, ``None`` for one of its own.
+
+        And whether it was created for this request.
+        """
         if new.session_name is not None:
             return await self._sessions.of_name(
                 new.session_name, kernel_name=new.kernel_name, owner=owner
             )
         if new.session_id is None:
-            return None
+            return None, False
         session = await self._sessions.find(new.session_id, target="session_id")
         if new.kernel_name not in (None, session.record.kernel_name):
             raise InvalidArgumentError(
                 f"the session has the kernel {session.record.kernel_name!r}", target="kernel_name"
             )
-        return session
+        return session, False
 
     async def _accept(
-        self, new: NewExecution, owner: str, environment: Environment, session: LiveSession | None
+        self,
+        new: NewExecution,
+        owner: str,
+        environment: Environment,
+        session: LiveSession | None,
+        *,
+        is_new: bool = False,
     ) -> Execution:
         """Store an execution and queue it; its session accepts no other meanwhile."""
         is_side = session is not None and _is_for_subshell(new, session)
-        secret_bytes = size_of(environment) + sum(map(len, new.stdin or ()))
-        self._turns.reserve(session, secret_bytes)
+        self._turns.reserve(session, waiting_bytes_of(new.source, environment, new.stdin))
         try:
             snapshot, kernel_name = await self._prepare(new, session, environment)
             execution = _execution_of(new, owner, kernel_name, snapshot, session)
+            if is_new:
+                execution = replace(execution, session_created=True)
             if is_side or (session and not session.is_busy and await session.kernels.is_ready()):
                 # It begins at once: one write instead of two.
                 execution = replace(advance(execution, State.RUNNING), started=True)

@@ -13,9 +13,9 @@ from jupyter_exec_ext.core.models import NewExecution
 class Fingerprints:
     """Makes and compares fingerprints of requests.
 
-    The values of inputs are in a fingerprint only under a key that this process made and keeps
-    to itself, so that nobody can find a stored value out by trying. After a restart they are
-    therefore not compared, and all else is.
+    The values of inputs and prepared answers are in a fingerprint only under a key that this
+    process made and keeps to itself, so that nobody can find a stored value out by trying. After
+    a restart they are therefore not compared, and all else is.
     """
 
     def __init__(self) -> None:
@@ -25,9 +25,11 @@ class Fingerprints:
     def of(self, new: NewExecution) -> str:
         """Return the fingerprint of a request."""
         fields = asdict(new)
-        inputs = fields.pop("inputs")
-        plain = hashlib.sha256(_canonical({**fields, "input_names": sorted(inputs)})).hexdigest()
-        mac = hmac.digest(self._key, _canonical(inputs), "sha256").hex()
+        inputs, answers = fields.pop("inputs"), fields.pop("stdin")
+        fields["input_names"] = sorted(inputs)
+        fields["stdin_count"] = None if answers is None else len(answers)
+        plain = hashlib.sha256(_canonical(fields)).hexdigest()
+        mac = hmac.digest(self._key, _canonical([inputs, answers]), "sha256").hex()
         return f"{plain} {self._key_name} {mac}"
 
     def is_same(self, one: str, other: str) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ import anyio
 
 from jupyter_exec_ext.core.errors import RunError
 from jupyter_exec_ext.core.inputs import Environment, size_of
-from jupyter_exec_ext.core.models import Execution, ExecutionError, Result
+from jupyter_exec_ext.core.models import CodeSource, Execution, ExecutionError, Result, Source
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.sessions import KernelSession
@@ -56,9 +56,9 @@ class Live:
     is_stored: bool = False
 
     @property
-    def secret_bytes(self) -> int:
-        """How much memory its inputs and prepared answers take."""
-        return size_of(self.environment) + sum(map(len, self.answers or ()))
+    def waiting_bytes(self) -> int:
+        """How much memory it takes while it waits."""
+        return waiting_bytes_of(self.execution.source, self.environment, self.answers)
 
     def forget_secrets(self) -> None:
         """Drop its inputs and prepared answers."""
@@ -95,6 +95,14 @@ class Live:
             metadata=self.metadata,
             truncated=self.journal.truncated,
         )
+
+
+def waiting_bytes_of(
+    source: Source, environment: Environment, answers: Sequence[str] | None
+) -> int:
+    """Return about how much memory an execution takes while it waits."""
+    code_bytes = len(source.code) if isinstance(source, CodeSource) else 0
+    return code_bytes + size_of(environment) + sum(map(len, answers or ()))
 
 
 class LiveSession:
@@ -135,7 +143,8 @@ class LiveSession:
     @property
     def is_idle(self) -> bool:
         """Whether nothing of it waits or runs."""
-        return not (self.is_busy or self.side or self.lock.statistics().locked)
+        is_accepting = self.lock.statistics().locked
+        return not (self.is_busy or self.side or is_accepting or self.kernels.is_changing)
 
     def touch(self) -> None:
         """Note that it is used."""
@@ -167,10 +176,11 @@ class LiveSession:
         elif self.is_starting:
             state = SessionState.STARTING
         kernel = self.kernels.kernel
+        has_kernel = kernel is not None and kernel.fate is None
         return replace(
             self.record,
             state=state,
-            kernel_id=kernel.kernel_id if kernel is not None and kernel.fate is None else None,
+            kernel_id=kernel.kernel_id if has_kernel and kernel else self.record.kernel_id,
             pending_count=len(self.queue),
             expire_time=expire_time,
         )

@@ -250,6 +250,7 @@ class RunService:
         inputs = await self._inputs_to_set(live)
         try:
             try:
+                await run.wait_for_kernel(deadline=time.monotonic() + limit)
                 await run.set_inputs(inputs)
                 if not live.execution.started:
                     live.change(started=True)
@@ -268,7 +269,8 @@ class RunService:
         finally:
             if inputs and live.session is not None and not self._is_stopping():
                 with anyio.CancelScope(shield=True):
-                    await run.restore_inputs()
+                    if not await run.restore_inputs() and run.kernel.fate is None:
+                        await run.kernel.kill("its environment could not be restored")
             live.journal.has_uncounted = run.has_lost_output
             run.close()
         live.final_result = replace(live.result(), variables=variables, value_json=run.value_json)
@@ -384,7 +386,7 @@ def final_record(
     execution: Execution, state: State, error: ExecutionError | None, limits: Limits
 ) -> Execution:
     """Return *execution* ended now, with the time when its record expires."""
-    final = replace(advance(execution, state), error=error)
+    final = replace(advance(execution, state), error=error, input_request=None)
     assert final.end_time is not None
     seconds = max(limits.retention_seconds, limits.min_retention_seconds)
     return replace(final, expire_time=final.end_time + timedelta(seconds=seconds))

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import anyio
 
 from jupyter_exec_ext.core.errors import (
-    InvalidArgumentError,
-    KernelNotFoundError,
+    KernelInUseError,
     RunError,
     RunsElsewhereError,
     ServerRestartedError,
     ServerStoppingError,
+    SessionDiffersError,
     SessionEndedError,
     SessionIdleError,
     SessionLostError,
@@ -24,17 +24,13 @@ from jupyter_exec_ext.core.errors import (
     StoreUnavailableError,
     TooManyError,
 )
-from jupyter_exec_ext.core.inputs import environment_of
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
 from jupyter_exec_ext.engine.cells import error_of
-from jupyter_exec_ext.engine.launching import ServerHost
 from jupyter_exec_ext.services.checks import check_session, check_session_settings
-from jupyter_exec_ext.services.kernelspecs import Kernelspecs
-from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.live import LiveSession
-from jupyter_exec_ext.services.notebooks import Notebooks
-from jupyter_exec_ext.services.supervisor import Supervisor
+from jupyter_exec_ext.services.openings import SessionOpener
+from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import SessionPage, SessionQuery
 from jupyter_exec_ext.store.store import Store
@@ -52,10 +48,7 @@ class SessionService:
     def __init__(
         self,
         *,
-        host: ServerHost,
-        kernelspecs: Kernelspecs,
-        notebooks: Notebooks,
-        launches: Launches,
+        opener: SessionOpener,
         turns: Turns,
         store: Store,
         supervisor: Supervisor,
@@ -63,10 +56,7 @@ class SessionService:
         on_change: Callable[[Session], None],
         log: logging.Logger,
     ) -> None:
-        self._host = host
-        self._kernelspecs = kernelspecs
-        self._notebooks = notebooks
-        self._launches = launches
+        self._opener = opener
         self._turns = turns
         self._store = store.sessions
         self._supervisor = supervisor
@@ -75,7 +65,8 @@ class SessionService:
         self._log = log
         self._sessions: dict[str, LiveSession] = {}
         self._unstored: dict[str, Session] = {}
-        self._creating = anyio.Lock()
+        self._opening_count = 0
+        self._locks: WeakValueDictionary[tuple[str, str], anyio.Lock] = WeakValueDictionary()
         self._is_watching = False
 
     async def create(self, new: NewSession, *, owner: str) -> tuple[Session, bool]:
@@ -86,31 +77,36 @@ class SessionService:
         Raises:
             ExecError: The request is refused, and nothing is left of it.
         """
-        check_session(new, self._limits)
-        async with self._creating:
-            if new.name is not None:
-                session = await self._find_name(new.name)
-                if session is not None:
-                    self._check_same_kernel(session, new)
-                    return session.view(), False
-            session = await self._create(new, owner)
-        self._supervisor.spawn(self._warm, session)
-        return session.view(), True
+        session, is_new = await self._open(new, owner)
+        if is_new:
+            session.is_starting = True
+            self._supervisor.spawn(self._warm, session)
+        return session.view(), is_new
 
-    async def of_name(self, name: str, *, kernel_name: str | None, owner: str) -> LiveSession:
-        """Return the session that has *name*; it is created when there is none.
+    async def of_name(
+        self, name: str, *, kernel_name: str | None, owner: str
+    ) -> tuple[LiveSession, bool]:
+        """Return the session that has *name*, and whether it is new since none had it.
 
         Raises:
             ExecError: It can be neither found nor created.
         """
-        new = NewSession(name=name, kernel_name=kernel_name)
+        return await self._open(NewSession(name=name, kernel_name=kernel_name), owner)
+
+    async def _open(self, new: NewSession, owner: str) -> tuple[LiveSession, bool]:
+        """Return the session that has the name of *new*, else a new one; and whether it is new."""
         check_session(new, self._limits)
-        async with self._creating:
-            session = await self._find_name(name)
+        if new.name is None:
+            return await self._create(new, owner), True
+        async with self._lock("name", new.name):
+            session = await self._find_name(new.name)
             if session is None:
-                return await self._create(new, owner)
-        self._check_same_kernel(session, new)
-        return session
+                return await self._create(new, owner), True
+        self._check_same(session, new)
+        return session, False
+
+    def _lock(self, kind: str, of: str) -> anyio.Lock:
+        return self._locks.setdefault((kind, of), anyio.Lock())
 
     async def find(self, session_id: str, *, target: str | None = None) -> LiveSession:
         """Return a session that executions can run in.
@@ -139,97 +135,71 @@ class SessionService:
         for session in self._sessions.values():
             if session.record.name == name and not session.is_ending:
                 return session
-        stored = await self._store.find_name(name)
-        if stored is None:
+        if await self._store.find_name(name) is None:
             return None
-        if stored.id in self._sessions:
-            # It ends at this moment, and its name will be free.
-            await self._wait_for_end(self._sessions[stored.id])
+        for session in self._sessions.values():
+            if session.record.name == name:
+                # It ends at this moment, and its name will be free.
+                await self._wait_for_end(session)
+                return None
+        # That of a process that ended without a word is free too.
+        await self.recover()
+        if await self._store.find_name(name) is None:
             return None
         raise RunsElsewhereError(f"the session named {name[:64]!r}", "alive")
 
-    def _check_same_kernel(self, session: LiveSession, new: NewSession) -> None:
-        if new.kernel_name is not None and new.kernel_name != session.record.kernel_name:
-            raise InvalidArgumentError(
-                f"the session of this name has the kernel {session.record.kernel_name!r}",
-                target="kernel_name",
-            )
+    def _check_same(self, session: LiveSession, new: NewSession) -> None:
+        """Raise `SessionDiffersError` when *session* cannot stand for what *new* asks for."""
+        record = session.record
+        path = None if new.path is None else new.path.strip("/")
+        environment_names = sorted(new.environment) or None
+        for target, asked, has in (
+            ("kernel_name", new.kernel_name, record.kernel_name),
+            ("kernel_id", new.kernel_id, record.kernel_id if record.is_attached else None),
+            ("path", path, record.path),
+            ("environment", environment_names, record.environment_names),
+        ):
+            if asked is not None and asked != has:
+                raise SessionDiffersError(record.id, target=target)
 
     async def _create(self, new: NewSession, owner: str) -> LiveSession:
         if self._supervisor.is_stopping:
             raise ServerStoppingError("the server is stopping")
-        if len(self._sessions) >= self._limits.max_sessions:
+        if len(self._sessions) + self._opening_count >= self._limits.max_sessions:
             raise TooManyError(
-                f"there are {self._limits.max_sessions} sessions already", retry_after_seconds=10
+                f"there are {self._limits.max_sessions} sessions already;"
+                " delete one, or wait until one ends by itself",
+                retry_after_seconds=10,
             )
-        environment = environment_of(
-            new.environment, max_inputs=self._limits.max_inputs, target="environment"
-        )
-        path = await self._check_folder(new)
-        now = datetime.now(UTC)
-        record = Session(
-            id=str(uuid4()),
-            name=new.name,
-            state=SessionState.STARTING,
-            kernel_name=await self._choose_kernel(new),
-            is_attached=new.kernel_id is not None,
-            path=path,
-            environment_names=sorted(environment),
-            owner=owner,
-            description=new.description,
-            labels=new.labels,
-            idle_timeout_seconds=self._idle_timeout_of(new.idle_timeout_seconds),
-            created_time=now,
-            last_activity_time=now,
-        )
-        if new.kernel_id is not None:
-            if environment or new.path is not None:
-                raise InvalidArgumentError(
-                    "the kernel runs already, where and with what it was started",
-                    target="kernel_id",
-                )
-            kernels = self._launches.for_kernel(new.kernel_id)
-        else:
-            await self._kernelspecs.check_environment(
-                record.kernel_name, environment, target="environment"
-            )
-            kernels = await self._launches.for_session(record, environment)
-        session = LiveSession(record, kernels)
+        self._opening_count += 1
+        try:
+            if new.kernel_id is None:
+                return await self._start(new, owner)
+            async with self._lock("kernel", new.kernel_id):
+                self._check_free(new.kernel_id)
+                return await self._start(new, owner)
+        finally:
+            self._opening_count -= 1
+
+    async def _start(self, new: NewSession, owner: str) -> LiveSession:
+        session = await self._opener.open(new, owner)
         await self._supervisor.start()
-        await self._store.insert(record)
-        self._sessions[record.id] = session
+        await self._store.insert(session.record)
+        self._sessions[session.record.id] = session
         if not self._is_watching:
             self._is_watching = True
             self._supervisor.spawn(self._watch)
         self._on_change(session.view())
         return session
 
-    async def _choose_kernel(self, new: NewSession) -> str:
-        if new.kernel_id is None:
-            return await self._kernelspecs.choose(new.kernel_name, None)
-        if new.kernel_id not in self._host.kernel_manager:
-            raise KernelNotFoundError(new.kernel_id)
-        name = str(self._host.kernel_manager.get_kernel(new.kernel_id).kernel_name)
-        if new.kernel_name not in (None, name):
-            raise InvalidArgumentError(f"this kernel is a {name!r}", target="kernel_name")
-        return name
-
-    async def _check_folder(self, new: NewSession) -> str | None:
-        if new.kernel_id is not None:
-            return None
-        path = (new.path or "").strip("/")
-        if not await self._notebooks.is_folder(path):
-            raise InvalidArgumentError("no folder is at this path", target="path")
-        return path
-
-    def _idle_timeout_of(self, seconds: float | None) -> float | None:
-        if seconds is None:
-            seconds = self._limits.session_idle_timeout_seconds
-        return seconds or None
+    def _check_free(self, kernel_id: str) -> None:
+        """Raise `KernelInUseError` when a session has this kernel: a kernel has one queue."""
+        for session in self._sessions.values():
+            if session.view().kernel_id == kernel_id:
+                raise KernelInUseError(kernel_id, session.record.id)
 
     async def _warm(self, session: LiveSession) -> None:
         """Start the kernel before it is needed; what goes wrong shows in the record."""
-        session.is_starting = True
         try:
             await session.kernels.ready()
         except RunError as error:
@@ -294,6 +264,7 @@ class SessionService:
         When it does not come back, the record says so.
         """
         session = await self.find(session_id)
+        session.touch()
         try:
             await session.kernels.restart()
             await self._turns.notice_loss(session)
@@ -348,7 +319,7 @@ class SessionService:
         ended = replace(
             session.view(),
             state=SessionState.ENDED,
-            kernel_id=None,
+            kernel_id=session.record.kernel_id,
             expire_time=None,
             end_time=datetime.now(UTC),
             end_error=error_of(error),
@@ -377,7 +348,10 @@ class SessionService:
             await anyio.sleep(WATCH_SECONDS)
             for session in list(self._sessions.values()):
                 if session.is_idle and not session.is_starting and not session.is_ending:
-                    await self._look_after(session)
+                    try:
+                        await self._look_after(session)
+                    except Exception as error:  # noqa: BLE001 - the others have to be looked after
+                        log_defect(self._log, error)
             if self._unstored:
                 await self._store_ends()
 

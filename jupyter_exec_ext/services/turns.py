@@ -13,8 +13,8 @@ from jupyter_exec_ext.services.live import Live, LiveSession
 from jupyter_exec_ext.services.runs import RunService
 from jupyter_exec_ext.services.supervisor import Supervisor
 
-MAX_WAITING_SECRET_BYTES = 256_000_000
-"""How much memory the inputs and prepared answers of all waiting executions may take."""
+MAX_WAITING_BYTES = 256_000_000
+"""How much memory the code, inputs and prepared answers of all waiting executions may take."""
 
 RETRY_AFTER_SECONDS = 10
 
@@ -42,7 +42,7 @@ class Turns:
         self._queue: deque[Live] = deque()
         self._running_count = 0
         self._pending_count = 0
-        self._secret_bytes = 0
+        self._waiting_bytes = 0
         self._accepting_count = 0
 
     @property
@@ -76,7 +76,7 @@ class Turns:
     def _queue_of(self, live: Live) -> deque[Live]:
         return self._queue if live.session is None else live.session.queue
 
-    def reserve(self, session: LiveSession | None, secret_bytes: int) -> None:
+    def reserve(self, session: LiveSession | None, waiting_bytes: int) -> None:
         """Hold a place for an execution that is being accepted, until `release`.
 
         Raises:
@@ -90,8 +90,8 @@ class Turns:
                 raise _too_many(f"{len(session.queue)} executions wait in this session already")
         if has_to_wait and self._pending_count + self._accepting_count >= self._limits.max_pending:
             raise _too_many(f"{self._pending_count} executions are waiting already")
-        if secret_bytes and self._secret_bytes + secret_bytes > MAX_WAITING_SECRET_BYTES:
-            raise _too_many("the inputs of the waiting executions take too much memory already")
+        if waiting_bytes and self._waiting_bytes + waiting_bytes > MAX_WAITING_BYTES:
+            raise _too_many("what waits takes too much memory already")
         self._accepting_count += 1
 
     def release(self) -> None:
@@ -114,7 +114,7 @@ class Turns:
             return
         self._queue_of(live).append(live)
         self._pending_count += 1
-        self._secret_bytes += live.secret_bytes
+        self._waiting_bytes += live.waiting_bytes
         self._dispatch(live.session)
         if live.execution.state is State.PENDING:
             live.snapshot = None
@@ -133,7 +133,7 @@ class Turns:
     def _leave_queue(self, live: Live) -> Live:
         self._queue_of(live).remove(live)
         self._pending_count -= 1
-        self._secret_bytes -= live.secret_bytes
+        self._waiting_bytes -= live.waiting_bytes
         return live
 
     def _begin(self, live: Live) -> None:

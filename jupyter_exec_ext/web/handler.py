@@ -22,6 +22,9 @@ from jupyter_exec_ext.web.views import encode
 
 T = TypeVar("T")
 
+PARAMETERS_OF_SERVER = ("token", "_xsrf", "no_track_activity")
+"""Parameters of the query string that the server itself reads."""
+
 
 @stream_request_body
 class ExecHandler(APIHandler):
@@ -45,6 +48,7 @@ class ExecHandler(APIHandler):
                 raise MalformedRequestError("this is no length", target="Content-Length")
             if int(length) > self._max_body_bytes:
                 raise self._too_large()
+            self._check_query()
         except (HTTPError, ExecError) as refusal:
             self.refuse(refusal)
 
@@ -53,6 +57,22 @@ class ExecHandler(APIHandler):
         if not super().check_origin(origin_to_satisfy_tornado):
             raise HTTPError(HTTPStatus.FORBIDDEN)
         return True
+
+    def _check_query(self) -> None:
+        """Refuse a parameter that the verb lacks: a misspelt filter would match more."""
+        verb = getattr(self, str(self.request.method).lower(), None)
+        known = getattr(verb, "query_names", None)
+        if known is None or not self.current_user:
+            return
+        for name, values in self.request.query_arguments.items():
+            # JupyterLab adds the time to a URL, without a value, to keep it out of caches.
+            if name not in known and name not in PARAMETERS_OF_SERVER and not name.isdigit():
+                raise MalformedRequestError(
+                    f"there is no such parameter, but {', '.join(sorted(known)) or 'none at all'}",
+                    target=name[:64],
+                )
+            if len(values) > 1:
+                raise MalformedRequestError("this is given twice", target=name[:64])
 
     def data_received(self, chunk: bytes) -> None:
         """Take a piece of the body."""

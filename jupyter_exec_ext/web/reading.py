@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
+from enum import Enum
+from typing import TypeVar, get_type_hints
 
 import msgspec
 
@@ -25,17 +26,19 @@ def decode_body(body: bytes, kind: type[T]) -> T:
     Raises:
         MalformedRequestError: It is not JSON in UTF-8, or has not the shape of *kind*.
     """
+    if not body.strip():
+        raise MalformedRequestError("the request has no body")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise _malformed(str(error)) from error
+        raise _malformed(str(error), kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequestError(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise MalformedRequestError("the body is nested too deeply") from error
 
 
-def _malformed(message: str) -> MalformedRequestError:
+def _malformed(message: str, kind: type) -> MalformedRequestError:
     """Make an error of msgspec's message, which ends with the path of the value."""
     found = _PATH.search(message)
     path = found["path"].replace("[...]", "") if found else ""
@@ -43,6 +46,10 @@ def _malformed(message: str) -> MalformedRequestError:
     named = _UNKNOWN.search(text) or _MISSING.search(text)
     if named:
         path = f"{path}.{named['name']}".strip(".")
+    if text.startswith("Invalid enum value"):
+        choices = get_type_hints(kind).get(path)
+        if isinstance(choices, type) and issubclass(choices, Enum):
+            text = f"{text}; it is one of {', '.join(choice.value for choice in choices)}"
     return MalformedRequestError(text[:300], target=path[:200] or None)
 
 

@@ -189,31 +189,113 @@ async def test_a_session_attaches_to_a_live_kernel_and_never_ends_it(
 ) -> None:
     """Its variables are shared with whoever uses the kernel too."""
     kernel_id, session = await attached(exec_api, kernel_manager)
-    other = await exec_api.new_session(kernel_id=kernel_id)
+    assert (session["is_attached"], session["kernel_id"]) == (True, kernel_id)
 
     first = await exec_api.run_code("x = 5", session_id=session["id"])
+    again = await exec_api.request("POST", "sessions", json={"kernel_id": kernel_id})
+    await exec_api.request("DELETE", "sessions", session["id"])
+    other = await exec_api.new_session(kernel_id=kernel_id)
     second = await exec_api.run_code("x", session_id=other["id"])
-    for record in (session, other):
-        await exec_api.request("DELETE", "sessions", record["id"])
+    await exec_api.request("DELETE", "sessions", other["id"])
 
-    assert session["is_attached"] is True
+    assert (again.status, again.json["code"]) == (409, "KernelInUse")
     assert first["kernel_id"] == second["kernel_id"] == kernel_id
     assert second["result"]["value"] == 5
     assert kernel_id in kernel_manager
     assert await kernel_manager.get_kernel(kernel_id).is_alive()
 
 
-async def test_a_busy_kernel_can_be_attached_to(exec_api: ExecApi, kernel_manager: Any) -> None:
-    """What it does for somebody else goes on, and ours comes after it."""
-    kernel_id, session = await attached(exec_api, kernel_manager)
-    running = await exec_api.start_code("import time; time.sleep(3)", session_id=session["id"])
-    await exec_api.until(running, lambda shown: shown["started"])
+BUSY_UNTIL_GO = """
+import pathlib, time
+pathlib.Path('busy').touch()
+try:
+    while not pathlib.Path('go').exists(): time.sleep(0.005)
+    told = 'went on'
+except KeyboardInterrupt:
+    told = 'interrupted'
+"""
 
-    other = await exec_api.new_session(kernel_id=kernel_id)
-    record = await exec_api.run_code("'after'", session_id=other["id"])
 
-    assert record["result"]["value"] == "after"
-    assert (await exec_api.final(running))["state"] == "succeeded"
+@pytest.mark.parametrize("how", ["finish", "cancel", "timeout", "delete"])
+async def test_what_others_run_in_a_kernel_is_left_alone(
+    exec_api: ExecApi, kernel_manager: Any, how: str
+) -> None:
+    """Ours comes after it. Stopped before its turn, ours never runs, and nobody is interrupted."""
+    kernel_id = await kernel_manager.start_kernel(kernel_name="python3", path="")
+    client = kernel_manager.get_kernel(kernel_id).client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+        client.execute(BUSY_UNTIL_GO)
+        async with asyncio.timeout(60):
+            while not (exec_api.root / "busy").exists():
+                await asyncio.sleep(0.01)
+        session = await exec_api.new_session(kernel_id=kernel_id)
+        record = await exec_api.start_code(
+            "import pathlib, os; pathlib.Path('ran').touch(); told, os.environ.get('A')",
+            session_id=session["id"],
+            inputs={"A": "b"},
+            **({"timeout_seconds": 0.2} if how == "timeout" else {}),
+        )
+        await exec_api.until(record, lambda shown: shown["state"] == "running")
+
+        if how == "cancel":
+            await exec_api.request("POST", "executions", record["id"], "cancel")
+        elif how == "delete":
+            await exec_api.request("DELETE", "sessions", session["id"])
+        if how in ("cancel", "delete"):
+            await exec_api.final(record)
+        (exec_api.root / "go").touch()
+        final = await exec_api.final(record)
+        reply = await client.execute_interactive("", user_expressions={"x": "told"}, timeout=60)
+    finally:
+        client.stop_channels()
+
+    told = reply["content"]["user_expressions"]["x"]["data"]["text/plain"]
+    assert told == "'went on'"
+    # A time limit counts from when the kernel is free.
+    was_stopped = how in ("cancel", "delete")
+    assert (exec_api.root / "ran").exists() != was_stopped
+    if not was_stopped:
+        assert final["result"]["value"] == ["went on", "b"]
+
+
+@pytest.mark.parametrize("delay_seconds", [0, 0.1, 0.3])
+async def test_a_session_deleted_while_its_kernel_starts_leaves_none(
+    exec_api: ExecApi, kernel_manager: Any, delay_seconds: float
+) -> None:
+    """Nor does one that is restarted meanwhile."""
+    session = await exec_api.new_session()
+    await asyncio.sleep(delay_seconds)
+    await exec_api.request("DELETE", "sessions", session["id"])
+    assert kernel_manager.list_kernel_ids() == []
+
+    session = await exec_api.new_session()
+    await exec_api.run_code("1", session_id=session["id"])
+    restart = asyncio.ensure_future(exec_api.request("POST", "sessions", session["id"], "restart"))
+    await asyncio.sleep(delay_seconds)
+    await exec_api.request("DELETE", "sessions", session["id"])
+    await restart
+
+    assert kernel_manager.list_kernel_ids() == []
+
+
+@pytest.mark.parametrize("delay_seconds", [0, 0.002, 0.005, 0.01])
+async def test_a_cancel_right_after_the_start_keeps_the_kernel(
+    exec_api: ExecApi, delay_seconds: float
+) -> None:
+    """An interrupt that comes before the code has begun must not be lost."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("x = 'kept'", session_id=session["id"])
+
+    record = await exec_api.start_code(SLEEP, session_id=session["id"])
+    await asyncio.sleep(delay_seconds)
+    await exec_api.request("POST", "executions", record["id"], "cancel")
+    final = await exec_api.final(record)
+    after = await exec_api.run_code("x", session_id=session["id"])
+
+    assert final["state"] == "cancelled"
+    assert after["result"].get("value") == "kept", after.get("kernel_lost")
 
 
 @pytest.mark.parametrize("is_busy", [False, True])

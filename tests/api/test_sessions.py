@@ -44,6 +44,37 @@ async def test_a_name_finds_its_session(exec_api: ExecApi) -> None:
     assert [record["id"] for record in listed.json["sessions"]] == [created.json["id"]]
 
 
+async def test_a_name_that_is_taken_by_another_kind_of_session_is_told(exec_api: ExecApi) -> None:
+    """409 names what differs; what is not asked for may be anything."""
+    (exec_api.root / "folder").mkdir()
+    await exec_api.new_session(name="a", path="folder", environment={"A": "1"})
+
+    for body, target in (
+        ({"path": ""}, "path"),
+        ({"environment": {"B": "1"}}, "environment"),
+        ({"kernel_id": "other"}, "kernel_id"),
+        ({"kernel_name": "other"}, "kernel_name"),
+    ):
+        answer = await exec_api.request("POST", "sessions", json={"name": "a", **body})
+        assert (answer.status, answer.json["code"]) == (409, "SessionDiffers")
+        assert answer.json["target"] == target
+    same = await exec_api.request(
+        "POST", "sessions", json={"name": "a", "path": "folder/", "environment": {"A": "1"}}
+    )
+    assert same.status == 200
+
+
+async def test_an_execution_tells_that_it_created_its_session(exec_api: ExecApi) -> None:
+    """A misspelt name, or one whose session has ended, gets a new session and says so."""
+    first = await exec_api.run_code("1", session_name="mine")
+    second = await exec_api.run_code("1", session_name="mine")
+    await exec_api.request("DELETE", "sessions", first["session_id"])
+    third = await exec_api.run_code("1", session_name="mine")
+
+    created = [record["session_created"] for record in (first, second, third)]
+    assert created == [True, False, True]
+
+
 async def test_a_session_named_by_an_execution_is_created_once(exec_api: ExecApi) -> None:
     """Ten requests at once for a new name share one session."""
     records = await asyncio.gather(
