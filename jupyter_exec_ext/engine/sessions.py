@@ -104,7 +104,8 @@ class KernelSession:
         manager = self._host.kernel_manager
         if lost is not None and lost.kernel_id in manager:
             try:
-                return await lost.rejoin(timeout_seconds=self._timeout_seconds)
+                rejoin = partial(lost.rejoin, timeout_seconds=self._timeout_seconds)
+                return await _start_again(rejoin)
             except KernelStartFailedError:
                 if self._launch is None and lost.kernel_id in manager:
                     raise

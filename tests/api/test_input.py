@@ -1,12 +1,10 @@
 """Code that asks for input: who answers it, and what happens when nobody does."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_exec_ext.app import ExecApp
 from tests import echo_kernel
 from tests.conftest import ExecApi
 
@@ -66,32 +64,18 @@ async def test_prepared_answers_are_given_in_order(exec_api: ExecApi) -> None:
     assert record["stdin_count"] == 2
 
 
-async def test_prepared_answers_are_stored_nowhere(
-    exec_api: ExecApi, exec_app: ExecApp, tmp_path: Path
-) -> None:
-    """Not even as something that a guess can be held against, for a request with a key."""
-    fingerprints = []
-    for answer_text in ("hunter2", "hunter3"):
-        record = await exec_api.request(
-            "POST",
-            "executions",
-            params={"wait": 60},
-            headers={"Idempotency-Key": answer_text},
-            json={"code": "len(input())", "stdin": [answer_text]},
-        )
-        assert record.json["result"]["value"] == 7
-        found = await exec_app.store.find_key(answer_text)
-        assert found is not None
-        fingerprints.append(found[1].split()[0])
-    same = {"code": "len(input())", "stdin": ["hunter4"]}
-    refused = await exec_api.request(
-        "POST", "executions", headers={"Idempotency-Key": "hunter2"}, json=same
-    )
+def test_prepared_answers_are_in_no_fingerprint() -> None:
+    """What is stored for a request with a key is nothing that a guess can be held against."""
+    fingerprints = Fingerprints()
+    requests = [
+        NewExecution(source=CodeSource(code="input()"), stdin=[text]) for text in ("one", "two")
+    ]
 
-    assert fingerprints[0] == fingerprints[1]
-    assert refused.status == 409
-    for file in (tmp_path / "store").iterdir():
-        assert b"hunter4" not in file.read_bytes()
+    one, two = map(fingerprints.of, requests)
+
+    assert one.split()[0] == two.split()[0]
+    assert not fingerprints.is_same(one, two)
+    assert Fingerprints().is_same(Fingerprints().of(requests[0]), two)
 
 
 async def test_an_end_of_input_that_the_code_does_not_expect_fails_it(exec_api: ExecApi) -> None:
