@@ -1,10 +1,13 @@
 """Code that asks for input: who answers it, and what happens when nobody does."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jupyter_exec_ext.core.models import CodeSource, NewExecution
+from jupyter_exec_ext.services.idempotency import Fingerprints
 from tests import echo_kernel
 from tests.conftest import ExecApi
 
