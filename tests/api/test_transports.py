@@ -1,5 +1,10 @@
 """Ways to a kernel other than plain TCP, as operators can choose them for their server."""
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 from traitlets.config import Config
 
@@ -7,6 +12,13 @@ from tests.conftest import ExecApi
 
 IPC = {"KernelManager": {"transport": "ipc"}}
 ENCRYPTED = {"KernelManager": {"transport_encryption": "required"}}
+
+
+@pytest.fixture
+def jp_runtime_dir() -> Iterator[Path]:
+    """A folder with a short name, since that of a Unix socket has no more than 107 characters."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -22,6 +34,7 @@ async def test_sessions_work_over_any_transport(exec_api: ExecApi) -> None:
     in_session = {"session_id": session["id"]}
 
     first = await exec_api.run_code("print('out'); input()", stdin=["Ada"], **in_session)
+    assert first["state"] == "succeeded", first
     sleeper = await exec_api.start_code(
         "import time; print('here', flush=True); time.sleep(60)", **in_session
     )
@@ -36,3 +49,17 @@ async def test_sessions_work_over_any_transport(exec_api: ExecApi) -> None:
     assert cancelled["state"] == "cancelled"
     assert after["result"]["value"] == 42
     assert after["kernel_lost"]["code"] == "KernelRestarted"
+
+
+@pytest.mark.parametrize("jp_server_config", [IPC], ids=["ipc"], indirect=True)
+async def test_a_transport_that_cannot_be_used_fails_the_start(
+    exec_api: ExecApi, jp_runtime_dir: Path, jp_serverapp: Any
+) -> None:
+    """As the kernel's failure, not as a defect."""
+    long = jp_runtime_dir / ("x" * 100)
+    long.mkdir()
+    jp_serverapp.kernel_manager.connection_dir = str(long)
+
+    record = await exec_api.run_code("1")
+
+    assert (record["state"], record["error"]["code"]) == ("failed", "KernelStartFailed")
