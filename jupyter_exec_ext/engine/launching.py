@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import zmq
 from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError
 
@@ -67,7 +68,7 @@ async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> Non
                     env={name: value for name, value in env.items() if value is not None},
                 )
             )
-        except (OSError, RuntimeError, KeyError, ValueError, HTTPError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, HTTPError, zmq.ZMQError) as error:
             # Only the kind: the message of a failed start can hold the environment.
             raise KernelStartFailedError(
                 f"the kernel {launch.kernel_name!r} could not be started ({type(error).__name__})"

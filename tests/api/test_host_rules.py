@@ -165,6 +165,48 @@ async def test_the_kernel_culler_spares_running_executions(
     assert (await exec_api.final(record))["state"] == "succeeded"
 
 
+@pytest.mark.parametrize(
+    "host_config", [{"MappingKernelManager": {"cull_idle_timeout": 1, "cull_interval": 1}}]
+)
+async def test_a_session_ends_by_its_own_time_and_its_idleness_is_no_activity(
+    exec_api: ExecApi,
+    exec_app: ExecApp,
+    jp_serverapp: Any,
+    echo_kernel_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Till then the kernel culler spares its kernel; the server may be culled, or stop."""
+    manager, settings = jp_serverapp.kernel_manager, jp_serverapp.web_app.settings
+    stops: list[bool] = []
+    monkeypatch.setattr(type(jp_serverapp), "stop", lambda *_: stops.append(True))
+    jp_serverapp.shutdown_no_activity_timeout = 0
+    session = await exec_api.new_session(kernel_name=echo_kernel_name)
+    record = await exec_api.run_code("1", session_id=session["id"])
+    await until(lambda: exec_app.current_activity() is None)
+    settings[ACTIVITY_SETTING] = LONG_AGO
+
+    decoy = await manager.start_kernel(kernel_name=echo_kernel_name)
+    await until(lambda: decoy not in manager)
+    busy = await exec_api.start_code("!ask", session_id=session["id"])
+    await exec_api.until(busy, lambda shown: "input_request" in shown)
+    while_busy = exec_app.current_activity(), settings[ACTIVITY_SETTING]
+    await exec_api.request("POST", "executions", busy["id"], "input", json={"value": "Ada"})
+    busy = await exec_api.final(busy)
+    await until(lambda: exec_app.current_activity() is None)
+    settings[ACTIVITY_SETTING] = LONG_AGO
+    await exec_api.request("PUT", "sessions", session["id"], json={"idle_timeout_seconds": 0.1})
+    ended = await exec_api.until_session(session["id"], lambda shown: shown["state"] == "ended")
+
+    assert busy["kernel_id"] == record["kernel_id"]
+    assert "kernel_lost" not in busy
+    assert while_busy[0] == {"executions": 1}
+    assert while_busy[1] > LONG_AGO
+    assert ended["end_error"]["code"] == "SessionIdle"
+    assert settings[ACTIVITY_SETTING] == LONG_AGO
+    jp_serverapp.shutdown_no_activity()
+    assert stops == [True]
+
+
 async def test_the_running_panel_shows_the_kernel_but_not_as_the_notebooks(
     exec_api: ExecApi, jp_fetch: Any, jp_serverapp: Any
 ) -> None:

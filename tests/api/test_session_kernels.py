@@ -6,6 +6,7 @@ import signal
 from typing import Any
 
 import pytest
+import zmq
 
 from jupyter_exec_ext.app import ExecApp
 from tests.conftest import ExecApi
@@ -151,11 +152,12 @@ async def test_restarting_a_session_by_request(exec_api: ExecApi) -> None:
     assert after["kernel_id"] == before["kernel_id"]
 
 
+@pytest.mark.parametrize("error", [OSError, zmq.ZMQError])
 async def test_a_kernel_that_does_not_start_fails_the_execution_alone(
-    exec_api: ExecApi, exec_app: ExecApp
+    exec_api: ExecApi, exec_app: ExecApp, echo_kernel_name: str, error: type[Exception]
 ) -> None:
     """The session stays; its next execution tries again."""
-    session = await exec_api.new_session()
+    session = await exec_api.new_session(kernel_name=echo_kernel_name)
     await exec_api.run_code("1", session_id=session["id"])
     server: Any = exec_app.serverapp
     manager = server.kernel_manager
@@ -164,7 +166,7 @@ async def test_a_kernel_that_does_not_start_fails_the_execution_alone(
     original = manager.start_kernel
 
     async def refuse(**_: Any) -> None:
-        raise OSError("no")
+        raise error
 
     manager.start_kernel = refuse
     failed = await exec_api.run_code("1", session_id=session["id"])
@@ -172,7 +174,7 @@ async def test_a_kernel_that_does_not_start_fails_the_execution_alone(
     after = await exec_api.run_code("2", session_id=session["id"])
 
     assert (failed["state"], failed["error"]["code"]) == ("failed", "KernelStartFailed")
-    assert after["result"]["value"] == 2
+    assert after["result"]["stdout"] == "2\n"
 
 
 # Kernels of somebody else.

@@ -182,8 +182,8 @@ def test_requests_in_any_order_lose_nothing(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=15,
-            stateful_step_count=15,
+            max_examples=20,
+            stateful_step_count=20,
             derandomize=True,
             database=None,
             deadline=None,

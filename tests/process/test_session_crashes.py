@@ -36,6 +36,7 @@ def busy_server(start_server: Start) -> tuple[ServerProcess, dict[str, Any], lis
 def test_a_killed_server_leaves_no_session_and_every_record_true(start_server: Start) -> None:
     """What ran and what waited in a session has failed; the session has ended and says why."""
     server, session, records = busy_server(start_server)
+    done = server.get(submit(server, "print('done'); 6 * 7")["id"], wait=60)
     kernels = server.kernels()
     assert server.http.get(f"executions/{records[0]['id']}/log").text == "here\n"
 
@@ -54,6 +55,8 @@ def test_a_killed_server_leaves_no_session_and_every_record_true(start_server: S
     assert finals[0]["result"]["stdout"] == "here\n"
     assert (shown["state"], shown["end_error"]["code"]) == ("ended", "ServerRestarted")
     assert reborn.status_code == 201
+    assert done["result"]["value"] == 42
+    assert again.get(done["id"]) == done
     listed = again.http.get("executions", params={"session_id": session["id"]}).json()
     assert len(listed["executions"]) == 21
 
