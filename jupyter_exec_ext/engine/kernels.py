@@ -26,6 +26,9 @@ LIVENESS_SECONDS = 0.25
 READY_RETRY_SECONDS = 0.5
 """How long to wait for an answer of a starting kernel before asking again."""
 
+STDIN_SECONDS = 2.0
+"""How long to wait for the channel on which a kernel asks."""
+
 STDIN_POLL_SECONDS = 0.005
 """How often to look whether the last of a starting kernel's channels is there."""
 
@@ -198,9 +201,11 @@ class Kernel:
                     await self.changed.wait(LIVENESS_SECONDS)
         for msg_id in asked:
             self.channels.unsubscribe(msg_id)
-        while not self.channels.can_be_asked:
-            await self.check()
-            await anyio.sleep(STDIN_POLL_SECONDS)
+        # A kernel that never asks anything need not have it.
+        with anyio.move_on_after(STDIN_SECONDS):
+            while not self.channels.can_be_asked:
+                await self.check()
+                await anyio.sleep(STDIN_POLL_SECONDS)
         self._is_ready = True
 
     @property
