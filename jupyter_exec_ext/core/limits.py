@@ -66,6 +66,12 @@ class Limits:
         32_000_000, "Largest single output; the parts of a larger one are left out and named."
     )
     max_variable_bytes: int = _limit(10_000_000, "Largest value of a gathered variable.")
+    max_events: int = _limit(
+        500_000,
+        "About how many events of an execution are kept, of printed text and of other output each:"
+        " the first and the last half.",
+        minimum=10,
+    )
     retention_seconds: float = _limit(
         7 * 86_400.0, "How long after its end a record expires and is removed."
     )

@@ -30,9 +30,6 @@ WRITE_SECONDS = 0.2
 MERGE_BYTES = 64 * 1024
 """Neighbouring stream chunks become one event until it has this size; larger ones are divided."""
 
-MAX_EVENTS = 500_000
-"""About how many events of a run are stored, however small they are."""
-
 CLOSE_SECONDS = 0.02
 """For how long at least the newest event takes more text before those who follow may read it."""
 
@@ -66,8 +63,8 @@ class Journal:
         self._total_bytes = 0
         self._refused_bytes = 0
         self.has_uncounted = False
-        self._kept_streams = _HeadAndTail(limits.max_stream_bytes)
-        self._kept_others = _HeadAndTail(limits.max_output_bytes)
+        self._kept_streams = _HeadAndTail(limits.max_stream_bytes, limits.max_events)
+        self._kept_others = _HeadAndTail(limits.max_output_bytes, limits.max_events)
         self._pending: dict[int, _Entry] = {}
         self._recent: dict[int, _Entry] = {}
         self._open: _Entry | None = None
@@ -324,11 +321,12 @@ class _Entry:
 class _HeadAndTail:
     """Which events are kept in the store: the first half of the budget and the last half."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_events: int) -> None:
         self._head_left = max_bytes // 2
         self._tail_left = max_bytes - max_bytes // 2
         self._tail: deque[tuple[int, int]] = deque()
-        self._event_bytes = max(1, max_bytes // MAX_EVENTS)
+        # Each event counts for so much more that the budget holds no more of them.
+        self._event_bytes = max(1, max_bytes // max_events)
 
     def add(self, number: int, size: int) -> list[int]:
         """Count event *number*; return the numbers of those that are kept no longer."""

@@ -18,7 +18,6 @@ from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Event, EventType, ExecutionError, Truncation
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services import journal as journal_module
 from jupyter_exec_ext.services.events import closing_events, decode_event, published_bytes_of
 from jupyter_exec_ext.services.journal import CLOSE_SECONDS, MERGE_BYTES, RECENT_BYTES, Journal
 from jupyter_exec_ext.store.store import Store
@@ -303,12 +302,9 @@ async def test_displays_are_kept_head_and_tail_in_the_store(small: Account) -> N
     assert small.journal.truncated is None
 
 
-async def test_the_number_of_stored_events_is_limited(
-    new_account: NewAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_number_of_stored_events_is_limited(new_account: NewAccount) -> None:
     """Tiny events count for more than their text, so that they do not fill the store."""
-    monkeypatch.setattr(journal_module, "MAX_EVENTS", 100)
-    account = await new_account()
+    account = await new_account(max_events=100)
     for number in range(1_000):
         account.print("x", cell=number % 2)
     await account.journal.flush()
