@@ -206,7 +206,8 @@ class SessionService:
             session.lose_kernel(error)
         finally:
             session.is_starting = False
-        self._on_change(session.view())
+        if not session.is_ending:
+            self._on_change(session.view())
 
     async def get(self, session_id: str) -> Session:
         """Return the record as it is at this moment.
@@ -226,11 +227,11 @@ class SessionService:
     async def list(self, query: SessionQuery) -> SessionPage:
         """Return one page of records, as fresh as `get` would show them."""
         page = await self._store.list(query)
-        fresh = [
-            self._sessions[stored.id].view() if stored.id in self._sessions else stored
-            for stored in page.sessions
-        ]
-        return replace(page, sessions=fresh)
+        return replace(page, sessions=[self._fresh(stored) for stored in page.sessions])
+
+    def _fresh(self, stored: Session) -> Session:
+        live = self._sessions.get(stored.id)
+        return self._unstored.get(stored.id, stored) if live is None else live.view()
 
     async def update(self, session_id: str, settings: SessionSettings) -> Session:
         """Change the settings of a session and return its record.
