@@ -158,7 +158,8 @@ def test_the_environment_is_restored_after_an_interrupt(kernel: KernelUnderTest)
     message_id = kernel.start(Request(code=code, silent=False))
     kernel.wait_for(message_id, "'text': 'on it")
     kernel.manager.interrupt_kernel()
-    kernel.receive(message_id)
+    # An interrupt at the wrong moment costs a kernel of bash its reply.
+    kernel.wait_for(message_id, "'execution_state': 'idle'")
 
     kernel.restore_environment()
 
