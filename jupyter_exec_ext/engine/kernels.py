@@ -26,8 +26,10 @@ LIVENESS_SECONDS = 0.25
 READY_RETRY_SECONDS = 0.5
 """How long to wait for an answer of a starting kernel before asking again."""
 
+STDIN_SECONDS = 2.0
+"""How long to wait for stdin, the last of a starting kernel's channels; some kernels have none."""
+
 STDIN_POLL_SECONDS = 0.005
-"""How often to look whether the last of a starting kernel's channels is there."""
 
 RESTART_POLL_SECONDS = 0.1
 
@@ -195,9 +197,10 @@ class Kernel:
                     await self.changed.wait(LIVENESS_SECONDS)
         for msg_id in asked:
             self.channels.unsubscribe(msg_id)
-        while not self.channels.can_be_asked:
-            await self.check()
-            await anyio.sleep(STDIN_POLL_SECONDS)
+        with anyio.move_on_after(STDIN_SECONDS):
+            while not self.channels.can_be_asked:
+                await self.check()
+                await anyio.sleep(STDIN_POLL_SECONDS)
         self._is_ready = True
 
     @property
