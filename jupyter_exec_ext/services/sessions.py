@@ -294,7 +294,7 @@ class SessionService:
         self._unstored.pop(session_id, None)
 
     async def _end(self, session: LiveSession, error: RunError) -> bool:
-        """End a session with all that waits or runs in it; return whether it did not end yet."""
+        """End a session with all that waits or runs in it; return whether nobody else does."""
         with anyio.CancelScope(shield=True):
             if session.is_ending:
                 await self._wait_for_end(session)

@@ -330,7 +330,7 @@ async def test_an_attached_session_outlasts_a_death(exec_api: ExecApi, kernel_ma
     died = await exec_api.run_code("import os; os._exit(1)", session_id=session["id"])
     after = await exec_api.run_code("'alive'", session_id=session["id"])
 
-    assert died["error"]["code"] == "KernelDied"
+    assert died["error"]["code"] == "KernelDied", died["error"]
     assert after["result"]["value"] == "alive"
 
 
