@@ -99,7 +99,7 @@ def build_document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "jupyter_exec_ext",
             "version": __version__,
-            "description": "Runs notebooks as durable executions on a Jupyter Server.",
+            "description": "Runs code and notebooks as durable executions on a Jupyter Server.",
             "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"},
         },
         "security": [{"token": []}],
