@@ -34,7 +34,8 @@ def ir_kernel(jp_data_dir: Path) -> str:
     ):
         pytest.skip(NO_R)
     argv = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
-    install(jp_data_dir, "test-ir", argv, "R", FIXED="spec")
+    # R leaves its temporary files when it is killed.
+    install(jp_data_dir, "test-ir", argv, "R", FIXED="spec", TMPDIR=str(jp_data_dir))
     return "test-ir"
 
 

@@ -159,7 +159,9 @@ class KernelUnderTest:
 def started(manager: KernelManager, folder: Path) -> BlockingKernelClient:
     """Start a kernel, again if somebody else took a port that was chosen for it."""
     for attempt in range(3):
-        manager.start_kernel(cwd=str(folder), stderr=subprocess.DEVNULL)
+        # A kernel that is killed, as R is, leaves its temporary files.
+        env = os.environ | {"TMPDIR": str(folder)}
+        manager.start_kernel(cwd=str(folder), env=env, stderr=subprocess.DEVNULL)
         client = manager.client()
         # Two threads of a kernel can give two messages one id and one signature.
         client.session.digest_history_size = 0
