@@ -153,6 +153,8 @@ class Kernel:
                 await self._outlast_restart()
                 if not await ensure_async(self._manager.is_alive()):
                     await self._restart(now=True)
+                # The server can miss the word of the fresh kernel; the last one was `busy`.
+                self._manager.execution_state = "starting"
         if hasattr(self._manager, "start_restarter"):
             self._manager.start_restarter()
         kernel = await Kernel.join(

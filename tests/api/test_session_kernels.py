@@ -84,6 +84,23 @@ async def test_a_session_that_lost_its_kernel_ends_when_nobody_uses_it(exec_api:
     assert shown["end_error"]["code"] == "SessionIdle"
 
 
+async def test_a_restarted_session_is_not_busy_for_ever(
+    exec_api: ExecApi, kernel_manager: Any, echo_kernel_name: str
+) -> None:
+    """Nor does it stay alive, where the server missed the word that its kernel starts anew."""
+    session = await exec_api.new_session(kernel_name=echo_kernel_name)
+    running = await exec_api.start_code("!sleep 60", session_id=session["id"])
+    kernel_id = (await exec_api.until_printed(running, "!sleep"))["kernel_id"]
+    kernel_manager.get_kernel(kernel_id).execution_state = "busy"
+    kernel_manager.stop_watching_activity(kernel_id)
+
+    await exec_api.request("POST", "sessions", session["id"], "restart")
+    await exec_api.request("PUT", "sessions", session["id"], json={"idle_timeout_seconds": 0.1})
+    ended = await exec_api.until_session(session["id"], lambda shown: shown["state"] == "ended")
+
+    assert ended["end_error"]["code"] == "SessionIdle"
+
+
 async def test_restarting_a_session_that_lost_its_kernel_starts_one(exec_api: ExecApi) -> None:
     """The answer to the request has it already."""
     session = await exec_api.new_session()
