@@ -34,7 +34,7 @@ from jupyter_exec_ext.store.store import Store
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
 from tests.api.conftest import BareRequest
-from tests.conftest import Answer, ExecApi
+from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
@@ -351,8 +351,9 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
     settings = {"idle_timeout_seconds": 0.2}
     assert (await visit("put", session, key=key, json={"idle_timeout_seconds": -1})).status == 422
     assert (await visit("put", session, key=key, json=settings)).status == 200
-    while (await visit("get", session, key=key)).json["state"] != "ended":
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (await visit("get", session, key=key)).json["state"] != "ended":
+            await asyncio.sleep(0.05)
     assert (await visit("put", session, key=key, json=settings)).status == 409
     for action in ("interrupt", "restart"):
         assert (await visit("post", f"{session}/{action}", key=key)).status == 409

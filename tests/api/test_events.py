@@ -219,9 +219,10 @@ async def test_a_silent_stream_shows_that_it_lives(
     async with following.stream(record, headers={"Accept": accept}) as stream:
         await stream.until("progress")
         reading = asyncio.create_task(stream.rest())
-        while stream.heartbeat_count < 2:
-            assert not reading.done()
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while stream.heartbeat_count < 2:
+                assert not reading.done()
+                await asyncio.sleep(0.05)
         (exec_api.root / "go").touch()
         rest = await reading
 
@@ -392,8 +393,9 @@ async def test_readers_that_leave_leave_nothing(
     opened: list[Any] = []
     is_time = asyncio.Event()
     readers = [asyncio.create_task(open_and_leave()) for _ in range(200)]
-    while len(opened) < 200:
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while len(opened) < 200:
+            await asyncio.sleep(0.05)
     assert len(exec_app.following._followers) == 200
     is_time.set()
     await asyncio.gather(*readers)
