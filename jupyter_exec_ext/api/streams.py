@@ -77,9 +77,6 @@ class _Handler(ExecHandler):
         self.limits = limits
         self.follower: Follower | None = None
 
-    def compute_etag(self) -> None:
-        """Return none: it would be that of a part."""
-
     def on_connection_close(self) -> None:
         """End with the client."""
         super().on_connection_close()

@@ -37,6 +37,7 @@ from jupyter_exec_ext.core.models import (
 )
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.checks import check_request
+from jupyter_exec_ext.services.following import ELSEWHERE_POLL_SECONDS
 from jupyter_exec_ext.services.idempotency import Fingerprints
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.live import Live, LiveSession, waiting_bytes_of
@@ -55,9 +56,6 @@ from jupyter_exec_ext.services.supervisor import Supervisor
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
 from jupyter_exec_ext.store.store import Store
-
-ELSEWHERE_POLL_SECONDS = 0.5
-"""How often the store is asked for an execution that another server process runs."""
 
 
 class ExecutionService:
