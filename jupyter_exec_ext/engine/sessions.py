@@ -70,7 +70,7 @@ class KernelSession:
     @property
     def is_changing(self) -> bool:
         """Whether a kernel is being started, joined or restarted."""
-        return self._lock.statistics().locked
+        return self._lock.locked()
 
     async def loss(self) -> RunError | None:
         """Return what became of the kernel; ``None`` while it is there, or before the first."""

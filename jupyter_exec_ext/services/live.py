@@ -143,7 +143,7 @@ class LiveSession:
     @property
     def is_idle(self) -> bool:
         """Whether nothing of it waits or runs."""
-        is_accepting = self.lock.statistics().locked
+        is_accepting = self.lock.locked()
         return not (self.is_busy or self.side or is_accepting or self.kernels.is_changing)
 
     def touch(self) -> None:
