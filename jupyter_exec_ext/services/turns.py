@@ -106,8 +106,10 @@ class Turns:
         if live.session is not None:
             live.session.touch()
             if live.session.is_ending:
-                live.stop(SessionLostError("the session ended meanwhile"))
-                self._begin(live)
+                error = error_of(SessionLostError("the session ended meanwhile"))
+                live.change(started=False)
+                await self._runs.end_without_result(live, State.FAILED, error)
+                self.settle(live)
                 return
         if live.is_side or live.execution.state is State.RUNNING:
             self._begin(live)

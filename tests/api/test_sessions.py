@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_exec_ext.app import ExecApp
-from tests.conftest import ExecApi
+from tests.conftest import WAIT_SECONDS, ExecApi
 
 SLEEP = "import time; print('here', flush=True); time.sleep(60)"
 WAIT_FOR_FILE = """
@@ -294,6 +294,42 @@ async def test_a_deleted_session_ends_what_is_in_it(exec_api: ExecApi) -> None:
     assert (refused.status, refused.json["code"]) == (404, "SessionNotFound")
     assert again.status == 404
     assert reborn["id"] != session["id"]
+
+
+async def test_a_session_that_ends_while_it_accepts_lets_what_runs_end(
+    exec_api: ExecApi, exec_app: ExecApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is accepted too late fails, and takes nobody's turn."""
+    session = await exec_api.new_session()
+    running = await exec_api.start_code(
+        "import time\nprint('here', flush=True)\ntry: time.sleep(60)\n"
+        "except KeyboardInterrupt: time.sleep(1); print('tidied up')",
+        session_id=session["id"],
+    )
+    await exec_api.until_printed(running, "here")
+    may_store = asyncio.Event()
+    insert = exec_app.store.insert
+
+    async def insert_late(*args: Any, **kwargs: Any) -> None:
+        await may_store.wait()
+        await insert(*args, **kwargs)
+
+    monkeypatch.setattr(exec_app.store, "insert", insert_late)
+    late = asyncio.create_task(exec_api.run_code("1", session_id=session["id"]))
+    live = await exec_app.sessions.find(session["id"])
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not live.lock.locked():
+            await asyncio.sleep(0.01)
+        deleting = asyncio.create_task(exec_api.request("DELETE", "sessions", session["id"]))
+        while not live.is_ending:
+            await asyncio.sleep(0.01)
+    may_store.set()
+    finals = [await late, await exec_api.final(running)]
+
+    assert (await deleting).status == 204
+    assert [record["error"]["code"] for record in finals] == ["SessionLost", "SessionLost"]
+    assert [record["started"] for record in finals] == [False, True]
+    assert finals[1]["result"]["stdout"] == "here\ntidied up\n"
 
 
 async def test_no_kernel_is_left_of_a_deleted_session(exec_api: ExecApi, exec_app: ExecApp) -> None:
