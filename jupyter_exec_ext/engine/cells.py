@@ -222,8 +222,7 @@ class CellsRun:
         if language and expressions:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)
             # A thread takes longer to begin than a small value to be read.
-            value = read() if _is_small(reply) else await to_thread.run_sync(read)
-            self.value_json = value.json_text
+            self.value_json = read() if _is_small(reply) else await to_thread.run_sync(read)
         return reply
 
     def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:

@@ -9,7 +9,6 @@ from jupyter_exec_ext.engine.languages.exchange import (
     Reading,
     Reply,
     Request,
-    Value,
     unread_variables,
 )
 from jupyter_exec_ext.engine.languages.javascript import JavaScript
@@ -22,7 +21,6 @@ __all__ = [
     "Reading",
     "Reply",
     "Request",
-    "Value",
     "known_languages",
     "language_of",
     "unread_variables",

@@ -60,20 +60,6 @@ class Reply:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value:
-    """The value of an execution: what it displayed last as a result.
-
-    Attributes:
-        json_text: As JSON text, digit for digit; ``None`` when it displayed nothing, or what is
-            not JSON, or what is too large.
-        is_too_large: Whether it is JSON of more bytes than were asked for.
-    """
-
-    json_text: str | None = None
-    is_too_large: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One reading of variables: what to send, and how to understand the answer."""
 
@@ -155,10 +141,13 @@ class Language(ABC):
         del max_bytes
         return {}
 
-    def value_of(self, reply: Reply, *, max_bytes: int) -> Value:
-        """Return the value that *reply* to such a request carries; never fails."""
+    def value_of(self, reply: Reply, *, max_bytes: int) -> str | None:
+        """Return the value that *reply* to such a request carries, as JSON text; never fails.
+
+        ``None`` when the execution displayed nothing, or what is not JSON, or what is too large.
+        """
         del reply, max_bytes
-        return Value()
+        return None
 
     def interrupt_subshell(self, subshell_id: str) -> Request | None:
         """Return what stops the code that runs in one subshell, and nothing else in the kernel.
@@ -232,10 +221,9 @@ def entries_of(text: str | bytes) -> Sequence[Any]:
     return entries
 
 
-def value_of_entries(decode: Callable[[], Sequence[Any]], max_bytes: int) -> Value:
-    """Return the value that *decode* gives as the only entry of a reading, if there is one."""
-    variable = _variable_of(next(iter(_decoded(decode)), None), max_bytes)
-    return Value(json_text=variable.json_text, is_too_large=variable.truncated)
+def value_of_entries(decode: Callable[[], Sequence[Any]], max_bytes: int) -> str | None:
+    """Return the JSON text of the only entry of a reading that *decode* gives, if there is any."""
+    return _variable_of(next(iter(_decoded(decode)), None), max_bytes).json_text
 
 
 def _decoded(decode: Callable[[], Sequence[Any]]) -> Sequence[Any]:

@@ -12,7 +12,6 @@ from jupyter_exec_ext.engine.languages.exchange import (
     Language,
     Reply,
     Request,
-    Value,
     base64_json,
     entries_of,
     error_of,
@@ -122,7 +121,7 @@ class Python(Language):
         """Return the one expression that reads what IPython's display hook showed last."""
         return _reader(None, max_bytes)
 
-    def value_of(self, reply: Reply, *, max_bytes: int) -> Value:
+    def value_of(self, reply: Reply, *, max_bytes: int) -> str | None:
         """Return what that expression found."""
         return value_of_entries(lambda: self._entries(reply, "", ()), max_bytes)
 

@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from jupyter_exec_ext.core.models import Variable
-from jupyter_exec_ext.engine.languages import Language, Reply, Request, Value, language_of
+from jupyter_exec_ext.engine.languages import Language, Reply, Request, language_of
 
 TIMEOUT_SECONDS = 60
 
@@ -101,7 +101,9 @@ class KernelUnderTest:
         assert reply.content["status"] == "ok", reply.content
         return reply.stdout
 
-    def value(self, code: str, *, max_bytes: int = 1_000, subshell_id: str | None = None) -> Value:
+    def value(
+        self, code: str, *, max_bytes: int = 1_000, subshell_id: str | None = None
+    ) -> str | None:
         """Run *code* as a user's cell and return its value."""
         return self.value_of(
             self.start_cell(code, max_bytes=max_bytes, subshell_id=subshell_id),
@@ -116,7 +118,7 @@ class KernelUnderTest:
         request = Request(code=code, silent=False, user_expressions=expressions)
         return self.start(request, store_history=True, subshell_id=subshell_id)
 
-    def value_of(self, message_id: str, *, max_bytes: int = 1_000) -> Value:
+    def value_of(self, message_id: str, *, max_bytes: int = 1_000) -> str | None:
         """Wait until the cell is over and return its value."""
         return self.language.value_of(self.receive(message_id), max_bytes=max_bytes)
 

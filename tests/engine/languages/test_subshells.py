@@ -8,7 +8,6 @@ import pytest
 from jupyter_exec_ext.engine.languages import (
     Reply,
     Request,
-    Value,
     known_languages,
     language_of,
 )
@@ -50,10 +49,10 @@ def test_one_subshell_is_interrupted_and_everything_else_goes_on(kernel: KernelU
     interrupt(kernel, stopped, from_subshell_id=other)
 
     assert kernel.receive(endless).content["ename"] == "KeyboardInterrupt"
-    assert kernel.value("2", subshell_id=stopped) == Value(json_text="2")
+    assert kernel.value("2", subshell_id=stopped) == "2"
     kernel.value("stop.set()", subshell_id=other)
-    assert kernel.value_of(neighbour) == Value(json_text='"neighbour"')
-    assert kernel.value_of(main) == Value(json_text='"main"')
+    assert kernel.value_of(neighbour) == '"neighbour"'
+    assert kernel.value_of(main) == '"main"'
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def test_code_that_waits_is_interrupted(kernel: KernelUnderTest, code: str, enam
     kernel.send(interrupt_request(kernel, subshell_id))
 
     assert kernel.receive(running).content["ename"] == ename
-    assert kernel.value("2", subshell_id=subshell_id) == Value(json_text="2")
+    assert kernel.value("2", subshell_id=subshell_id) == "2"
 
 
 def test_an_idle_subshell_is_left_alone(kernel: KernelUnderTest) -> None:
@@ -87,7 +86,7 @@ def test_an_idle_subshell_is_left_alone(kernel: KernelUnderTest) -> None:
         kernel.send(interrupt_request(kernel, subshell_id))
         kernel.send(interrupt_request(kernel, "absent"))
 
-    assert kernel.value("2", subshell_id=subshell_id) == Value(json_text="2")
+    assert kernel.value("2", subshell_id=subshell_id) == "2"
 
 
 def test_a_subshell_survives_interrupts_at_any_moment(kernel: KernelUnderTest) -> None:
@@ -112,7 +111,7 @@ def test_a_subshell_survives_interrupts_at_any_moment(kernel: KernelUnderTest) -
     own = {None, "ZeroDivisionError", "NoneType"}
     assert names <= {*own, "KeyboardInterrupt", "CancelledError"}
     assert "KeyboardInterrupt" in names
-    assert kernel.value("2", subshell_id=subshell_id) == Value(json_text="2")
+    assert kernel.value("2", subshell_id=subshell_id) == "2"
 
 
 def test_only_python_has_subshells() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_exec_ext.engine.languages import Reply, Value, known_languages, language_of
+from jupyter_exec_ext.engine.languages import Reply, known_languages, language_of
 from tests.engine.languages.conftest import KernelUnderTest, running_python
 
 VALUES = {
@@ -43,7 +43,7 @@ NO_VALUES = (
 
 @pytest.mark.parametrize("code", VALUES)
 def test_the_value_is_what_was_displayed(python_kernel: KernelUnderTest, code: str) -> None:
-    assert python_kernel.value(code) == Value(json_text=VALUES[code])
+    assert python_kernel.value(code) == VALUES[code]
 
 
 @pytest.mark.parametrize("code", NO_VALUES)
@@ -53,16 +53,16 @@ def test_there_is_no_value_where_no_json_was_displayed(
     """Not even that of an execution before, which was displayed."""
     python_kernel.value("'before'")
 
-    assert python_kernel.value(code) == Value()
+    assert python_kernel.value(code) is None
 
 
 def test_what_was_displayed_before_an_error_is_no_value_of_the_next(
     python_kernel: KernelUnderTest,
 ) -> None:
-    assert python_kernel.value("import sys; sys.displayhook(1); 1 / 0") == Value()
+    assert python_kernel.value("import sys; sys.displayhook(1); 1 / 0") is None
 
-    assert python_kernel.value("x = 1") == Value()
-    assert python_kernel.value("") == Value()
+    assert python_kernel.value("x = 1") is None
+    assert python_kernel.value("") is None
 
 
 def test_the_last_of_several_results_is_the_value(python_kernel: KernelUnderTest) -> None:
@@ -71,22 +71,22 @@ def test_the_last_of_several_results_is_the_value(python_kernel: KernelUnderTest
     values = [python_kernel.value(code) for code in ("1\n2\n3", "4\nNone", "5\nx = 6")]
 
     python_kernel.run("get_ipython().ast_node_interactivity = 'last_expr'")
-    assert values == [Value(json_text=text) for text in ("3", "4", "5")]
+    assert values == ["3", "4", "5"]
 
 
 def test_digits_are_exact(python_kernel: KernelUnderTest) -> None:
     value = python_kernel.value("10 ** 4000", max_bytes=10_000)
 
-    assert value.json_text == "1" + "0" * 4000
+    assert value == "1" + "0" * 4000
 
 
 def test_a_value_over_the_cap_is_only_called_too_large(python_kernel: KernelUnderTest) -> None:
-    assert python_kernel.value("'x' * 998").json_text == '"' + "x" * 998 + '"'
+    assert python_kernel.value("'x' * 998") == '"' + "x" * 998 + '"'
 
     message_id = python_kernel.start_cell("'x' * 999")
     reply = python_kernel.receive(message_id)
 
-    assert python_kernel.language.value_of(reply, max_bytes=1_000) == Value(is_too_large=True)
+    assert python_kernel.language.value_of(reply, max_bytes=1_000) is None
     assert "xxx" not in str(reply.content)
 
 
@@ -103,7 +103,7 @@ def test_reading_the_value_leaves_no_trace(python_kernel: KernelUnderTest) -> No
 
     value = python_kernel.value("9 * 9")
 
-    assert value == Value(json_text="81")
+    assert value == "81"
     assert [kind for kind, _ in python_kernel.published] == ["execute_input", "execute_result"]
     added = f"_{count}"
     assert (last, patched) == (64, False)
@@ -125,7 +125,7 @@ def test_shadowed_builtins_do_not_matter_to_the_value(python_kernel: KernelUnder
 
     python_kernel.run("for name in names: del ns[name]")
     python_kernel.run("from IPython import get_ipython")
-    assert value == Value(json_text="[1]")
+    assert value == "[1]"
 
 
 @pytest.mark.parametrize("options", [(), ("--InteractiveShell.cache_size=0",)])
@@ -136,7 +136,7 @@ def test_the_first_execution_of_a_kernel_has_a_value(
     with running_python(tmp_path, *options) as kernel:
         values = [kernel.value(code) for code in ("1 + 1", "x = 1", "3", "4;")]
 
-    assert values == [Value(json_text="2"), Value(), Value(json_text="3"), Value()]
+    assert values == ["2", None, "3", None]
 
 
 def test_the_reader_is_there_again_when_it_was_removed(python_kernel: KernelUnderTest) -> None:
@@ -145,7 +145,7 @@ def test_the_reader_is_there_again_when_it_was_removed(python_kernel: KernelUnde
     remove = "import sys\nfor n in dir(sys):\n    if n.startswith('_jupyter_exec'): delattr(sys, n)"
     values = [python_kernel.value(code) for code in (f"{remove}\n2", "3", "4;")]
 
-    assert values == [Value(json_text="2"), Value(json_text="3"), Value()]
+    assert values == ["2", "3", None]
 
 
 def test_executions_at_once_each_have_their_own_value(python_kernel: KernelUnderTest) -> None:
@@ -161,7 +161,7 @@ def test_executions_at_once_each_have_their_own_value(python_kernel: KernelUnder
     silent = python_kernel.start_cell("b.set()", subshell_id=subshell_id)
     values += [python_kernel.value_of(silent), python_kernel.value_of(late)]
 
-    assert values == [Value(json_text='"early"'), Value(), Value(json_text='"late"')]
+    assert values == ['"early"', None, '"late"']
 
 
 def test_an_execution_never_has_the_value_of_another(python_kernel: KernelUnderTest) -> None:
@@ -174,7 +174,7 @@ def test_an_execution_never_has_the_value_of_another(python_kernel: KernelUnderT
     python_kernel.value_of(python_kernel.start_cell("b.set()", subshell_id=subshell_id))
     values.append(python_kernel.value_of(silent))
 
-    assert values == [Value(json_text='"noisy"'), Value()]
+    assert values == ['"noisy"', None]
 
 
 def test_other_languages_have_no_value() -> None:
@@ -183,25 +183,25 @@ def test_other_languages_have_no_value() -> None:
         assert language is not None
         if name != "python":
             assert language.value_expressions(max_bytes=100) == {}
-            assert language.value_of(Reply(content={"status": "ok"}), max_bytes=100) == Value()
+            assert language.value_of(Reply(content={"status": "ok"}), max_bytes=100) is None
 
 
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        ([], Value()),
-        ({}, Value()),
-        (None, Value()),
-        (["x"], Value()),
-        ([{}], Value()),
-        ([{"json": 5}], Value()),
-        ([{"json": "NaN"}], Value()),
-        ([{"json": "1" * 101}], Value(is_too_large=True)),
-        ([{"type": "int", "json": "1" * 100}], Value(json_text="1" * 100)),
-        ([{"problem": "large"}], Value(is_too_large=True)),
+        ([], None),
+        ({}, None),
+        (None, None),
+        (["x"], None),
+        ([{}], None),
+        ([{"json": 5}], None),
+        ([{"json": "NaN"}], None),
+        ([{"json": "1" * 101}], None),
+        ([{"type": "int", "json": "1" * 100}], "1" * 100),
+        ([{"problem": "large"}], None),
     ],
 )
-def test_nothing_in_the_answer_is_trusted(entries: object, expected: Value) -> None:
+def test_nothing_in_the_answer_is_trusted(entries: object, expected: str | None) -> None:
     language = language_of("python")
     assert language is not None
     (key,) = language.value_expressions(max_bytes=100)
