@@ -1,5 +1,6 @@
 """The calls that are measured: what the service does, and the same done without it."""
 
+import subprocess
 from typing import Any
 
 import nbformat
@@ -108,12 +109,12 @@ class Calls:
 
     def run_notebook_nbclient(self) -> None:
         """Run the notebook by nbclient in this process, in a kernel of its own."""
-        NotebookClient(nbformat.from_dict(self._notebook)).execute()
+        NotebookClient(nbformat.from_dict(self._notebook)).execute(stderr=subprocess.DEVNULL)
 
     def run_notebook_nbclient_warm(self) -> None:
         """Run the notebook by nbclient in this process, in a kernel that is there."""
         self._own.nb = nbformat.from_dict(self._notebook)
-        self._own.execute(cleanup_kc=False)
+        self._own.execute(cleanup_kc=False, stderr=subprocess.DEVNULL)
 
     def run_prints(self) -> None:
         """Let the session print, and wait for the record with what is kept of it."""
@@ -124,7 +125,7 @@ class Calls:
     def run_prints_raw(self) -> None:
         """Let a kernel of this process print, and read all of it by `jupyter_client` alone."""
         if self._own_printer is None:
-            self._own_printer = start_new_kernel()
+            self._own_printer = start_new_kernel(stderr=subprocess.DEVNULL)
         printed = _run_raw(self._own_printer[1], self._prints)
         assert printed == self._printed_bytes, printed
 
