@@ -11,14 +11,18 @@ import anyio
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import CaselessStrEnum, Float, Integer, TraitType, Unicode
+from traitlets import Bool, CaselessStrEnum, Float, Integer, TraitType, Unicode
 
 from jupyter_exec_ext.core.errors import ServerStoppedError
+from jupyter_exec_ext.core.files import FilePolicy
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.paths import parts_of
 from jupyter_exec_ext.engine.launching import ServerHost
 from jupyter_exec_ext.routes import Services, handlers
 from jupyter_exec_ext.services.announcer import Announcer
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.files import FileService
+from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
@@ -68,6 +72,21 @@ class ExecApp(ExtensionApp):
         " the root folder and the base URL."
     ).tag(config=True)
 
+    sessions_folder = Unicode(
+        FilePolicy.sessions_folder,
+        help="Path, relative to the server's root, of the folder in which each session gets a"
+        " folder of its own.",
+    ).tag(config=True)
+    keep_files_when_deleted = Bool(
+        FilePolicy.keep_when_deleted,
+        help="Whether the folder that was made for a session stays when a client deletes that,"
+        " where the session itself does not say.",
+    ).tag(config=True)
+    keep_files_when_ended = Bool(
+        FilePolicy.keep_when_ended,
+        help="The same when a session ends by itself: unused, or with the server.",
+    ).tag(config=True)
+
     locals().update(_limit_traits())
 
     @property
@@ -94,6 +113,16 @@ class ExecApp(ExtensionApp):
             logger=self.log,
         )
         notebooks = Notebooks(serverapp.contents_manager)
+        folders = Folders(
+            contents_manager=serverapp.contents_manager,
+            host=host,
+            policy=FilePolicy(
+                sessions_folder="/".join(parts_of(self.sessions_folder.strip("/"))),
+                keep_when_deleted=self.keep_files_when_deleted,
+                keep_when_ended=self.keep_files_when_ended,
+            ),
+            limits=limits,
+        )
         kernelspecs = Kernelspecs(host)
         launches = Launches(host=host, notebooks=notebooks, limits=limits)
         runs = RunService(
@@ -115,11 +144,13 @@ class ExecApp(ExtensionApp):
             host=host,
             kernelspecs=kernelspecs,
             notebooks=notebooks,
+            folders=folders,
             launches=launches,
             limits=limits,
         )
         self.sessions = SessionService(
             opener=opener,
+            folders=folders,
             turns=self.turns,
             store=self.store,
             supervisor=self.supervisor,
@@ -136,6 +167,12 @@ class ExecApp(ExtensionApp):
             supervisor=self.supervisor,
             limits=limits,
             on_state=self.announcer.execution,
+        )
+        self.files = FileService(
+            sessions=self.sessions,
+            folders=folders,
+            supervisor=self.supervisor,
+            limits=limits,
         )
         self.following = Following(
             store=self.store, live_of=self.executions.live_of, max_streams=limits.max_streams
@@ -155,6 +192,7 @@ class ExecApp(ExtensionApp):
         services = Services(
             executions=self.executions,
             sessions=self.sessions,
+            files=self.files,
             following=self.following,
             limits=self.limits,
         )
@@ -173,6 +211,7 @@ class ExecApp(ExtensionApp):
         """
         try:
             with anyio.move_on_after(STOP_SECONDS):
+                await self.files.close(timeout_seconds=0.5)
                 await self.supervisor.close(timeout_seconds=STOP_SECONDS - 1.5)
                 stopped = ServerStoppedError("the server was stopped")
                 await self.turns.close(stopped, timeout_seconds=0.5)

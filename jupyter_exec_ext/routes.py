@@ -10,6 +10,7 @@ from jupyter_exec_ext.api.executions import (
     InputHandler,
     NotebookHandler,
 )
+from jupyter_exec_ext.api.files import ArchiveHandler, FilesHandler, OneFileHandler
 from jupyter_exec_ext.api.openapi import Route, build_document
 from jupyter_exec_ext.api.service import (
     CapabilitiesHandler,
@@ -26,6 +27,7 @@ from jupyter_exec_ext.api.sessions import (
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.sessions import SessionService
 
@@ -42,6 +44,9 @@ ROUTES = (
     Route("exec/executions/{execution_id}/notebook", NotebookHandler),
     Route("exec/sessions", SessionsHandler),
     Route("exec/sessions/{session_id}", SessionHandler),
+    Route("exec/sessions/{session_id}/archive", ArchiveHandler),
+    Route("exec/sessions/{session_id}/files", FilesHandler),
+    Route("exec/sessions/{session_id}/files/{path}", OneFileHandler),
     Route("exec/sessions/{session_id}/interrupt", InterruptHandler),
     Route("exec/sessions/{session_id}/restart", RestartHandler),
 )
@@ -53,6 +58,7 @@ class Services:
 
     executions: ExecutionService
     sessions: SessionService
+    files: FileService
     following: Following
     limits: Limits
 
@@ -72,6 +78,8 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
     arguments |= dict.fromkeys(
         (SessionsHandler, SessionHandler, InterruptHandler, RestartHandler), of_sessions
     )
+    of_files = {"files": services.files}
+    arguments |= dict.fromkeys((ArchiveHandler, FilesHandler, OneFileHandler), of_files)
     return [
         *(
             (

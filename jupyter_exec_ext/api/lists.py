@@ -11,12 +11,7 @@ DEFAULT_PAGE_SIZE = 100
 
 _ORDERS: dict[str, OrderBy] = {order: order for order in get_args(OrderBy)}
 
-LIST_PARAMETERS = (
-    Parameter(
-        name="order_by",
-        description="By creation, oldest or newest first.",
-        schema={"type": "string", "enum": list(_ORDERS), "default": "-created_time"},
-    ),
+PAGE_PARAMETERS = (
     Parameter(
         name="page_size",
         description="How many at most: 0 is the default, and more than `max_page_size` is"
@@ -28,6 +23,15 @@ LIST_PARAMETERS = (
         description="`next_page_token` of the page before, with the same filters.",
         schema={"type": "string"},
     ),
+)
+
+LIST_PARAMETERS = (
+    Parameter(
+        name="order_by",
+        description="By creation, oldest or newest first.",
+        schema={"type": "string", "enum": list(_ORDERS), "default": "-created_time"},
+    ),
+    *PAGE_PARAMETERS,
 )
 
 
@@ -51,11 +55,16 @@ def read_list_arguments(handler: ExecHandler, *, max_page_size: int) -> ListArgu
 
     return {
         "order_by": read_choice("order_by", argument("order_by") or "-created_time", _ORDERS),
-        "page_size": read_count(
-            "page_size",
-            argument("page_size"),
-            default=DEFAULT_PAGE_SIZE,
-            maximum=max_page_size,
-        ),
+        "page_size": read_page_size(handler, max_page_size=max_page_size),
         "page_token": argument("page_token") or None,
     }
+
+
+def read_page_size(handler: ExecHandler, *, max_page_size: int) -> int:
+    """Return how many entries a request wants at most.
+
+    Raises:
+        MalformedRequestError: It is no number.
+    """
+    text = handler.get_query_argument("page_size", None)
+    return read_count("page_size", text, default=DEFAULT_PAGE_SIZE, maximum=max_page_size)

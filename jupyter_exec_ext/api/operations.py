@@ -100,6 +100,9 @@ def operation(
         method.query_names = frozenset(  # type: ignore[attr-defined]
             parameter.name for parameter in parameters if parameter.place == "query"
         )
+        method.query_lists = frozenset(  # type: ignore[attr-defined]
+            parameter.name for parameter in parameters if parameter.schema["type"] == "array"
+        )
         method.operation = Operation(  # type: ignore[attr-defined]
             summary=summary,
             description=description,

@@ -168,6 +168,15 @@ _IdleTimeout = Annotated[
 ]
 
 
+_KeepFiles = Annotated[
+    bool | None,
+    msgspec.Meta(
+        description="Whether the folder that was made for it stays when it ends, however that is."
+        " Absent: what the server does by default."
+    ),
+]
+
+
 class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A request for a session."""
 
@@ -187,8 +196,12 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = None
     path: Annotated[
         str | None,
-        msgspec.Meta(description="The folder where the kernel works. Absent: the root."),
+        msgspec.Meta(
+            description="A folder that is there, for its files and its kernel to work in; empty:"
+            " the root. Absent: one is made for it."
+        ),
     ] = None
+    keep_files: _KeepFiles = None
     environment: Annotated[
         dict[str, Any],
         msgspec.Meta(
@@ -209,6 +222,7 @@ class SettingsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Settings of a session; what is absent stays as it is."""
 
     idle_timeout_seconds: _IdleTimeout = None
+    keep_files: _KeepFiles = None
     labels: Annotated[
         dict[str, str] | None, msgspec.Meta(description="All its labels from now on.")
     ] = None

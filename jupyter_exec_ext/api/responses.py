@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from jupyter_exec_ext.core.files import FileEntry
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Execution, ExecutionError, MimeBundle, Output
 from jupyter_exec_ext.core.sessions import Session
@@ -190,6 +191,17 @@ class SessionList:
 
     sessions: list[SessionRecord]
     next_page_token: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadedFiles:
+    """What an upload put in place.
+
+    Attributes:
+        files: In the order in which they came.
+    """
+
+    files: list[FileEntry]
 
 
 @dataclass(frozen=True, kw_only=True)

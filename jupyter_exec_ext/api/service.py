@@ -24,6 +24,8 @@ FEATURES = [
     "cells",
     "sessions",
     "attach",
+    "files",
+    "archives",
     "subshells",
     "inputs",
     "stdin",

@@ -111,6 +111,42 @@ class NotebookNotFoundError(NotFoundError):
         super().__init__("no notebook at this path", target=target)
 
 
+class NoSuchFileError(NotFoundError):
+    """The session has no file or folder at the path."""
+
+    code = "FileNotFound"
+
+    def __init__(self, *, target: str = "path") -> None:
+        super().__init__("no file or folder is at this path", target=target)
+
+
+class NoFolderError(NotFoundError):
+    """The session has no folder that can be reached from here."""
+
+    code = "FolderNotFound"
+
+    def __init__(self, message: str = "the session has no folder here") -> None:
+        super().__init__(message)
+
+
+class LinkRefusedError(InvalidArgumentError):
+    """A link is on the way, and none is followed: it may lead out of the session's folder."""
+
+    code = "LinkRefused"
+
+    def __init__(self, *, target: str = "path") -> None:
+        super().__init__("a symbolic link is on this path, and none is followed", target=target)
+
+
+class FileForbiddenError(ExecError):
+    """The operating system does not let the server do this to the file."""
+
+    code = "FileForbidden"
+
+    def __init__(self, *, target: str = "path") -> None:
+        super().__init__("the file system does not allow that here", target=target)
+
+
 class ConflictError(ExecError):
     """The request is in conflict with the state that the thing is in."""
 
@@ -209,6 +245,15 @@ class NoSubshellsError(ConflictError):
         )
 
 
+class FileConflictError(ConflictError):
+    """What is at the path is of another kind than the request needs: a folder for a file, say."""
+
+    code = "FileConflict"
+
+    def __init__(self, message: str, *, target: str = "path") -> None:
+        super().__init__(message, target=target)
+
+
 class NoInputRequestError(ConflictError):
     """The execution does not ask for input now."""
 
@@ -227,6 +272,12 @@ class RunsElsewhereError(ConflictError):
     def __init__(self, name: str, state: str) -> None:
         super().__init__(f"{name} is {state} in another server process")
         self.state = state
+
+
+class PreconditionFailedError(ExecError):
+    """The file is not as the request's ``If-Match`` or ``If-None-Match`` has it."""
+
+    code = "PreconditionFailed"
 
 
 class TooLargeError(ExecError):
@@ -285,6 +336,15 @@ class StoreFullError(StoreUnavailableError):
     """The store of executions has no room left to write to."""
 
     code = "StoreFull"
+
+
+class DiskFullError(UnavailableError):
+    """The disk, or the user's share of it, has no room left for the file; nothing was kept."""
+
+    code = "DiskFull"
+
+    def __init__(self) -> None:
+        super().__init__("the disk has no room left for this")
 
 
 class RunError(Exception):

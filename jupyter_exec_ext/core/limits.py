@@ -72,6 +72,20 @@ class Limits:
         " the first and the last half.",
         minimum=10,
     )
+    max_file_bytes: int = _limit(4 * 1024**3, "Largest file that is uploaded to a session.")
+    max_files_per_request: int = _limit(
+        100, "How many files one request may upload, or name for an archive.", minimum=1
+    )
+    max_remote_file_bytes: int = _limit(
+        16 * 1024**2,
+        "Largest file where the contents are not on the server's disk: it is in memory whole.",
+    )
+    max_transfers: int = _limit(
+        100, "How many uploads and downloads there are at the same time.", minimum=1
+    )
+    transfer_timeout_seconds: float = _limit(
+        120.0, "How long an upload or download may stand still before it is cut.", minimum=1
+    )
     retention_seconds: float = _limit(
         7 * 86_400.0, "How long after its end a record expires and is removed."
     )

@@ -26,7 +26,13 @@ class Session:
         name: Unique among the sessions that have not ended; ``None`` for one without.
         kernel_id: Its kernel; ``None`` while it has none of its own.
         is_attached: Whether the kernel is somebody else's, which never ends with the session.
-        path: API path of the folder where its kernel works; ``None`` when that is not known.
+        path: API path of its folder, where its files are; ``None`` when its kernel is somebody
+            else's and works in none of the server's contents.
+        has_own_folder: Whether the folder was made for it.
+        works_in_folder: Whether its kernel works in the folder. It cannot where the kernels or
+            the contents are on another machine, and then does not see the files.
+        keep_files: Whether a folder of its own stays when it ends, however that is; ``None`` for
+            what the server does by default.
         environment_names: Variables its kernels start with; their values are kept nowhere.
         idle_timeout_seconds: It ends after so long without an execution; ``None`` for never.
         expire_time: When it will end, if nothing happens until then.
@@ -43,6 +49,9 @@ class Session:
     kernel_id: str | None = None
     is_attached: bool = False
     path: str | None = None
+    has_own_folder: bool = False
+    works_in_folder: bool = True
+    keep_files: bool | None = None
     environment_names: list[str] = field(default_factory=list)
     owner: str = ""
     description: str = ""
@@ -65,7 +74,9 @@ class NewSession:
         name: The session that has it is returned instead; ``None`` for one without a name.
         kernel_name: ``None`` means the server's default.
         kernel_id: A live kernel to attach to; ``None`` for one of its own.
-        path: API path of an existing folder for its kernel to work in; ``None`` for the root.
+        path: API path of an existing folder for its files and its kernel to work in; ``None``
+            makes one of its own.
+        keep_files: See `Session`.
         environment: JSON values by name for its kernels to start with; see `core.inputs`.
         idle_timeout_seconds: ``None`` means the server's default; 0 means never.
     """
@@ -74,6 +85,7 @@ class NewSession:
     kernel_name: str | None = None
     kernel_id: str | None = None
     path: str | None = None
+    keep_files: bool | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     idle_timeout_seconds: float | None = None
     labels: dict[str, str] = field(default_factory=dict)
@@ -89,5 +101,6 @@ class SessionSettings:
     """
 
     idle_timeout_seconds: float | None = None
+    keep_files: bool | None = None
     labels: dict[str, str] | None = None
     description: str | None = None

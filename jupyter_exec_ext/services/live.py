@@ -117,6 +117,7 @@ class LiveSession:
         kernel_lost: What the next execution is told of the kernel that it does not have any more.
         is_starting: Whether its first kernel is being started for nobody yet.
         is_ending: Whether it takes no more executions.
+        transfer_count: How many uploads to its folder and downloads from there go on.
         used_at: When it was last used, by `time.monotonic`.
         changed: Fires when something of it changed.
     """
@@ -131,6 +132,7 @@ class LiveSession:
         self.kernel_lost: ExecutionError | None = None
         self.is_starting = False
         self.is_ending = False
+        self.transfer_count = 0
         self.used_at = time.monotonic()
         self.changed = Signal()
         self._noticed: RunError | None = None
@@ -142,9 +144,10 @@ class LiveSession:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of it waits or runs."""
+        """Whether nothing of it waits or runs, and nobody moves its files."""
         is_accepting = self.lock.locked()
-        return not (self.is_busy or self.side or is_accepting or self.kernels.is_changing)
+        is_used = self.is_busy or self.side or self.transfer_count
+        return not (is_used or is_accepting or self.kernels.is_changing)
 
     def touch(self) -> None:
         """Note that it is used."""

@@ -22,6 +22,7 @@ from jupyter_exec_ext.core.errors import (
     UnknownCellError,
 )
 from jupyter_exec_ext.core.models import CodeSource, NotebookSource, Result
+from jupyter_exec_ext.core.paths import is_plain
 from jupyter_exec_ext.engine.cells import Cell
 
 IN_PLACE = "in_place"
@@ -95,7 +96,7 @@ class Notebooks:
     async def is_folder(self, path: str) -> bool:
         """Whether *path* is a folder that the caller may see; empty is the root."""
         manager = self._contents_manager
-        if path and not is_plain_path(path):
+        if path and not is_plain(path):
             return False
         try:
             if not await ensure_async(manager.dir_exists(path)):
@@ -114,7 +115,7 @@ class Notebooks:
             UnknownCellError: It lacks a chosen cell.
         """
         path = source.path.strip("/")
-        if not is_plain_path(path):
+        if not is_plain(path):
             raise NotebookNotFoundError
         async with self._lock(path):
             notebook = await self._get(path, max_bytes)
@@ -157,7 +158,7 @@ class Notebooks:
             return
         path = save_to.strip("/")
         target = "notebook.save_to"
-        if not is_plain_path(path) or not path.endswith(".ipynb"):
+        if not is_plain(path) or not path.endswith(".ipynb"):
             raise InvalidArgumentError("this is not the path of a notebook", target=target)
         try:
             can_save = await self._can_save(path)
@@ -240,16 +241,6 @@ def _reason_of(error: HTTPError, path: str) -> str:
 def _invalid(reason: str) -> InvalidNotebookError:
     reason = reason.encode("utf-8", "replace").decode()[:MAX_REASON_LENGTH]
     return InvalidNotebookError(f"this is not a valid notebook: {reason}", target="notebook.path")
-
-
-def is_plain_path(path: str) -> bool:
-    """Whether *path* is an API path that stays where it starts; ``False`` for the root itself."""
-    if "\0" in path or "\\" in path:
-        return False
-    parts = path.split("/")
-    return all(
-        part not in ("", ".", "..") and len(part.encode("utf-8", "replace")) < 256 for part in parts
-    ) and not (len(parts[0]) == 2 and parts[0][1] == ":")
 
 
 def select_cells(

@@ -8,6 +8,7 @@ from jupyter_exec_ext.core.inputs import environment_of
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionState
 from jupyter_exec_ext.engine.launching import ServerHost
+from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.live import LiveSession
@@ -23,12 +24,14 @@ class SessionOpener:
         host: ServerHost,
         kernelspecs: Kernelspecs,
         notebooks: Notebooks,
+        folders: Folders,
         launches: Launches,
         limits: Limits,
     ) -> None:
         self._host = host
         self._kernelspecs = kernelspecs
         self._notebooks = notebooks
+        self._folders = folders
         self._launches = launches
         self._limits = limits
 
@@ -43,8 +46,8 @@ class SessionOpener:
         environment = environment_of(
             new.environment, max_inputs=self._limits.max_inputs, target="environment"
         )
-        path = (new.path or "").strip("/")
-        if not await self._notebooks.is_folder(path):
+        path = None if new.path is None else new.path.strip("/")
+        if path is not None and not await self._notebooks.is_folder(path):
             raise InvalidArgumentError("no folder is at this path", target="path")
         kernel_name = await self._kernelspecs.choose(new.kernel_name, None)
         await self._kernelspecs.check_environment(kernel_name, environment, target="environment")
@@ -52,7 +55,9 @@ class SessionOpener:
             new,
             owner,
             kernel_name=kernel_name,
-            path=path,
+            path=await self._folders.make(new.name) if path is None else path,
+            has_own_folder=path is None,
+            works_in_folder=self._folders.hold_kernels,
             environment_names=sorted(environment),
         )
         return LiveSession(record, await self._launches.for_session(record, environment))
@@ -67,8 +72,15 @@ class SessionOpener:
         kernel_name = str(self._host.kernel_manager.get_kernel(kernel_id).kernel_name)
         if new.kernel_name not in (None, kernel_name):
             raise InvalidArgumentError(f"this kernel is a {kernel_name!r}", target="kernel_name")
+        path = self._folders.path_of_kernel(kernel_id)
         record = self._record(
-            new, owner, kernel_name=kernel_name, kernel_id=kernel_id, is_attached=True
+            new,
+            owner,
+            kernel_name=kernel_name,
+            kernel_id=kernel_id,
+            is_attached=True,
+            path=path,
+            works_in_folder=path is not None,
         )
         return LiveSession(record, self._launches.for_kernel(kernel_id))
 
@@ -85,6 +97,7 @@ class SessionOpener:
             description=new.description,
             labels=new.labels,
             idle_timeout_seconds=seconds or None,
+            keep_files=new.keep_files,
             created_time=now,
             last_activity_time=now,
             **facts,  # type: ignore[arg-type]

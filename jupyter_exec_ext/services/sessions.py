@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
@@ -11,7 +12,9 @@ from weakref import WeakValueDictionary
 import anyio
 
 from jupyter_exec_ext.core.errors import (
+    ExecError,
     KernelInUseError,
+    NotFoundError,
     RunError,
     RunsElsewhereError,
     ServerRestartedError,
@@ -28,6 +31,7 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.services.checks import check_session, check_session_settings
+from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.live import LiveSession
 from jupyter_exec_ext.services.openings import SessionOpener
 from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
@@ -49,6 +53,7 @@ class SessionService:
         self,
         *,
         opener: SessionOpener,
+        folders: Folders,
         turns: Turns,
         store: Store,
         supervisor: Supervisor,
@@ -57,6 +62,7 @@ class SessionService:
         log: logging.Logger,
     ) -> None:
         self._opener = opener
+        self._folders = folders
         self._turns = turns
         self._store = store.sessions
         self._supervisor = supervisor
@@ -131,6 +137,28 @@ class SessionService:
                 raise RunsElsewhereError(f"session {stored.id}", "alive")
         raise SessionEndedError(session_id, target=target)
 
+    @asynccontextmanager
+    async def used(self, session_id: str, *, may_have_ended: bool) -> AsyncIterator[Session]:
+        """Give the record of a session, which meanwhile does not end for being idle.
+
+        Raises:
+            SessionNotFoundError: There is none with this id.
+            SessionEndedError: It has ended, unless it *may_have_ended*.
+            RunsElsewhereError: The same of one that is another server process's.
+        """
+        session = self._sessions.get(session_id)
+        if may_have_ended and (session is None or session.is_ending):
+            yield await self.get(session_id)
+            return
+        session = await self.find(session_id)
+        session.touch()
+        session.transfer_count += 1
+        try:
+            yield session.record
+        finally:
+            session.transfer_count -= 1
+            session.touch()
+
     async def _find_name(self, name: str) -> LiveSession | None:
         for session in self._sessions.values():
             if session.record.name == name and not session.is_ending:
@@ -184,7 +212,12 @@ class SessionService:
     async def _start(self, new: NewSession, owner: str) -> LiveSession:
         session = await self._opener.open(new, owner)
         await self._supervisor.start()
-        await self._store.insert(session.record)
+        try:
+            await self._store.insert(session.record)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._remove_files(session.record, is_deleted=True)
+            raise
         self._sessions[session.record.id] = session
         if not self._is_watching:
             self._is_watching = True
@@ -243,7 +276,7 @@ class SessionService:
         session = await self.find(session_id)
         changes = {
             name: getattr(settings, name)
-            for name in ("labels", "description")
+            for name in ("labels", "description", "keep_files")
             if getattr(settings, name) is not None
         }
         if settings.idle_timeout_seconds is not None:
@@ -275,7 +308,9 @@ class SessionService:
         return session.view()
 
     async def delete(self, session_id: str) -> None:
-        """End a session, if it has not ended, and forget it; its executions stay.
+        """End a session, if it has not ended, and forget it, with the folder that it made.
+
+        Its executions stay.
 
         Raises:
             SessionNotFoundError: This server has none with this id.
@@ -283,9 +318,13 @@ class SessionService:
         """
         session = self._sessions.get(session_id)
         has_ended = session is not None and await self._end(
-            session, SessionLostError("the session was deleted")
+            session, SessionLostError("the session was deleted"), is_deleted=True
         )
         try:
+            if session is None:
+                stored = await self.get(session_id)
+                if stored.state is SessionState.ENDED:
+                    await self._remove_files(stored, is_deleted=True)
             await self._store.delete(session_id)
         except SessionNotFoundError:
             # Somebody may have removed the whole database meanwhile.
@@ -293,7 +332,9 @@ class SessionService:
                 raise
         self._unstored.pop(session_id, None)
 
-    async def _end(self, session: LiveSession, error: RunError) -> bool:
+    async def _end(
+        self, session: LiveSession, error: RunError, *, is_deleted: bool = False
+    ) -> bool:
         """End a session with all that waits or runs in it; return whether nobody else does."""
         with anyio.CancelScope(shield=True):
             if session.is_ending:
@@ -308,8 +349,20 @@ class SessionService:
             while (session.running or session.side) and time.monotonic() < deadline:
                 await session.changed.wait(deadline - time.monotonic())
             await session.kernels.close()
+            await self._remove_files(session.record, is_deleted=is_deleted)
             await self._store_end(session, error)
         return True
+
+    async def _remove_files(self, record: Session, *, is_deleted: bool) -> None:
+        """Remove the folder of a session that ends, unless it stays."""
+        if self._folders.keeps(record, is_deleted=is_deleted):
+            return
+        try:
+            await self._folders.of(record).remove()
+        except NotFoundError:
+            pass  # Somebody was faster.
+        except ExecError as error:
+            self._log.warning("the folder of session %s stays: %s", record.id, error.message)
 
     async def _wait_for_end(self, session: LiveSession) -> None:
         deadline = time.monotonic() + self._limits.interrupt_grace_seconds + 2 * END_SECONDS
@@ -377,6 +430,7 @@ class SessionService:
             session.is_ending = True
             session.kernels.detach()
             if time.monotonic() < deadline:
+                await self._remove_files(session.record, is_deleted=False)
                 await self._store_end(session, error)
 
     async def recover(self) -> None:
@@ -388,3 +442,4 @@ class SessionService:
             )
             with contextlib.suppress(SessionNotFoundError, RunsElsewhereError):
                 await self._store.update(ended)
+                await self._remove_files(ended, is_deleted=False)

@@ -5,10 +5,13 @@ from http import HTTPStatus
 
 from jupyter_exec_ext.core.errors import (
     ConflictError,
+    DiskFullError,
     ExecError,
+    FileForbiddenError,
     InvalidArgumentError,
     MalformedRequestError,
     NotFoundError,
+    PreconditionFailedError,
     RangeNotSatisfiableError,
     StoreFullError,
     TooLargeError,
@@ -19,13 +22,16 @@ from jupyter_exec_ext.core.errors import (
 STATUS: dict[type[ExecError], HTTPStatus] = {
     MalformedRequestError: HTTPStatus.BAD_REQUEST,
     InvalidArgumentError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    FileForbiddenError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     ConflictError: HTTPStatus.CONFLICT,
+    PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     RangeNotSatisfiableError: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     TooManyError: HTTPStatus.TOO_MANY_REQUESTS,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 
 CODE_OF_STATUS = {

@@ -62,7 +62,7 @@ class ExecHandler(APIHandler):
         """Refuse a parameter that the verb lacks: a misspelt filter would match more."""
         verb = getattr(self, str(self.request.method).lower(), None)
         known = getattr(verb, "query_names", None)
-        if known is None or not self.current_user:
+        if verb is None or known is None or not self.current_user:
             return
         for name, values in self.request.query_arguments.items():
             # JupyterLab adds the time to a URL, without a value, to keep it out of caches.
@@ -71,7 +71,7 @@ class ExecHandler(APIHandler):
                     f"there is no such parameter, but {', '.join(sorted(known)) or 'none at all'}",
                     target=name[:64],
                 )
-            if len(values) > 1:
+            if len(values) > 1 and name not in verb.query_lists:
                 raise MalformedRequestError("this is given twice", target=name[:64])
 
     def data_received(self, chunk: bytes) -> None:
@@ -157,7 +157,14 @@ class ExecHandler(APIHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Write the body of an error; never a traceback of the server."""
-        error = _error_in(kwargs)
+        self.finish(self.error_body(status_code, _error_in(kwargs)))
+
+    def error_body(self, status_code: int, error: ExecError | None) -> bytes:
+        """Return the body of an error and set the headers that go with it.
+
+        Args:
+            error: ``None`` when it is none of ours.
+        """
         if error is not None:
             body = body_of(error)
             if isinstance(error, TooManyError):
@@ -170,7 +177,7 @@ class ExecHandler(APIHandler):
                 body = replace(body, message="no valid token or cookie came with the request")
             if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
                 self.set_header("Allow", ", ".join(self.allowed_methods))
-        self.finish(encode(body))
+        return encode(body)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a defect, but not a refused request, which the access log has."""

@@ -8,7 +8,7 @@ from jupyter_server.auth import decorator
 F = TypeVar("F", bound=Callable[..., Any])
 
 Action = Literal["read", "write", "execute"]
-Resource = Literal["executions", "exec-sessions", "kernels", "contents"]
+Resource = Literal["executions", "exec-sessions", "exec-files", "kernels", "contents"]
 
 
 def authorized(*, action: Action, resource: Resource) -> Callable[[F], F]:

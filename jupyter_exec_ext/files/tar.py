@@ -1,0 +1,97 @@
+"""A tar stream (POSIX.1-2001, pax) of files of a folder, made while it is sent.
+
+Only files and directories are in it. A link is left out: what unpacks it could be led elsewhere.
+"""
+
+import tarfile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import closing
+
+from jupyter_exec_ext.core.errors import ConflictError, FileConflictError, NoSuchFileError
+from jupyter_exec_ext.core.files import FileEntry, FileType
+from jupyter_exec_ext.core.paths import Parts
+from jupyter_exec_ext.core.ports import Folder
+
+LIST_AT_ONCE = 5_000
+"""How many entries of a directory are in memory."""
+
+READ_BYTES = 1024 * 1024
+
+_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+async def stream(folder: Folder, chosen: Sequence[Parts]) -> AsyncGenerator[bytes]:
+    """Yield the pieces of a tar file of what is at *chosen*, directories with all in them.
+
+    What is removed before its turn is not in it.
+
+    Raises:
+        ExecError: The first of *chosen* that is not there, before anything is yielded; or a file
+            became shorter while it was read.
+    """
+    tops = [(parts, await folder.stat(parts)) for parts in _without_nested(chosen)]
+    for parts, entry in tops:
+        if parts:
+            async for piece in _member(folder, parts, entry):
+                yield piece
+        if entry.type is FileType.DIRECTORY:
+            async for piece in _below(folder, parts):
+                yield piece
+    yield _END
+
+
+async def _below(folder: Folder, parts: Parts) -> AsyncGenerator[bytes]:
+    after: Parts | None = None
+    while True:
+        try:
+            entries = await folder.list(parts, is_recursive=True, after=after, limit=LIST_AT_ONCE)
+        except NoSuchFileError:
+            return
+        for entry in entries:
+            after = tuple(entry.path.split("/"))
+            async for piece in _member(folder, after, entry):
+                yield piece
+        if len(entries) < LIST_AT_ONCE:
+            return
+
+
+async def _member(folder: Folder, parts: Parts, entry: FileEntry) -> AsyncGenerator[bytes]:
+    if entry.type is FileType.DIRECTORY:
+        yield _header(entry)
+    if entry.type is not FileType.FILE:
+        return
+    try:
+        file = await folder.open(parts)
+    except (NoSuchFileError, FileConflictError):
+        return
+    with closing(file):
+        size = file.entry.size_bytes or 0
+        yield _header(file.entry)
+        position = 0
+        while position < size:
+            data = await file.read(position, min(READ_BYTES, size - position))
+            if not data:
+                raise ConflictError("a file became shorter while it was read")
+            position += len(data)
+            yield data
+        yield bytes(-size % tarfile.BLOCKSIZE)
+
+
+def _header(entry: FileEntry) -> bytes:
+    info = tarfile.TarInfo(entry.path)
+    if entry.type is FileType.DIRECTORY:
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+    else:
+        info.size = entry.size_bytes or 0
+    if entry.modified_time is not None:
+        info.mtime = int(entry.modified_time.timestamp())
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _without_nested(chosen: Sequence[Parts]) -> list[Parts]:
+    """Return *chosen* without what is in another of them already."""
+    return [
+        parts
+        for parts in dict.fromkeys(chosen)
+        if not any(parts[:depth] in chosen for depth in range(len(parts)))
+    ]

@@ -1,0 +1,33 @@
+"""What makes a request depend on the state of a file (RFC 9110, section 13)."""
+
+import re
+from collections.abc import Mapping
+
+from jupyter_exec_ext.core.files import Precondition
+
+_TAG = re.compile(r'(W/)?("[^"]*")')
+
+
+def read_precondition(headers: Mapping[str, str]) -> Precondition:
+    """Return what ``If-Match`` and ``If-None-Match`` say.
+
+    A weak tag names no content, so it matches nothing in the first.
+    """
+    return Precondition(
+        if_match=_tags(headers.get("If-Match"), with_weak=False),
+        if_none_match=_tags(headers.get("If-None-Match"), with_weak=True),
+    )
+
+
+def range_applies(headers: Mapping[str, str], etag: str | None) -> bool:
+    """Whether ``If-Range`` lets ``Range`` count; a date in it never does."""
+    condition = headers.get("If-Range")
+    return condition is None or condition.strip() == etag
+
+
+def _tags(header: str | None, *, with_weak: bool) -> frozenset[str] | None:
+    if header is None:
+        return None
+    if header.strip() == "*":
+        return frozenset({"*"})
+    return frozenset(tag for weak, tag in _TAG.findall(header) if with_weak or not weak)

@@ -1,0 +1,177 @@
+"""What is common to handlers that move files: bodies that are not kept, answers piece by piece."""
+
+import asyncio
+import time
+from http import HTTPStatus
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import anyio
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
+
+from jupyter_exec_ext.core.errors import ExecError
+from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.services.files import FileService, Receiver
+from jupyter_exec_ext.services.supervisor import log_defect
+from jupyter_exec_ext.web.errors import status_of
+from jupyter_exec_ext.web.handler import ExecHandler
+
+FLUSH_BYTES = 1024 * 1024
+"""How much of an answer is gathered before it is sent."""
+
+LINGER_SECONDS = 10.0
+"""How long a client may go on sending what was refused: cut at once, many miss the answer."""
+
+
+class FileHandler(ExecHandler):
+    """A handler of files.
+
+    Attributes:
+        upload_verb: The method whose body is files. Rights are checked before anything of it is
+            kept, and a refusal is sent while it comes.
+    """
+
+    upload_verb: ClassVar[str | None] = None
+
+    def initialize(self, *, files: FileService, limits: Limits) -> None:  # type: ignore[override]
+        """Take the service."""
+        super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.files = files
+        self.limits = limits
+        self.receiver: Receiver | None = None
+        self._refused_at: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def _is_upload(self) -> bool:
+        return self.request.method == self.upload_verb
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """How large the body of an upload may be."""
+        return self.limits.max_file_bytes
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Authenticate; of an upload also check the rights, and get ready to take it."""
+        if self._is_upload:
+            self._max_body_bytes = self.max_upload_bytes
+        await super().prepare()
+        if not self._is_upload or self._refused_at is not None:
+            return
+        try:
+            await self.require("write", "exec-files")
+            self.receiver = await self.files.receive(self.path_args[0])
+            await self.begin_upload(self.receiver)
+            # Jupyter Server's own limit, for bodies in memory, is far lower.
+            connection: Any = self.request.connection
+            connection.set_max_body_size(self.max_upload_bytes)
+            self._note_progress()
+        except (HTTPError, ExecError) as refusal:
+            await self._drop()
+            self.refuse(refusal)
+
+    async def begin_upload(self, receiver: Receiver) -> None:
+        """Check what can be known before the body comes."""
+
+    async def take_upload(self, receiver: Receiver, chunk: bytes) -> None:
+        """Take a piece of the body."""
+
+    async def data_received(self, chunk: bytes) -> None:  # type: ignore[override]
+        """Take a piece of the body; the next is read when this returns."""
+        if not self._is_upload:
+            super().data_received(chunk)
+        elif self._refused_at is not None:
+            if time.monotonic() - self._refused_at > LINGER_SECONDS:
+                self._cut()
+        elif self.receiver is not None:
+            self._note_progress()
+            try:
+                await self.take_upload(self.receiver, chunk)
+            except Exception as error:  # noqa: BLE001 - the client gets an answer in any case
+                await self._drop()
+                self.refuse(error)
+
+    def refuse(self, refusal: Exception) -> None:
+        """Answer with *refusal*: of an upload at once, whatever still comes of it."""
+        if not self._is_upload:
+            super().refuse(refusal)
+            return
+        self._refused_at = time.monotonic()
+        error = refusal if isinstance(refusal, ExecError) else None
+        if isinstance(refusal, HTTPError):
+            status = refusal.status_code
+        elif error is not None:
+            status = status_of(type(error))
+        else:
+            log_defect(self.log, refusal)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+        self.set_status(status)
+        body = self.error_body(status, error)
+        if "Expect" in self.request.headers:
+            # It waits for the word to go on, and does not get it.
+            self.finish(body)
+            return
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(body)))
+        self.write(body)
+        # Whether it arrives is up to the client; the connection stays, to be read until the end.
+        self.flush()
+        setattr(self, str(self.request.method).lower(), lambda *_: self.finish())
+
+    def _note_progress(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = asyncio.get_running_loop().call_later(
+            self.limits.transfer_timeout_seconds, self._cut
+        )
+
+    def _cut(self) -> None:
+        connection: Any = self.request.connection
+        connection.stream.close()
+
+    async def _drop(self) -> None:
+        """Leave nothing of what came."""
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            await receiver.close()
+
+    def on_connection_close(self) -> None:
+        """Leave nothing of an upload that was cut."""
+        super().on_connection_close()
+        self._leave()
+
+    def on_finish(self) -> None:
+        """Let go of everything."""
+        super().on_finish()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            self.files.close_soon(receiver)
+
+    async def send_pieces(self) -> None:
+        """Send what was written; a client that takes nothing for too long is cut off.
+
+        Raises:
+            StreamClosedError: The client is gone.
+        """
+        try:
+            with anyio.fail_after(self.limits.transfer_timeout_seconds):
+                await self.flush()
+        except TimeoutError:
+            self._cut()
+            raise StreamClosedError from None
+
+
+def attachment(name: str) -> str:
+    """Return the value of ``Content-Disposition`` that offers *name*, whatever is in it."""
+    plain = "".join(
+        letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_"
+        for letter in name
+    )
+    value = f'attachment; filename="{plain}"'
+    return value if plain == name else f"{value}; filename*=UTF-8''{quote(name, safe='')}"
