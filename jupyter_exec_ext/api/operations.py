@@ -101,7 +101,7 @@ def operation(
             parameter.name for parameter in parameters if parameter.place == "query"
         )
         method.query_lists = frozenset(  # type: ignore[attr-defined]
-            parameter.name for parameter in parameters if parameter.schema["type"] == "array"
+            parameter.name for parameter in parameters if parameter.schema.get("type") == "array"
         )
         method.operation = Operation(  # type: ignore[attr-defined]
             summary=summary,

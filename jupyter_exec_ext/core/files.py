@@ -21,7 +21,9 @@ class FileEntry:
     """A file, or something else, in the folder of a session.
 
     Attributes:
+        name: The last part of the path.
         path: From the folder of the session on, with slashes.
+        type: What it is.
         size_bytes: ``None`` for what is no file, or where it is not known.
         modified_time: When its content was changed last; ``None`` where it is not known.
         mime_type: As the name tells it; ``None`` for what is no file.
@@ -40,9 +42,10 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class FilePage:
-    """A page of a list of files, in the order of their paths.
+    """A page of a list of files, in the order of the names along their paths.
 
     Attributes:
+        files: What is in the folder, or on this page of it.
         next_page_token: Gets the next page; ``None`` on the last.
     """
 

@@ -200,6 +200,9 @@ def test_files_can_be_described() -> None:
             "server_id": "this",
             "max_streams": 1,
             "max_body_bytes": 20_000,
+            "max_file_bytes": 20_000,
+            "max_files_per_request": 1,
+            "max_transfers": 1,
         }
     ],
 )
@@ -224,7 +227,7 @@ async def test_every_answer_is_as_described(
         where = re.sub(r"\{\w+\}", NOBODY, path).lstrip("/")
         assert (await bare_request(verb.upper(), where, body="")).status == 403
         assert (await bare_request(verb.upper(), f"{where}?token=%ff", body="")).status == 400
-        assert (await visit(verb, path, body="x" * 20_001)).status == 413
+        assert (await visit(verb, path, body="x" * 30_001)).status == 413
         if path.startswith((one, session)):
             assert (await visit(verb, path, body=bodies.get(path, b""))).status == 404
         elif path not in (every, sessions):
@@ -284,6 +287,7 @@ async def test_every_answer_is_as_described(
     assert (await visit("delete", every, params={"state": "succeeded"})).json == {"deleted": 1}
     assert (await visit("delete", one, key=key)).status == 204
     await tour_of_sessions(visit, await session_elsewhere(exec_app))
+    await tour_of_files(visit, exec_app)
     await exec_app.stop_extension()
     assert (await visit("post", every, json=gate)).status == 503
 
@@ -360,6 +364,57 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
     assert (await visit("delete", session, key=key)).status == 204
 
 
+async def tour_of_files(visit: Callable[..., Awaitable[Answer]], exec_app: ExecApp) -> None:
+    """Visit the operations on files, with all their statuses, but for what all have."""
+    session = "/exec/sessions/{session_id}"
+    key = (await visit("post", "/exec/sessions", json={"kernel_name": "echo"})).json["id"]
+    files, archive = f"{session}/files", f"{session}/archive"
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    def of(name: str) -> bytes:
+        head = f'--b\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'
+        return f"{head}1\r\n--b--\r\n".encode()
+
+    one = f"{files}/a.txt"
+    assert (await visit("put", one, key=key, body="1")).status == 201
+    assert (await visit("put", one, key=key, body="12")).status == 200
+    assert (await visit("post", files, key=key, body=of("b"), headers=dict(form))).status == 201
+    assert (await visit("post", files, key=key, body=of("../b"), headers=dict(form))).status == 422
+    assert (await visit("post", files, key=key, body=of("b/c"), headers=dict(form))).status == 409
+    for path in (files, archive):
+        assert (await visit("get", path, key=key)).status == 200
+        assert (await visit("get", path, key=key, params={"path": ".."})).status == 422
+    assert (await visit("get", files, key=key, params={"path": "b"})).status == 409
+    assert (await visit("get", archive, key=key, params={"path": "b/c"})).status == 409
+    for verb in ("get", "head", "put", "delete"):
+        body = {"body": "1"} if verb == "put" else {}
+        for place, headers, status in (
+            (f"{files}/.%2e", {}, 422),
+            (f"{files}/b/c", {}, 409),
+            (one, {"If-Match": '"no"'}, 412),
+        ):
+            answer = await visit(verb, place, key=key, headers=dict(headers), **body)
+            assert answer.status == status, (verb, place)
+    current = await visit("get", one, key=key)
+    assert (current.status, current.body) == (200, b"12")
+    for verb in ("get", "head"):
+        known = {"If-None-Match": current.headers["ETag"]}
+        assert (await visit(verb, one, key=key, headers=known)).status == 304
+    assert (await visit("head", one, key=key)).status == 200
+    for span, status in (("bytes=0-0", 206), ("bytes=9-", 416)):
+        assert (await visit("get", one, key=key, headers={"Range": span})).status == status
+    async with exec_app.files.open(key, "b"):
+        for verb, path in (
+            *((verb, one) for verb in ("get", "head", "put", "delete")),
+            ("post", files),
+            ("get", archive),
+        ):
+            body = {"body": "1"} if verb in ("put", "post") else {}
+            assert (await visit(verb, path, key=key, headers=dict(form), **body)).status == 429
+    assert (await visit("delete", one, key=key)).status == 204
+    assert (await visit("delete", session, key=key)).status == 204
+
+
 async def test_capabilities_show_all_limits_as_configured(exec_api: ExecApi) -> None:
     """A client can learn each limit of this very server, and what its kernels can do."""
     shown = (await exec_api.request("GET", "/")).json
@@ -372,7 +427,7 @@ async def test_capabilities_show_all_limits_as_configured(exec_api: ExecApi) -> 
 
 
 async def test_an_answer_is_never_left_out_for_a_cache(exec_api: ExecApi) -> None:
-    """Nothing of ours is to be kept, so nothing answers 304, which the contract does not have."""
+    """Nothing but files is to be kept, so nothing else answers 304."""
     answer = await exec_api.request("GET", "docs", headers={"If-None-Match": "*"})
 
     assert answer.status == 200

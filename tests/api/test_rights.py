@@ -25,6 +25,8 @@ RUN_NOTEBOOK = [*RUN, ("read", "contents")]
 READ_SESSIONS = ("read", "exec-sessions")
 WRITE_SESSIONS = ("write", "exec-sessions")
 EXECUTE_SESSIONS = ("execute", "exec-sessions")
+READ_FILES = ("read", "exec-files")
+WRITE_FILES = ("write", "exec-files")
 
 RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/"): [READ],
@@ -46,6 +48,13 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/sessions/{session_id}"): [READ_SESSIONS],
     ("PUT", "exec/sessions/{session_id}"): [WRITE_SESSIONS],
     ("DELETE", "exec/sessions/{session_id}"): [WRITE_SESSIONS],
+    ("GET", "exec/sessions/{session_id}/archive"): [READ_FILES],
+    ("GET", "exec/sessions/{session_id}/files"): [READ_FILES],
+    ("POST", "exec/sessions/{session_id}/files"): [WRITE_FILES],
+    ("GET", "exec/sessions/{session_id}/files/{path}"): [READ_FILES],
+    ("HEAD", "exec/sessions/{session_id}/files/{path}"): [READ_FILES],
+    ("PUT", "exec/sessions/{session_id}/files/{path}"): [WRITE_FILES],
+    ("DELETE", "exec/sessions/{session_id}/files/{path}"): [WRITE_FILES],
     ("POST", "exec/sessions/{session_id}/interrupt"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
     ("POST", "exec/sessions/{session_id}/restart"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
 }
@@ -101,6 +110,11 @@ def requests() -> Iterator[tuple[str, str]]:
     for path in (*(route.path for route in ROUTES), *UNKNOWN):
         for method in METHODS:
             yield method, path
+
+
+def place_of(path: str, key: str) -> str:
+    """Return *path* below ``exec/`` with *key* for all that a client fills in."""
+    return re.sub(r"\{\w+\}", key, path).removeprefix("exec/") or "/"
 
 
 def assert_refused(answer: Answer, status: int, code: str) -> None:
@@ -163,7 +177,7 @@ async def test_each_operation_asks_for_its_own_rights(
 
     for operations in (list(RIGHTS), list(reversed(RIGHTS)), list(RIGHTS)):
         for method, path in operations:
-            where = path.removeprefix("exec/").format(execution_id=one.id, session_id=one.id) or "/"
+            where = place_of(path, one.id)
             recorder.take()
             body = {"code": "1", "kernel_name": "no"} if path == "exec/executions" else {}
             answer = await exec_api.request(method, where, **({"json": body} if body else {}))
@@ -201,7 +215,7 @@ async def test_each_single_right_is_needed(
 
     for (method, path), rights in RIGHTS.items():
         is_create = (method, path) == ("POST", "exec/executions")
-        where = path.removeprefix("exec/").format(execution_id=one.id, session_id=one.id) or "/"
+        where = place_of(path, one.id)
         for right in [*RUN_NOTEBOOK, ("write", "contents")] if is_create else rights:
             recorder.denied = {right}
             answer = await exec_api.request(
@@ -301,7 +315,7 @@ async def test_what_does_not_exist_says_so_in_json(
     for method, path in requests():
         if method in verbs.get(path, ()):
             continue
-        where = path.replace("{execution_id}", "a").replace("{session_id}", "a")
+        where = re.sub(r"\{\w+\}", "a", path)
         body = None if method in ("GET", "HEAD") else "{}"
         answer = await bare_request(method, where, headers=dict(jp_auth_header), body=body)
         if path in verbs:
@@ -317,7 +331,7 @@ async def test_what_does_not_exist_says_so_in_json(
 async def test_options_tell_nothing_but_what_a_browser_needs(bare_request: BareRequest) -> None:
     """A browser asks before it has credentials; the answer has no body, and changes nothing."""
     for route in ROUTES:
-        where = route.path.replace("{execution_id}", "a").replace("{session_id}", "a")
+        where = re.sub(r"\{\w+\}", "a", route.path)
         answer = await bare_request("OPTIONS", where, headers={"Origin": "https://evil.example"})
         assert (answer.status, answer.body) == (200, b"")
         assert "Access-Control-Allow-Origin" not in answer.headers

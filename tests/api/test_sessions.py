@@ -1,6 +1,7 @@
 """Sessions: one kernel and one queue for executions that share variables."""
 
 import asyncio
+import re
 from datetime import datetime
 from typing import Any
 
@@ -87,7 +88,7 @@ async def test_a_session_named_by_an_execution_is_created_once(exec_api: ExecApi
 
 async def test_executions_run_in_the_order_in_which_they_were_accepted(exec_api: ExecApi) -> None:
     """The queue of a session is visible, and each execution runs alone."""
-    session = await exec_api.new_session()
+    session = await exec_api.new_session(path="")
     first = await exec_api.start_code(WAIT_FOR_FILE + "order = []", session_id=session["id"])
     await exec_api.until_printed(first, "here")
 
@@ -167,19 +168,23 @@ async def test_an_environment_is_there_from_the_start_and_after_a_restart(
 
 
 async def test_a_session_works_in_its_folder(exec_api: ExecApi) -> None:
-    """The kernel's working directory is the folder that the session names, else the root."""
+    """The kernel's working directory is the folder that the session names, else one of its own."""
     (exec_api.root / "some" / "folder").mkdir(parents=True)
     code = "import os; os.getcwd()"
 
     inside = await exec_api.new_session(path="some/folder")
     record = await exec_api.run_code(code, session_id=inside["id"])
-    at_root = await exec_api.run_code(code, session_name="root")
+    at_root = await exec_api.run_code(code, session_id=(await exec_api.new_session(path=""))["id"])
+    own = await exec_api.run_code(code, session_name="Großer Name!")
+    session = await exec_api.session(own["session_id"])
     missing = await exec_api.request("POST", "sessions", json={"path": "no/folder"})
     outside = await exec_api.request("POST", "sessions", json={"path": "../.."})
 
     assert inside["path"] == "some/folder"
     assert record["result"]["value"] == str(exec_api.root / "some" / "folder")
     assert at_root["result"]["value"] == str(exec_api.root)
+    assert own["result"]["value"] == str(exec_api.root / session["path"])
+    assert re.fullmatch(r"exec-sessions/groer-name-[0-9a-f]{8}", session["path"])
     assert (missing.status, missing.json["target"]) == (422, "path")
     assert outside.json["message"] == missing.json["message"]
 
@@ -378,7 +383,7 @@ async def test_a_session_that_nobody_uses_ends_and_says_so(
 @pytest.mark.parametrize("exec_config", [{"max_sessions": 3, "max_pending_per_session": 2}])
 async def test_limits_refuse_and_lose_nothing(exec_api: ExecApi) -> None:
     """Above the number of sessions, or of executions that wait in one: 429 with Retry-After."""
-    sessions = [await exec_api.new_session() for _ in range(3)]
+    sessions = [await exec_api.new_session(path="") for _ in range(3)]
 
     refused = await exec_api.request("POST", "sessions", json={})
     by_name = await exec_api.request(
