@@ -90,8 +90,9 @@ class Directory:
             if HAS_DIR_FD:
                 return Directory("", os.open(name, _DIRECTORY_FLAGS, dir_fd=self._descriptor))
         except NotADirectoryError:
-            # Systems differ in what they say of a link.
-            if stat.S_ISLNK(self.stat(name).st_mode):
+            # Systems differ in what they say of a link; one that is a directory by now was one.
+            mode = self.stat(name).st_mode
+            if stat.S_ISLNK(mode) or stat.S_ISDIR(mode):
                 raise OSError(errno.ELOOP, "a link") from None
             raise
         mode = self.stat(name).st_mode

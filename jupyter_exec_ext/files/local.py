@@ -296,11 +296,10 @@ class LocalUpload:
         with self._lock, refusals():
             if self._descriptor is None:
                 raise NoSuchFileError
-            with memoryview(self._buffer) as data:
-                written = 0
-                while written < len(data):
-                    written += os.write(self._descriptor, data[written:])
-            self._buffer.clear()
+            data, self._buffer = memoryview(self._buffer), bytearray()
+            written = 0
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
 
     def _complete(self) -> None:
         self._flush()
@@ -332,7 +331,7 @@ class LocalUpload:
 
     def _discard(self) -> None:
         with self._lock:
-            self._buffer.clear()
+            self._buffer = bytearray()
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
