@@ -222,8 +222,9 @@ class Receiver:
             raise TooLargeError(f"one request has at most {self._max_files} files", target=target)
         if parts in self._uploads:
             raise InvalidArgumentError("two files have the same path", target=target)
-        for depth in range(1, len(parts)):
-            if parts[:depth] in self._uploads:
+        for other in self._uploads:
+            depth = min(len(parts), len(other))
+            if parts[:depth] == other[:depth]:
                 raise FileConflictError("a file cannot be a folder too", target=target)
         self._size = 0
         self._current = await self._folder.create(parts)

@@ -1,6 +1,7 @@
 """What is common to handlers that move files: bodies that are not kept, answers piece by piece."""
 
 import asyncio
+import sys
 import time
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -56,6 +57,9 @@ class FileHandler(ExecHandler):
         """Authenticate; of an upload also check the rights, and get ready to take it."""
         if self._is_upload:
             self._max_body_bytes = self.max_upload_bytes
+            # The server's own limit is for bodies that are kept in memory.
+            connection: Any = self.request.connection
+            connection.set_max_body_size(sys.maxsize)
         await super().prepare()
         if not self._is_upload or self._refused_at is not None:
             return
@@ -63,9 +67,6 @@ class FileHandler(ExecHandler):
             await self.require("write", "exec-files")
             self.receiver = await self.files.receive(self.path_args[0])
             await self.begin_upload(self.receiver)
-            # Jupyter Server's own limit, for bodies in memory, is far lower.
-            connection: Any = self.request.connection
-            connection.set_max_body_size(self.max_upload_bytes)
             self._note_progress()
         except (HTTPError, ExecError) as refusal:
             await self._drop()

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import msgspec
@@ -16,18 +16,11 @@ from jupyter_exec_ext.core.models import Execution, NotebookSource, Result
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.notebooks import Snapshot, encode_snapshot
 from tests.api.following import FollowingClient
+from tests.api.session_files import BareRequest, Files
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class BareRequest(Protocol):
-    """Sends a request as it is: the path is not escaped, and there are no credentials."""
-
-    async def __call__(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, body: Any = None
-    ) -> Answer: ...
 
 
 @pytest.fixture
@@ -100,3 +93,17 @@ def following(
     )
     yield FollowingClient(http)
     jp_asyncio_loop.run_until_complete(http.aclose())
+
+
+@pytest.fixture
+def files(
+    exec_api: ExecApi,
+    bare_request: BareRequest,
+    jp_auth_header: dict[str, str],
+    jp_asyncio_loop: asyncio.AbstractEventLoop,
+    echo_kernel_name: str,
+) -> Files:
+    """The files of a new session."""
+    new = exec_api.new_session(kernel_name=echo_kernel_name)
+    session = jp_asyncio_loop.run_until_complete(new)
+    return Files(exec_api, bare_request, jp_auth_header, session)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jupyter_exec_ext.core.inputs import MAX_ENTRY_BYTES
-from tests.api.conftest import BareRequest
+from tests.api.session_files import BareRequest
 from tests.conftest import Answer, ExecApi
 
 NB = {"notebook": {"path": "nb.ipynb"}}

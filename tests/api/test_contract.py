@@ -33,7 +33,7 @@ from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
-from tests.api.conftest import BareRequest
+from tests.api.session_files import BareRequest
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
 

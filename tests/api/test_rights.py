@@ -10,7 +10,7 @@ from jupyter_server.auth import Authorizer
 from traitlets.config import Config
 
 from jupyter_exec_ext.routes import ROUTES
-from tests.api.conftest import BareRequest
+from tests.api.session_files import BareRequest
 from tests.conftest import Answer, ExecApi
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

@@ -84,8 +84,10 @@ def test_text_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["CON", "con.txt", "Nul", "aux.tar.gz", "COM1", "lpt9.log", "com¹", "C:", "C:x", "a:stream"]
-    + ["a.", "a ", "a?", "a*", "a|b", '"', "<", "a\x01", "CONIN$", "nul .txt"],
+    [
+        *("CON", "con.txt", "Nul", "aux.tar.gz", "COM1", "lpt9.log", "com¹", "C:", "C:x", "a:b"),
+        *("a.", "a ", "a?", "a*", "a|b", '"', "<", "a\x01", "CONIN$", "nul .txt"),
+    ],
 )
 def test_names_that_mean_something_else_on_windows(name: str) -> None:
     """Devices, drives, streams, and what Windows cuts off: refused there, and only there."""
