@@ -258,7 +258,16 @@ def _content(kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
         fields = {key: {"type": "string"} for key in ("id", "event", "data")}
         return {kind: {"schema": {"type": "object", "properties": fields}}}
     if kind == "multipart/form-data":
-        return {kind: {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}}
+        return {
+            kind: {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                    "additionalProperties": False,
+                }
+            }
+        }
     return {kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}}}
 
 

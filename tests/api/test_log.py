@@ -12,8 +12,9 @@ from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.models import Event, EventType, Execution, Result
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.events import encode_event
-from tests.api.conftest import START, BareRequest
+from tests.api.conftest import START
 from tests.api.following import FollowingClient
+from tests.api.session_files import BareRequest
 from tests.conftest import ExecApi
 
 GATE = "import pathlib, time\nwhile not pathlib.Path('{0}').exists(): time.sleep(0.005)\n"

@@ -36,6 +36,10 @@ KNOWN_SESSION = "KNOWN-SESSION"
 """The same for a session."""
 
 USEFUL: dict[str, list[Any]] = {
+    "If-Match": ["*"],
+    "If-None-Match": ['"other"'],
+    "If-Range": ['"other"'],
+    "Range": ["bytes=0-"],
     "cell_timeout_seconds": [60],
     "cells": [[0], ["c1", 0], {"up_to": 0}],
     "code": ["one", "print(1)"],
@@ -63,7 +67,7 @@ USEFUL: dict[str, list[Any]] = {
 NOT_TOGETHER = ("cell_timeout_seconds", "kernel_id", "on_busy", "session_id")
 """Fields that are refused with most others, and left out where a request is to succeed."""
 
-ACCEPTED = ["2xx", "404", "409", "416", "422", "429"]
+ACCEPTED = ["2xx", "304", "404", "409", "412", "416", "422", "429"]
 """Answers to what fits the contract; with 422 the server says that it cannot be done even so."""
 
 NEEDS_MORE = ("POST /exec/executions/{execution_id}/input",)
@@ -180,7 +184,9 @@ class Calls(requests.Session):
         for session in self._server.http.get("sessions").json()["sessions"]:
             self._server.http.delete(f"sessions/{session['id']}")
         answer = self._server.http.post("sessions", json={"name": "known"})
-        return str(answer.json()["id"])
+        key = str(answer.json()["id"])
+        self._server.http.put(f"sessions/{key}/files/{NOTEBOOK}", content=b"1").raise_for_status()
+        return key
 
 
 @pytest.fixture(scope="module")
