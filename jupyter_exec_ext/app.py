@@ -181,6 +181,7 @@ class ExecApp(ExtensionApp):
             store=self.store,
             turns=self.turns,
             sessions=self.sessions,
+            files=self.files,
             limits=limits,
             on_activity=self.note_activity,
             on_state=self.announcer.execution,
@@ -223,8 +224,8 @@ class ExecApp(ExtensionApp):
 
     def current_activity(self) -> dict[str, int] | None:
         """Return what keeps the server from shutting down for inactivity; ``None`` if nothing."""
-        count = self.turns.active_count
-        return {"executions": count} if count else None
+        counts = {"executions": self.turns.active_count, "transfers": self.files.transfer_count}
+        return {name: count for name, count in counts.items() if count} or None
 
     def note_activity(self) -> None:
         """Tell the server, and so a hub's culler, that it is in use."""

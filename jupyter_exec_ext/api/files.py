@@ -18,8 +18,9 @@ from jupyter_exec_ext.core.errors import (
     PreconditionFailedError,
 )
 from jupyter_exec_ext.core.files import FileEntry, FilePage, Precondition
+from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.ports import OpenFile
-from jupyter_exec_ext.services.files import Receiver
+from jupyter_exec_ext.services.files import FileService, Receiver
 from jupyter_exec_ext.web.conditions import range_applies, read_precondition
 from jupyter_exec_ext.web.forms import MULTIPART, FormFile, FormReader
 from jupyter_exec_ext.web.ranges import read_range
@@ -57,6 +58,12 @@ class FilesHandler(FileHandler):
     """The files of a session."""
 
     upload_verb: ClassVar[str | None] = "POST"
+
+    def initialize(self, *, files: FileService, limits: Limits) -> None:  # type: ignore[override]
+        """Take the service."""
+        super().initialize(files=files, limits=limits)
+        # Who looks at a list again and again does not keep the server from being culled.
+        self._track_activity = self.is_upload
 
     @property
     def max_upload_bytes(self) -> int:

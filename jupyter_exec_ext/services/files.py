@@ -34,6 +34,9 @@ class FileService:
     """Moves files in and out of the folders of sessions.
 
     The files of a session that has ended can be read while they are there, but not changed.
+
+    Attributes:
+        transfer_count: How many uploads and downloads go on.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class FileService:
         self._folders = folders
         self._supervisor = supervisor
         self._limits = limits
-        self._transfer_count = 0
+        self.transfer_count = 0
         self._receivers: set[Receiver] = set()
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
@@ -162,17 +165,17 @@ class FileService:
     @asynccontextmanager
     async def _transfer(self, session_id: str, *, is_writing: bool) -> AsyncIterator[Session]:
         """Hold a session for as long as its files are used: it does not end for being idle."""
-        if self._transfer_count >= self._limits.max_transfers:
+        if self.transfer_count >= self._limits.max_transfers:
             raise TooManyError(
-                f"there are {self._transfer_count} uploads and downloads already",
+                f"there are {self.transfer_count} uploads and downloads already",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
-        self._transfer_count += 1
+        self.transfer_count += 1
         try:
             async with self._sessions.used(session_id, may_have_ended=not is_writing) as session:
                 yield session
         finally:
-            self._transfer_count -= 1
+            self.transfer_count -= 1
 
     def lock_of(self, session_id: str) -> anyio.Lock:
         """Return what is held between a look at a file of a session and its replacement."""

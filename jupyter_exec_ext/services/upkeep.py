@@ -33,6 +33,7 @@ from jupyter_exec_ext.services.events import (
     encode_event,
     published_bytes_of,
 )
+from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.services.notebooks import Snapshot, code_snapshot, decode_snapshot
 from jupyter_exec_ext.services.runs import final_record
@@ -67,6 +68,7 @@ class Upkeep:
         store: Store,
         turns: Turns,
         sessions: SessionService,
+        files: FileService,
         limits: Limits,
         on_activity: Callable[[], None],
         on_state: Callable[[Execution], None],
@@ -75,6 +77,7 @@ class Upkeep:
         self._store = store
         self._turns = turns
         self._sessions = sessions
+        self._files = files
         self._limits = limits
         self._on_activity = on_activity
         self._on_state = on_state
@@ -94,7 +97,7 @@ class Upkeep:
                     self._log.warning("the store of executions fails: %s", error.message)
                 self._had_trouble = True
                 seconds = RETRY_SECONDS
-            if self._turns.active_count:
+            if self._turns.active_count or self._files.transfer_count:
                 self._on_activity()
             await anyio.sleep(seconds)
 

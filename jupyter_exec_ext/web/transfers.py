@@ -45,7 +45,8 @@ class FileHandler(ExecHandler):
         self._watch: asyncio.TimerHandle | None = None
 
     @property
-    def _is_upload(self) -> bool:
+    def is_upload(self) -> bool:
+        """Whether the body of this request is files."""
         return self.request.method == self.upload_verb
 
     @property
@@ -55,13 +56,13 @@ class FileHandler(ExecHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Authenticate; of an upload also check the rights, and get ready to take it."""
-        if self._is_upload:
+        if self.is_upload:
             self._max_body_bytes = self.max_upload_bytes
             # The server's own limit is for bodies that are kept in memory.
             connection: Any = self.request.connection
             connection.set_max_body_size(sys.maxsize)
         await super().prepare()
-        if not self._is_upload or self._refused_at is not None:
+        if not self.is_upload or self._refused_at is not None:
             return
         try:
             await self.require("write", "exec-files")
@@ -80,7 +81,7 @@ class FileHandler(ExecHandler):
 
     async def data_received(self, chunk: bytes) -> None:  # type: ignore[override]
         """Take a piece of the body; the next is read when this returns."""
-        if not self._is_upload:
+        if not self.is_upload:
             super().data_received(chunk)
         elif self._refused_at is not None:
             if time.monotonic() - self._refused_at > LINGER_SECONDS:
@@ -95,7 +96,7 @@ class FileHandler(ExecHandler):
 
     def refuse(self, refusal: Exception) -> None:
         """Answer with *refusal*: of an upload at once, whatever still comes of it."""
-        if not self._is_upload:
+        if not self.is_upload:
             super().refuse(refusal)
             return
         self._refused_at = time.monotonic()

@@ -408,7 +408,9 @@ async def test_a_server_that_stops_leaves_nothing_unfinished(
         assert left_over(files) == []
 
 
-async def test_an_upload_keeps_its_session(exec_api: ExecApi, files: Files, connect: Any) -> None:
+async def test_an_upload_keeps_its_session(
+    exec_api: ExecApi, exec_app: Any, files: Files, connect: Any
+) -> None:
     """A session that nobody uses but for an upload does not end in the midst of it."""
     answer = await exec_api.request(
         "PUT", "sessions", files.key, json={"idle_timeout_seconds": 0.5}
@@ -418,6 +420,7 @@ async def test_an_upload_keeps_its_session(exec_api: ExecApi, files: Files, conn
         await raw.begin(files, "a", 10)
         await asyncio.sleep(3)
         assert (await exec_api.session(files.key))["state"] != "ended"
+        assert exec_app.current_activity() == {"transfers": 1}
         await raw.send(b"0123456789")
         assert (await raw.answer())[0] == 201
 

@@ -1,6 +1,7 @@
 """Sessions of servers that are killed or stopped: they and their executions end truthfully."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,28 @@ def test_a_killed_server_leaves_no_session_and_every_record_true(start_server: S
     assert again.get(done["id"]) == done
     listed = again.http.get("executions", params={"session_id": session["id"]}).json()
     assert len(listed["executions"]) == 21
+
+
+def test_folders_of_a_killed_server(start_server: Start) -> None:
+    """They stay, unless a session said that its files go with it, and can be read as before."""
+    server = start_server()
+    kept, gone = (
+        server.http.post("sessions", json=fields).json() for fields in ({}, {"keep_files": False})
+    )
+    for session in (kept, gone):
+        put = server.http.put(f"sessions/{session['id']}/files/a", content=b"1")
+        assert put.status_code == 201
+
+    server.kill()
+    again = start_server()
+    deadline = time.monotonic() + 60
+    while (again.root / gone["path"]).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert not (again.root / gone["path"]).exists()
+    assert again.http.get(f"sessions/{kept['id']}/files/a").content == b"1"
+    assert again.http.delete(f"sessions/{kept['id']}").status_code == 204
+    assert not (again.root / kept["path"]).exists()
 
 
 def test_what_waited_for_prepared_answers_does_not_run_after_a_crash(start_server: Start) -> None:
