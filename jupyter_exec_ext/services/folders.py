@@ -10,10 +10,12 @@ from jupyter_server.gateway.managers import GatewayMappingKernelManager
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
 from jupyter_exec_ext.core.errors import (
+    ExecError,
     FileConflictError,
     FileForbiddenError,
     LinkRefusedError,
     NoFolderError,
+    NotFoundError,
     UnavailableError,
 )
 from jupyter_exec_ext.core.files import FilePolicy
@@ -113,12 +115,22 @@ class Folders:
             return limits.max_file_bytes
         return min(limits.max_file_bytes, limits.max_remote_file_bytes)
 
-    def keeps(self, session: Session, *, is_deleted: bool) -> bool:
-        """Whether the folder of a session stays when that ends.
+    async def end(self, session: Session, *, is_deleted: bool) -> None:
+        """Remove the folder of a session that ends, unless it stays; a failure is logged.
 
         Args:
             is_deleted: Whether a client asked for the end.
         """
+        if self._keeps(session, is_deleted=is_deleted):
+            return
+        try:
+            await self.of(session).remove()
+        except NotFoundError:
+            pass  # Somebody was faster.
+        except ExecError as error:
+            self._host.log.warning("the folder of session %s stays: %s", session.id, error.message)
+
+    def _keeps(self, session: Session, *, is_deleted: bool) -> bool:
         if not session.has_own_folder:
             return True
         if session.keep_files is not None:

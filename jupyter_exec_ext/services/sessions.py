@@ -12,9 +12,7 @@ from weakref import WeakValueDictionary
 import anyio
 
 from jupyter_exec_ext.core.errors import (
-    ExecError,
     KernelInUseError,
-    NotFoundError,
     RunError,
     RunsElsewhereError,
     ServerRestartedError,
@@ -216,7 +214,7 @@ class SessionService:
             await self._store.insert(session.record)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._remove_files(session.record, is_deleted=True)
+                await self._folders.end(session.record, is_deleted=True)
             raise
         self._sessions[session.record.id] = session
         if not self._is_watching:
@@ -324,7 +322,7 @@ class SessionService:
             if session is None:
                 stored = await self.get(session_id)
                 if stored.state is SessionState.ENDED:
-                    await self._remove_files(stored, is_deleted=True)
+                    await self._folders.end(stored, is_deleted=True)
             await self._store.delete(session_id)
         except SessionNotFoundError:
             # Somebody may have removed the whole database meanwhile.
@@ -349,20 +347,9 @@ class SessionService:
             while (session.running or session.side) and time.monotonic() < deadline:
                 await session.changed.wait(deadline - time.monotonic())
             await session.kernels.close()
-            await self._remove_files(session.record, is_deleted=is_deleted)
+            await self._folders.end(session.record, is_deleted=is_deleted)
             await self._store_end(session, error)
         return True
-
-    async def _remove_files(self, record: Session, *, is_deleted: bool) -> None:
-        """Remove the folder of a session that ends, unless it stays."""
-        if self._folders.keeps(record, is_deleted=is_deleted):
-            return
-        try:
-            await self._folders.of(record).remove()
-        except NotFoundError:
-            pass  # Somebody was faster.
-        except ExecError as error:
-            self._log.warning("the folder of session %s stays: %s", record.id, error.message)
 
     async def _wait_for_end(self, session: LiveSession) -> None:
         deadline = time.monotonic() + self._limits.interrupt_grace_seconds + 2 * END_SECONDS
@@ -430,7 +417,7 @@ class SessionService:
             session.is_ending = True
             session.kernels.detach()
             if time.monotonic() < deadline:
-                await self._remove_files(session.record, is_deleted=False)
+                await self._folders.end(session.record, is_deleted=False)
                 await self._store_end(session, error)
 
     async def recover(self) -> None:
@@ -442,4 +429,4 @@ class SessionService:
             )
             with contextlib.suppress(SessionNotFoundError, RunsElsewhereError):
                 await self._store.update(ended)
-                await self._remove_files(ended, is_deleted=False)
+                await self._folders.end(ended, is_deleted=False)
