@@ -15,7 +15,7 @@ BOOT = (
     r'd=b"".join(iter(lambda:f.readline() or sys.exit(),b".\n"));'
     "d=json.loads(zlib.decompress(base64.b64decode(d)));"
     'n={"__name__":"guard"};'
-    'exec(compile(d["source"],"guard","exec"),n);'
+    '[exec(compile(s,"guard","exec"),n) for s in d["sources"]];'
     'n["main"](d["request"])'
 )
 """What the guard's Python runs: it reads the guard itself, up to a line with a dot. No ``'``."""
