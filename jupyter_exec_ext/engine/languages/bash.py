@@ -18,9 +18,10 @@ from jupyter_exec_ext.engine.languages.exchange import (
 )
 from jupyter_exec_ext.engine.languages.guarding import (
     BOOT,
+    NO_PYTHON,
     OPTIONS,
     Guarding,
-    lines_without_python,
+    failing_lines,
     pythons,
 )
 
@@ -125,7 +126,9 @@ class Bash(Language):
             .replace("__PYTHONS__", " ".join(f"'{path}'" for path in pythons()))
             .replace("__OPTIONS__", " ".join(OPTIONS))
             .replace("__BOOT__", BOOT)
-            .replace("__LINES__", " ".join(f"'{line}'" for line in lines_without_python(marker)))
+            .replace(
+                "__LINES__", " ".join(f"'{line}'" for line in failing_lines(marker, NO_PYTHON))
+            )
             .replace("__END__", _END)
         )
         return _request(code, (*_chunks(blob), "."))

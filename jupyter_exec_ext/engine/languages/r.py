@@ -16,9 +16,10 @@ from jupyter_exec_ext.engine.languages.exchange import (
 )
 from jupyter_exec_ext.engine.languages.guarding import (
     BOOT,
+    NO_PYTHON,
     OPTIONS,
     Guarding,
-    lines_without_python,
+    failing_lines,
     pythons,
 )
 
@@ -270,7 +271,7 @@ class R(Language):
             _strings(pythons()),
             _string(" ".join(OPTIONS)),
             _escaped(BOOT),
-            _strings(lines_without_python(marker)),
+            _strings(failing_lines(marker, NO_PYTHON)),
         )
         return _request(_COMMAND, ", ".join(data))
 

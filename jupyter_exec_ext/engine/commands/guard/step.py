@@ -16,22 +16,21 @@ from typing import Any
 from jupyter_exec_ext.engine.commands.guard.choice import choose
 from jupyter_exec_ext.engine.commands.guard.outbox import Outbox
 from jupyter_exec_ext.engine.commands.guard.tree import (
-    PR_SET_CHILD_SUBREAPER,
+    GIVE_UP_SECONDS,
     PR_SET_PDEATHSIG,
+    Tree,
     prctl,
-    processes,
 )
 
 CHECK_SECONDS = 0.5
 TIDY_SECONDS = 0.5
-GIVE_UP_SECONDS = 5.0
 READ_BYTES = 65536
 
 
 class Guard:
     """One step: its process, all that descends from it, and what they print."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], parent: int) -> None:
         self.request = request
         self.grace = request["grace_seconds"]
         self.pid = 0
@@ -44,9 +43,8 @@ class Guard:
         self.end_time: float | None = None
         self.in_w: int | None = None
         self.readers: dict[int, str] = {}
-        self.is_reaper = prctl(PR_SET_CHILD_SUBREAPER, 1)
-        self.known: set[int] = set()
-        self.parent = int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid()
+        self.tree = Tree()
+        self.parent = parent
         fd = self.open_output()
         self.outbox = Outbox(
             fd, request["marker"], request["max_text_bytes"], request["chunk_bytes"]
@@ -94,6 +92,7 @@ class Guard:
             name = argv[0][:200].encode("utf-8", "replace").decode()
             self.fail(127 if problem in (errno.ENOENT, errno.ENOTDIR) else 126, name, problem)
             return
+        self.tree.group = self.pid
         self.outbox.tell("b", b"%d %d" % (self.pid, os.getpid()))
         self.watch()
         code = self.status or 0
@@ -165,7 +164,7 @@ class Guard:
             self.wait()
             self.press()
             if self.is_gone:
-                self.kill_all()
+                self.tree.kill_all()
                 os._exit(0)
         # Nobody writes any more, but for what could not be killed.
         while sum(self.read(fd) for fd in list(self.readers)):
@@ -243,7 +242,7 @@ class Guard:
                 if pid == self.pid:
                     self.status = status
         except ChildProcessError:
-            if self.is_reaper or self.status is None:
+            if self.tree.is_reaper or self.status is None:
                 return True
         if self.status is None:
             return False
@@ -251,11 +250,11 @@ class Guard:
         if self.end_time is None:
             self.end_time = now
             self.close_input()
-            self.signal_all(signal.SIGTERM)
-            self.signal_all(signal.SIGCONT)
+            self.tree.signal_all(signal.SIGTERM)
+            self.tree.signal_all(signal.SIGCONT)
             tidy_time = now + min(TIDY_SECONDS, self.grace / 4)
             self.kill_time = min(self.kill_time or tidy_time, tidy_time)
-        if not self.is_reaper and not self.descendants():
+        if not self.tree.is_reaper and not self.tree.find():
             return True
         return now > self.end_time + GIVE_UP_SECONDS
 
@@ -274,58 +273,15 @@ class Guard:
             self.kill_time = now
         if self.term_time is not None and now >= self.term_time:
             self.term_time = None
-            self.signal_all(signal.SIGTERM)
-            self.signal_all(signal.SIGCONT)
+            self.tree.signal_all(signal.SIGTERM)
+            self.tree.signal_all(signal.SIGCONT)
         if self.kill_time is not None and now >= self.kill_time:
-            self.kill_round()
+            self.tree.kill_round()
 
     def signal_group(self, number: int) -> None:
         if self.status is None:
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
-
-    def descendants(self) -> set[int]:
-        """Return the ids of all processes that come from the command."""
-        table = [row for row in processes() if row[3][0] not in "ZX"]
-        living = {row[0] for row in table}
-        found = {os.getpid()} | (self.known & living)
-        size = 0
-        while size < len(found):
-            size = len(found)
-            found |= {pid for pid, parent, _, _ in table if parent in found}
-        if not self.is_reaper:
-            found |= {pid for pid, _, group, _ in table if group == self.pid}
-            self.known = found
-        return found - {os.getpid()}
-
-    def signal_all(self, number: int) -> set[int]:
-        found = self.descendants()
-        for pid in found:
-            with contextlib.suppress(OSError):
-                os.kill(pid, number)
-        return found
-
-    def kill_round(self) -> None:
-        """Kill all descendants; first they are stopped, so that none starts another meanwhile."""
-        stopped: set[int] = set()
-        for _ in range(20):
-            found = self.signal_all(signal.SIGSTOP)
-            if found <= stopped:
-                break
-            stopped |= found
-        self.signal_all(signal.SIGKILL)
-
-    def kill_all(self) -> None:
-        """Kill until nothing is left, or only what may not be killed."""
-        deadline = time.monotonic() + GIVE_UP_SECONDS
-        while time.monotonic() < deadline:
-            self.kill_round()
-            if not self.descendants():
-                return
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            time.sleep(0.002)
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Write what is left, and how the step ended; a stop leaves out what was not written."""
@@ -349,9 +305,27 @@ class Guard:
 
 
 def main(request: dict[str, Any]) -> None:
-    """Run the step that *request* describes; the exit code of this program says nothing."""
+    """Run the step that *request* describes; the exit code of this program says nothing.
+
+    The guard runs in a child. Should the command end that, its orphans come here.
+    """
     if request["own_session"]:
         with contextlib.suppress(OSError):
             os.setsid()
     os.closerange(3, 1024)
-    Guard(request).run()
+    tree = Tree()
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if len(sys.argv) > 1 and os.getppid() != int(sys.argv[1]):
+        return
+    own = os.getpid()
+    guard = os.fork()
+    if guard == 0:
+        try:
+            Guard(request, own).run()
+        finally:
+            os._exit(0)
+    # Who interrupts means the guard, and without this process the guard gives up.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    os.waitpid(guard, 0)
+    tree.kill_all()
