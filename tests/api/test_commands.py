@@ -1,6 +1,7 @@
 """Commands: programs that run beside a kernel, in up to three steps."""
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -8,6 +9,11 @@ import pytest
 from tests.api.commanding import run_command, start_command
 from tests.api.following import FollowingClient, text_of
 from tests.conftest import ExecApi
+
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("cc") and shutil.which("make")),
+    reason="cc and make are not installed: apt-get install gcc make libc6-dev",
+)
 
 MAKEFILE = """
 main: main.o twice.o
@@ -35,6 +41,7 @@ def write(exec_api: ExecApi, **files: str) -> None:
         (exec_api.root / name.replace("_", ".")).write_text(text)
 
 
+@needs_compiler
 async def test_three_steps_build_and_run_a_c_program(exec_api: ExecApi, kernel_name: str) -> None:
     """In the kernel's folder, one after the other; the record has each one's exit code."""
     write(exec_api, Makefile=MAKEFILE, main_c=MAIN_C, twice_c=TWICE_C, old_o="")
@@ -53,6 +60,7 @@ async def test_three_steps_build_and_run_a_c_program(exec_api: ExecApi, kernel_n
     assert not (exec_api.root / "old.o").exists()
 
 
+@needs_compiler
 async def test_the_default_steps_of_one_c_file(exec_api: ExecApi) -> None:
     """The build is decided when it begins, by what the step before left, and so is the program."""
     write(exec_api, hello_c='#include <stdio.h>\nint main(void) { puts("hello"); }\n')
