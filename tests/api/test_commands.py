@@ -1,5 +1,6 @@
 """Commands: programs that run beside a kernel, in up to three steps."""
 
+import base64
 import json
 import shutil
 from typing import Any
@@ -256,6 +257,22 @@ async def test_nothing_is_left_in_the_kernel(exec_api: ExecApi) -> None:
 
     assert after["result"]["value"] == before["result"]["value"]
     assert after["result"]["outputs"][0]["execution_count"] == 2
+
+
+async def test_bash_keeps_no_values_in_its_history(exec_api: ExecApi, bash_kernel: str) -> None:
+    """It would write them to a file at its end; what the user typed stays there."""
+    session = await exec_api.new_session(kernel_name=bash_kernel)
+    await exec_api.run_code("echo typed", session_id=session["id"])
+
+    await run_command(
+        exec_api, "cat", session_id=session["id"], stdin=["line"], inputs={"NAME": "value"}
+    )
+    history = await exec_api.run_code("history", session_id=session["id"])
+
+    shown = history["result"]["stdout"]
+    assert "echo typed" in shown
+    assert "JUPYTER_EXEC_EXT_END" not in shown
+    assert base64.b64encode(b"value").decode() not in shown
 
 
 @pytest.mark.parametrize(
