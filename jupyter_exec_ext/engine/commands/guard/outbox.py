@@ -42,13 +42,13 @@ class Outbox:
                 self.queue.append((kind, offset, bytearray(data[start : start + self.chunk])))
         self.totals[kind] += len(data)
         self.queued += len(data)
-        while self.queued > self.limit and self.sent >= self.limit // 2:
+        while self.queued > self.limit and self.sent >= self.limit:
             self.queued -= len(self.queue.popleft()[2])
 
     @property
     def has_room(self) -> bool:
         """Whether more may come: if not, the command has to wait."""
-        return self.queued <= self.limit or self.sent >= self.limit // 2
+        return self.queued <= self.limit or self.sent >= self.limit
 
     @property
     def wants_to_write(self) -> bool:
