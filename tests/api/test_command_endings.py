@@ -164,7 +164,8 @@ async def test_interrupting_the_session_ends_the_command(
     # No shell: dash now and then loses an interrupt while it starts a program.
     (exec_api.root / "interruptible.py").write_text(
         "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n"
-        "with open('runs', 'a') as file: file.write('run\\n')\nprint('ready', flush=True)\ntime.sleep(600)\n"
+        "with open('runs', 'a') as file: file.write('run\\n')\n"
+        "print('ready', flush=True)\ntime.sleep(600)\n"
     )
     program = ["python3", "interruptible.py", tree.word]
     record = await start_command(exec_api, program, session_id=session["id"])
