@@ -123,6 +123,7 @@ class ExecClient:
         notebook: str | None = None,
         *,
         code: str | None = None,
+        command: Mapping[str, str | Sequence[str] | None] | None = None,
         session_id: str | None = None,
         session_name: str | None = None,
         stdin: Sequence[str] | None = None,
@@ -138,12 +139,14 @@ class ExecClient:
         description: str | None = None,
         wait_seconds: float | None = None,
     ) -> Record:
-        """Start an execution, of a notebook of the server or of code, and return its record.
+        """Start an execution, of a notebook, of code or of a command, and return its record.
 
         What is ``None`` is left to the server.
 
         Args:
-            notebook: API path, relative to the server root; ``None`` to execute *code*.
+            notebook: API path, relative to the server root; ``None`` to execute something else.
+            command: The steps ``clean``, ``build`` and ``exec``: each for a shell, or a list of
+                arguments.
             session_name: The session to run in; created when there is none with the name.
             stdin: Answers to what the code asks; ``None`` waits for `answer`.
             wait_seconds: Wait so long for the end; the record is then final or not.
@@ -151,6 +154,7 @@ class ExecClient:
         body = {
             "notebook": _given({"path": notebook, "cells": cells, "save_to": save_to}) or None,
             "code": code,
+            "command": None if command is None else dict(command),
             "session_id": session_id,
             "session_name": session_name,
             "stdin": None if stdin is None else list(stdin),

@@ -14,12 +14,13 @@ from jupyter_exec_ext.api.operations import operation
 from jupyter_exec_ext.api.page import STYLE_SOURCE, render_page
 from jupyter_exec_ext.api.responses import Capabilities, KernelspecView
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.languages import language_of, runs_commands
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
 
 FEATURES = [
     "code",
+    "commands",
     "notebooks",
     "cells",
     "sessions",
@@ -70,6 +71,7 @@ class CapabilitiesHandler(ExecHandler):
                         display_name=found["spec"]["display_name"],
                         language=found["spec"]["language"],
                         reads_variables=language_of(found["spec"]["language"]) is not None,
+                        runs_commands=runs_commands(found["spec"]["language"]),
                     )
                     for name, found in sorted(specs.items())
                 ],

@@ -6,7 +6,7 @@ from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, UnknownKernelError
 from jupyter_exec_ext.core.inputs import Environment
-from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.languages import command_languages, language_of, runs_commands
 from jupyter_exec_ext.engine.launching import ServerHost
 
 
@@ -43,6 +43,19 @@ class Kernelspecs:
         if environment and language_of((await self._spec(kernel_name)).language) is None:
             raise InvalidArgumentError(
                 f"a running kernel of {kernel_name!r} cannot be given inputs", target="inputs"
+            )
+
+    async def check_commands(self, kernel_name: str) -> None:
+        """Raise `InvalidArgumentError` when a kernel cannot run commands.
+
+        A kernelspec that names no language is asked again when its kernel is there.
+        """
+        name = str((await self._spec(kernel_name)).language)
+        if name.strip() and not runs_commands(name):
+            raise InvalidArgumentError(
+                f"a kernel of {kernel_name!r} runs no commands; those of these languages do:"
+                f" {', '.join(command_languages())}",
+                target="command",
             )
 
     async def check_environment(

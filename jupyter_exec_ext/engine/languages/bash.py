@@ -16,6 +16,13 @@ from jupyter_exec_ext.engine.languages.exchange import (
     base64_of,
     marked_bytes,
 )
+from jupyter_exec_ext.engine.languages.guarding import (
+    BOOT,
+    OPTIONS,
+    Guarding,
+    lines_without_python,
+    pythons,
+)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -95,11 +102,33 @@ done ) <<'__END__' | \command base64 | \command tr -d '\n' | \command fold -w __
 \command sed 's/^/__MARKER__ /'; \builtin echo
 """
 
+_COMMAND = r"""
+( for __jx_python in __PYTHONS__; do
+if \builtin command -v -- "$__jx_python" >/dev/null 2>&1; then
+\builtin exec "$__jx_python" __OPTIONS__ -c '__BOOT__' 2>/dev/null; fi;
+done;
+\builtin printf '%s\n' __LINES__; ) <<'__END__'
+"""
+
 
 class Bash(Language):
     """bash_kernel."""
 
     name = "bash"
+    # Its terminal has to reach the guard with Ctrl-C, and ends it with the kernel.
+    guarding = Guarding(own_session=False, watch_stdin=False, chunk_bytes=6_000)
+
+    def run_command(self, blob: str, *, marker: str) -> Request:
+        """Start the guard in the foreground of the kernel's terminal, where it prints."""
+        code = (
+            _packed(_COMMAND)
+            .replace("__PYTHONS__", " ".join(f"'{path}'" for path in pythons()))
+            .replace("__OPTIONS__", " ".join(OPTIONS))
+            .replace("__BOOT__", BOOT)
+            .replace("__LINES__", " ".join(f"'{line}'" for line in lines_without_python(marker)))
+            .replace("__END__", _END)
+        )
+        return _request(code, (*_chunks(blob), "."))
 
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         lines = []
