@@ -16,6 +16,7 @@ from jupyter_exec_ext.engine.languages import READING_MIME
 _NAMES = {"o": "stdout", "e": "stderr"}
 
 _MAX_EXIT_CODE = 2**31
+_MAX_OFFSET = 2**53
 
 _SIGNAL = re.compile(r"SIG[A-Z0-9+-]{1,16}|signal \d{1,3}")
 
@@ -82,8 +83,9 @@ class Frames:
     def _end(self, facts: dict[str, Any]) -> None:
         for kind, name in _NAMES.items():
             total = facts[f"{name}_bytes"]
-            if type(total) is int:
-                self._tell(self._streams[kind], total, b"", is_last=True)
+            if type(total) is not int or total > _MAX_OFFSET:
+                raise TypeError("no count of bytes")
+            self._tell(self._streams[kind], total, b"", is_last=True)
         code, signal = facts.get("exit_code"), facts.get("signal")
         is_code = type(code) is int and 0 <= code < _MAX_EXIT_CODE
         is_signal = isinstance(signal, str) and _SIGNAL.fullmatch(signal)
@@ -94,7 +96,7 @@ class Frames:
 
     def _tell(self, stream: "_Stream", offset: int, data: bytes, *, is_last: bool = False) -> None:
         left_out = offset - stream.offset
-        if left_out < 0:
+        if left_out < 0 or offset > _MAX_OFFSET:
             return
         text = stream.decode(b"", is_last=True) if left_out else ""
         if text:

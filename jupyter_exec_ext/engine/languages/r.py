@@ -200,7 +200,7 @@ function(data) {
 """
 
 # Its lines come through a FIFO, so that the guard's standard input can be a pipe that ends with R.
-_COMMAND = """
+_COMMAND = r"""
 function(data) suspendInterrupts({
   mime <- data[[2]]; marker <- data[[3]]
   folder <- tempfile("jupyter-exec-")
