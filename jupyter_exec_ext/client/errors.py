@@ -33,7 +33,7 @@ class ClientError(Exception):
 
 
 class RefusedError(ClientError):
-    """The request cannot be carried out as it stands (400, 404, 409, 413, 422)."""
+    """The request cannot be carried out as it stands (400, 404, 409, 412, 413, 422)."""
 
 
 class NotAllowedError(ClientError):

@@ -1,5 +1,6 @@
 """The verbs on executions."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
@@ -7,7 +8,8 @@ from urllib.parse import quote
 import httpx
 
 from jupyter_exec_ext.client.errors import RefusedError
-from jupyter_exec_ext.client.transport import READ_SECONDS, Transport, given
+from jupyter_exec_ext.client.sessions import SessionMethods
+from jupyter_exec_ext.client.transport import READ_SECONDS, given
 
 Record: TypeAlias = dict[str, Any]
 """An execution, as the API answers it."""
@@ -15,7 +17,7 @@ Record: TypeAlias = dict[str, Any]
 PAGE_SIZE = 200
 
 
-class ExecClient(Transport):
+class ExecClient(SessionMethods):
     """Talks to the execution API of one Jupyter Server; use as a context manager, or close it.
 
     Each method raises a subclass of `ClientError` when it does not get its answer.
@@ -123,6 +125,26 @@ class ExecClient(Transport):
             if not token:
                 return
             left = None if left is None else left - len(records)
+
+    def events(self, execution_id: str, *, after: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what happens as it happens, until the end; heartbeats too, for who waits.
+
+        A connection that was cut is a `NoAnswerError`, or ends this without the event ``end``.
+
+        Args:
+            after: The ``id`` of the last event that is known: only what follows is told.
+        """
+        with self._stream(
+            f"{_path(execution_id)}/events",
+            params=given({"after": after}),
+            headers={"Accept": "application/x-ndjson"},
+        ) as response:
+            rest = b""
+            for piece in response.iter_bytes():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield json.loads(line)
 
     def log(self, execution_id: str) -> str:
         """Return the text that the execution printed so far."""

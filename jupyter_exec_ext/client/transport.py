@@ -1,6 +1,7 @@
 """Requests and their answers, or the errors that they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -65,16 +66,57 @@ class Transport:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
+        content: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_seconds: float = READ_SECONDS,
     ) -> httpx.Response:
-        wait_seconds = float((params or {}).get("wait", 0))
-        timeout = httpx.Timeout(
-            timeout_seconds + wait_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)
-        )
-        try:
+        with self._failures():
             response = self._http.request(
-                method, path, params=dict(params or {}), json=json, timeout=timeout
+                method,
+                path,
+                params=dict(params or {}),
+                json=json,
+                content=content,
+                headers=headers,
+                timeout=_timeout(params, timeout_seconds),
             )
+        if not response.is_success:
+            raise self._refusal(response)
+        return response
+
+    @contextmanager
+    def _stream(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = READ_SECONDS,
+    ) -> Iterator[httpx.Response]:
+        """Give an answer whose body is still to be read; what fails then is a `ClientError` too.
+
+        Args:
+            timeout_seconds: How long each piece of it may take.
+        """
+        with (
+            self._failures(),
+            self._http.stream(
+                "GET",
+                path,
+                params=dict(params or {}),
+                headers=headers,
+                timeout=_timeout(params, timeout_seconds),
+            ) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                raise self._refusal(response)
+            yield response
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.TimeoutException as error:
             raise NoAnswerError(
                 f"the server at {self.url} did not answer in time", code="NoAnswer"
@@ -83,9 +125,6 @@ class Transport:
             raise NoAnswerError(
                 f"cannot reach a server at {self.url}: {error}", code="NoAnswer"
             ) from error
-        if not response.is_success:
-            raise self._refusal(response)
-        return response
 
     def _refusal(self, response: httpx.Response) -> ClientError:
         """Return the error that the answer is; Jupyter's own have a message and no code."""
@@ -137,3 +176,10 @@ class Transport:
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not ``None``."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _timeout(params: Mapping[str, Any] | None, timeout_seconds: float) -> httpx.Timeout:
+    wait_seconds = float((params or {}).get("wait", 0))
+    return httpx.Timeout(
+        timeout_seconds + wait_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)
+    )
