@@ -92,7 +92,9 @@ def make_plan(arguments: argparse.Namespace) -> RunPlan:
         UsageError: Something cannot be done as it was typed.
     """
     address = named_server(arguments.server, arguments.token, os.environ)
-    local, path = arguments.upload, arguments.notebook
+    if len(arguments.uploads) > 1:
+        raise UsageError("--upload: only one notebook runs")
+    local, path = next(map(Path, arguments.uploads), None), arguments.notebook
     if address is None:
         if local is not None:
             raise UsageError("--upload needs --server")
