@@ -27,7 +27,7 @@ from jupyter_exec_ext.cli.downloads import (
 from jupyter_exec_ext.cli.following import CommandEvents, follow_command
 from jupyter_exec_ext.cli.notebooks import CellTexts
 from jupyter_exec_ext.cli.output import LiveOutput
-from jupyter_exec_ext.cli.progress import ProgressView, progress_view
+from jupyter_exec_ext.cli.progress import ProgressView, activity, progress_view
 from jupyter_exec_ext.cli.render import Screen, counted, size
 from jupyter_exec_ext.cli.run import OK, SERVICE_FAILED, exit_code
 from jupyter_exec_ext.cli.servers import (
@@ -40,6 +40,7 @@ from jupyter_exec_ext.cli.servers import (
 from jupyter_exec_ext.cli.uploads import Uploads, find_uploads, send
 from jupyter_exec_ext.client import ClientError, Record, ServiceFailedError
 from jupyter_exec_ext.core.errors import CommandFailedError
+from jupyter_exec_ext.core.sessions import SessionState
 from jupyter_exec_ext.core.states import FINAL_STATES, State
 
 BUILD_FAILED, NOT_THERE = 4, 5
@@ -233,9 +234,13 @@ def _execute(
         record = client.create(
             command={"exec": None, **plan.steps}, session_id=session["id"], **plan.request
         )
-        events = CommandEvents(plan.steps, output, view)
+        events = CommandEvents(
+            plan.steps, output, view, is_starting=session.get("state") == SessionState.STARTING
+        )
+        if record.get("position"):
+            view.tell(activity(record, CellTexts()))
         try:
-            follow_command(record, connection, view, events.take, wish)
+            follow_command(record, connection, events, wish)
         except interrupts.Interrupted:
             if connection.embedded is not None:
                 connection.embedded.stop(within_seconds=1)
@@ -250,6 +255,7 @@ def _execute(
         finally:
             if output is not None:
                 output.end()
+        view.move("", done=0, total=0, count="")
         view.show()
         return client.get(record["id"]), wish
 
@@ -330,7 +336,8 @@ def _counter(view: ProgressView, message: str, total: int) -> Callable[[int], No
 
     def add(count: int) -> None:
         nonlocal done
-        done += count
+        # What is around the files of a form counts too, but was not promised.
+        done = min(done + count, total or done + count)
         text = f"{size(done)} of {size(total)}" if total else size(done)
         view.move(message, done=done, total=total, count=text)
 

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from jupyter_exec_ext.client import (
     Record,
     ServiceFailedError,
 )
+from jupyter_exec_ext.core.states import State
 
 POLL_SECONDS = 0.1
 """How soon ctrl-C is seen while nothing happens."""
@@ -113,14 +114,13 @@ class EventReader:
 def follow_command(
     record: Record,
     connection: Connection,
-    view: ProgressView,
-    take: Callable[[Event], None],
+    events: "CommandEvents",
     wish: interrupts.Wish,
     *,
     lost_seconds: float = LOST_SECONDS,
     cancel_seconds: float = CANCEL_SECONDS,
 ) -> bool:
-    """Hand each event to *take* until the last one, and return whether it came.
+    """Show each event until the last one, and return whether it came.
 
     Once the user wishes it, the execution is cancelled; it did not end when that takes too long.
 
@@ -139,18 +139,18 @@ def follow_command(
             try:
                 if wish.signal_number is not None and not is_cancelled:
                     cancel_until = cancel_until or time.monotonic() + cancel_seconds
-                    view.tell("cancelling; ctrl-C again gives up at once")
+                    events.tell("cancelling; ctrl-C again gives up at once")
                     connection.client.cancel(record["id"])
                     is_cancelled = True
                 event = reader.next(POLL_SECONDS)
             except (NoAnswerError, ServiceFailedError) as error:
                 lost_at = lost_at or time.monotonic()
-                _bear(error, record, connection, view, time.monotonic() - lost_at, lost_seconds)
+                _bear(error, record, connection, events, time.monotonic() - lost_at, lost_seconds)
                 reader.resume()
                 continue
             if event is not None:
                 lost_at = None
-                take(event)
+                events.take(event)
                 if event.get("type") == "end":
                     return True
     return False
@@ -160,7 +160,7 @@ def _bear(
     error: ClientError,
     record: Record,
     connection: Connection,
-    view: ProgressView,
+    events: "CommandEvents",
     silent_seconds: float,
     lost_seconds: float,
 ) -> None:
@@ -170,17 +170,37 @@ def _bear(
     if silent_seconds > lost_seconds:
         raise LostError(f"{error.message}; the execution is {record['id']}") from error
     if silent_seconds > TELL_LOST_SECONDS:
-        view.tell(f"the server does not answer; execution {record['id']} may go on")
+        events.tell(f"the server does not answer; execution {record['id']} may go on")
     time.sleep(1)
 
 
 class CommandEvents:
-    """Shows the events of a command: what runs now, and what it prints."""
+    """Shows the events of a command: what runs now, and what it prints.
 
-    def __init__(self, steps: Mapping[str, str], output: LiveOutput | None, view: ProgressView):
+    Args:
+        steps: The commands, by step.
+        output: Shows what is printed; ``None`` for nobody.
+        is_starting: Whether the kernel still has to start.
+    """
+
+    def __init__(
+        self,
+        steps: Mapping[str, str],
+        output: LiveOutput | None,
+        view: ProgressView,
+        *,
+        is_starting: bool,
+    ) -> None:
+        self._is_starting = is_starting
         self._steps = steps
         self._output = output
         self._view = view
+
+    def tell(self, message: str) -> None:
+        """Say something, on a line of its own."""
+        if self._output is not None:
+            self._output.break_line()
+        self._view.tell(message)
 
     def take(self, event: Event) -> None:
         """Show an event."""
@@ -189,19 +209,17 @@ class CommandEvents:
                 self._output.take(event)
             case "progress":
                 self._show_step(event)
-            case "state":
-                waiting = {"pending": "waiting to start", "running": "starting the kernel"}
-                if message := waiting.get(str(event.get("state"))):
-                    self._view.tell(message)
+            case "state" if event.get("state") == State.RUNNING and self._is_starting:
+                self.tell("starting the kernel")
             case "gap":
-                self._view.tell("some of the output is missing here")
+                self.tell("some of the output is missing here")
 
     def _show_step(self, event: Event) -> None:
         step, done, total = event.get("current_step"), event.get("done", 0), event.get("total", 0)
         if step is None:
             return
-        if self._output is None or self._output.pause():
+        if self._output is None or not self._output.is_line_open:
             self._view.show()
         count = f"{min(done + 1, total)}/{total}"
-        message = f"{step}: {self._steps.get(str(step), '')}"
+        message = f"{step}: {' '.join(self._steps.get(str(step), '').split())}"
         self._view.step(message, done=done, total=total, count=count)

@@ -41,13 +41,16 @@ class LiveOutput:
 
     The program's standard output goes to standard output, all else to standard error: also what
     is printed while it is built, so that a pipe has the program's output alone.
+
+    Attributes:
+        is_line_open: Whether a line is begun on the terminal.
     """
 
     def __init__(self, screen: Screen, view: ProgressView) -> None:
         self._screen = screen
         self._view = view
         self._texts: dict[bool, TerminalText] = {}
-        self._is_line_open = False
+        self.is_line_open = False
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Show the text of an event ``stream``.
@@ -62,17 +65,17 @@ class LiveOutput:
             text = self._texts.setdefault(is_out, TerminalText()).feed(text)
         self._write(console, text)
 
-    def pause(self) -> bool:
-        """Return whether something else can be shown where the text is: no line is begun."""
-        return not self._is_line_open
-
     def end(self) -> None:
-        """End the line that is begun on a terminal, where other lines follow."""
+        """Show what is left."""
         for is_out, text in self._texts.items():
             self._write(self._screen.out if is_out else self._screen.err, text.end())
-        if self._is_line_open:
+        self.break_line()
+
+    def break_line(self) -> None:
+        """End the line that is begun on a terminal, where other lines follow."""
+        if self.is_line_open:
             _write(self._screen.err, "\n")
-            self._is_line_open = False
+            self.is_line_open = False
 
     def _write(self, console: Console, text: str) -> None:
         if not text:
@@ -80,7 +83,7 @@ class LiveOutput:
         self._view.hide()
         _write(console, text)
         if console.is_terminal:
-            self._is_line_open = not text.endswith("\n")
+            self.is_line_open = not text.endswith("\n")
 
 
 def _write(console: Console, text: str) -> None:

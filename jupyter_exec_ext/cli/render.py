@@ -153,7 +153,9 @@ class Screen:
         records = list(records)
         short = short_ids([record["id"] for record in records])
         terminal = self.out.is_terminal
-        table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
+        table = Table(
+            box=None, pad_edge=False, header_style="bold" if terminal else "", expand=terminal
+        )
         table.add_column("id", no_wrap=True)
         table.add_column("state", no_wrap=True)
         table.add_column("type", no_wrap=True)
@@ -199,7 +201,7 @@ def printable(text: str, *, colours: bool = False) -> str:
 def what(record: Mapping[str, Any]) -> str:
     """Return in a few words what an execution runs."""
     source = record.get("source", {})
-    of_steps = "; ".join(steps(record).values())
+    of_steps = " ".join("; ".join(steps(record).values()).split())
     return str(
         source.get("path") or record.get("description") or of_steps or record.get("type", "")
     )
@@ -342,6 +344,7 @@ def _facts(record: Record) -> Iterable[tuple[str, str]]:
         **steps(record),
         "exit codes": exit_codes(record),
         "description": record.get("description"),
+        "session": record.get("session_name"),
         "kernel": record.get("kernel_name"),
         "created": local_time(record.get("created_time")),
         "started": local_time(record.get("start_time")),
