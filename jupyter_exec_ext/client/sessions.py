@@ -68,6 +68,12 @@ class SessionMethods(Transport):
         """Return the record of a session."""
         return self._json("GET", _path(session_id))
 
+    def sessions(
+        self, *, state: str | None = None, name: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the records of sessions, those that have not ended unless *state* says so."""
+        yield from self._pages("exec/sessions", "sessions", {"state": state, "name": name})
+
     def delete_session(self, session_id: str) -> None:
         """End a session with its kernel, and with its files unless it keeps them."""
         self._request("DELETE", _path(session_id))
@@ -76,18 +82,8 @@ class SessionMethods(Transport):
         self, session_id: str, *, path: str = "", recursive: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Yield what is in a folder, in the order of the paths; fetches page by page."""
-        token = None
-        while True:
-            params = {"path": path, "page_size": PAGE_SIZE, "page_token": token}
-            page = self._json(
-                "GET",
-                f"{_path(session_id)}/files",
-                params=given(params | ({"recursive": "true"} if recursive else {})),
-            )
-            yield from page.get("files", [])
-            token = page.get("next_page_token")
-            if not token:
-                return
+        params = {"path": path, "recursive": "true" if recursive else None}
+        yield from self._pages(f"{_path(session_id)}/files", "files", params)
 
     def upload_file(
         self,
@@ -187,6 +183,16 @@ class SessionMethods(Transport):
         """Delete a file, or a folder, which has to be empty unless *recursive*."""
         params = {"recursive": "true"} if recursive else {}
         self._request("DELETE", _file_path(session_id, path), params=params)
+
+    def _pages(self, url: str, field: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        token = None
+        while True:
+            more = {"page_size": PAGE_SIZE, "page_token": token}
+            page = self._json("GET", url, params=given({**params, **more}))
+            yield from page.get(field, [])
+            token = page.get("next_page_token")
+            if not token:
+                return
 
     def _download(
         self,

@@ -34,8 +34,9 @@ def scripted_server() -> Iterator[Scripted]:
 
         def _answer(self) -> None:
             parts = urlsplit(self.path)
-            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = json.loads(content) if content else None
+            content = self._content()
+            is_json = self.headers.get("Content-Type") == "application/json"
+            body = json.loads(content) if is_json else content or None
             scripted.requests.append(
                 (
                     self.command,
@@ -49,9 +50,22 @@ def scripted_server() -> Iterator[Scripted]:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(content)))
+            # With X-Cut the connection ends before all is there.
+            cut = int(headers.get("X_Cut", 0))
+            self.send_header("Content-Length", str(len(content) + cut))
             self.end_headers()
             self.wfile.write(content)
+            self.close_connection = bool(cut)
+
+        def _content(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
 
         do_GET = do_POST = do_DELETE = do_PUT = _answer  # noqa: N815
 
