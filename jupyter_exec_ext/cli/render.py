@@ -112,7 +112,7 @@ class Screen:
         cell_id, cell_index = error.get("cell_id"), error.get("cell_index")
         step = error.get("step")
         where = _cell_name(cell_id, cell_index)
-        where = f" in the {step} step" if step and step not in message else where
+        where = f" in the {step} step" if step and f"{step} step" not in message else where
         heading = Text(f"{code}{where}: ", style="bold red")
         heading.append(printable(message), style="not bold red")
         self.err.print(heading, soft_wrap=True)

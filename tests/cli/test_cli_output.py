@@ -169,3 +169,4 @@ def test_the_bar_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert text.getvalue().endswith("half\n")
         events.take({"type": "progress", "done": 0, "total": 1, "current_step": "exec"})
     assert "━" in text.getvalue()
+    assert "1 B of 2 B" in text.getvalue()
