@@ -1,6 +1,8 @@
 """Commands: programs that run beside a kernel, in up to three steps."""
 
+import base64
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -8,6 +10,11 @@ import pytest
 from tests.api.commanding import run_command, start_command
 from tests.api.following import FollowingClient, text_of
 from tests.conftest import ExecApi
+
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("cc") and shutil.which("make")),
+    reason="cc and make are not installed: apt-get install gcc make libc6-dev",
+)
 
 MAKEFILE = """
 main: main.o twice.o
@@ -35,6 +42,7 @@ def write(exec_api: ExecApi, **files: str) -> None:
         (exec_api.root / name.replace("_", ".")).write_text(text)
 
 
+@needs_compiler
 async def test_three_steps_build_and_run_a_c_program(exec_api: ExecApi, kernel_name: str) -> None:
     """In the kernel's folder, one after the other; the record has each one's exit code."""
     write(exec_api, Makefile=MAKEFILE, main_c=MAIN_C, twice_c=TWICE_C, old_o="")
@@ -53,6 +61,7 @@ async def test_three_steps_build_and_run_a_c_program(exec_api: ExecApi, kernel_n
     assert not (exec_api.root / "old.o").exists()
 
 
+@needs_compiler
 async def test_the_default_steps_of_one_c_file(exec_api: ExecApi) -> None:
     """The build is decided when it begins, by what the step before left, and so is the program."""
     write(exec_api, hello_c='#include <stdio.h>\nint main(void) { puts("hello"); }\n')
@@ -248,6 +257,22 @@ async def test_nothing_is_left_in_the_kernel(exec_api: ExecApi) -> None:
 
     assert after["result"]["value"] == before["result"]["value"]
     assert after["result"]["outputs"][0]["execution_count"] == 2
+
+
+async def test_bash_keeps_no_values_in_its_history(exec_api: ExecApi, bash_kernel: str) -> None:
+    """It would write them to a file at its end; what the user typed stays there."""
+    session = await exec_api.new_session(kernel_name=bash_kernel)
+    await exec_api.run_code("echo typed", session_id=session["id"])
+
+    await run_command(
+        exec_api, "cat", session_id=session["id"], stdin=["line"], inputs={"NAME": "value"}
+    )
+    history = await exec_api.run_code("history", session_id=session["id"])
+
+    shown = history["result"]["stdout"]
+    assert "echo typed" in shown
+    assert "JUPYTER_EXEC_EXT_END" not in shown
+    assert base64.b64encode(b"value").decode() not in shown
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from jupyter_exec_ext.core.models import STEPS, CommandStep
 from jupyter_exec_ext.engine.commands.defaults import RULES, looked_for
-from jupyter_exec_ext.engine.commands.guard import choose
-from jupyter_exec_ext.engine.commands.run import GUARD_PATH
+from jupyter_exec_ext.engine.commands.guard.choice import choose
+from jupyter_exec_ext.engine.commands.sending import MODULES, guard_path, guard_sources
 
 NOTHING_TO_DO: list[str] = []
 
@@ -82,7 +82,7 @@ def test_each_step_says_what_it_looks_for() -> None:
 
 def test_the_guide_has_every_rule() -> None:
     """The table in the documentation is the table of the program."""
-    guide = (GUARD_PATH.parents[3] / "docs" / "guide.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
 
     for rules in RULES.values():
         for rule in rules:
@@ -92,15 +92,19 @@ def test_the_guide_has_every_rule() -> None:
                 assert f"`{name}`" in guide
 
 
-def test_the_guard_runs_in_old_pythons_and_without_packages() -> None:
-    """It is sent as a text into kernels whose Python is none of ours."""
-    tree = ast.parse(GUARD_PATH.read_text(), feature_version=(3, 8))
+@pytest.mark.parametrize("source", guard_sources(), ids=MODULES)
+def test_the_guard_runs_in_old_pythons_and_without_packages(source: str) -> None:
+    """It is sent as texts into kernels whose Python is none of ours."""
+    tree = ast.parse(source, feature_version=(3, 8))
 
     imported = {
-        name.name.partition(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for name in node.names
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
     } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def test_every_module_of_the_guard_is_sent() -> None:
+    """Or it would be missed in a kernel only."""
+    folder = guard_path("step").parent
+
+    assert {path.stem for path in folder.glob("*.py")} == {*MODULES, "__init__"}

@@ -38,8 +38,10 @@ KNOWN_SESSION = "KNOWN-SESSION"
 USEFUL: dict[str, list[Any]] = {
     "cell_timeout_seconds": [60],
     "cells": [[0], ["c1", 0], {"up_to": 0}],
+    "clean": [None, "make clean"],
     "code": ["one", "print(1)"],
     "environment": [{}, {"COLOUR": "red"}],
+    "exec": ["./main", ["./main", "x"], "*"],
     "execution_id": [KNOWN_ID],
     "follow": [True, False],
     "force": [True, False],

@@ -1,13 +1,9 @@
 """Runs the steps of a command in a kernel, one request each."""
 
 import base64
-import json
 import secrets
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jupyter_exec_ext.core.errors import CommandFailedError, RunTimeoutError
@@ -15,10 +11,9 @@ from jupyter_exec_ext.core.models import STEPS, CommandSource, CommandStep, Even
 from jupyter_exec_ext.core.ports import Sink
 from jupyter_exec_ext.engine.commands.defaults import DEFAULT, RULES, looked_for
 from jupyter_exec_ext.engine.commands.frames import Ending, Frames
+from jupyter_exec_ext.engine.commands.sending import blob_of
 from jupyter_exec_ext.engine.languages import Guarding, Language, Reply
 from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
-
-GUARD_PATH = Path(__file__).with_name("guard.py")
 
 MIN_TEXT_BYTES = 1_000_000
 """What the guard keeps at least of what the kernel does not take as fast as it comes."""
@@ -106,7 +101,7 @@ class CommandRun:
         # No other output can contain it.
         marker = f"jupyter-exec-{secrets.token_hex(16)}"
         frames = Frames(marker, emit)
-        blob = _blob({"source": _guard_source(), "request": {**request, "marker": marker}})
+        blob = blob_of({**request, "marker": marker})
         kernel_request = language.run_command(blob, marker=marker)
         try:
             content = await self.runner.run(
@@ -141,13 +136,3 @@ def _failure(step: CommandStep, ending: Ending) -> CommandFailedError:
     return CommandFailedError(
         f"the {step} step {how}", step=step, exit_code=ending.exit_code, signal=ending.signal
     )
-
-
-@cache
-def _guard_source() -> str:
-    return GUARD_PATH.read_text(encoding="utf-8")
-
-
-def _blob(value: object) -> str:
-    """Return *value* as the guard's Python reads it."""
-    return base64.b64encode(zlib.compress(json.dumps(value).encode(), 6)).decode()

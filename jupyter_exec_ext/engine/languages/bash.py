@@ -18,9 +18,10 @@ from jupyter_exec_ext.engine.languages.exchange import (
 )
 from jupyter_exec_ext.engine.languages.guarding import (
     BOOT,
+    NO_PYTHON,
     OPTIONS,
     Guarding,
-    lines_without_python,
+    failing_lines,
     pythons,
 )
 
@@ -36,6 +37,13 @@ _OUT_LINE = 8_000
 """Characters of one line of the answer: bash_kernel sends a message for each."""
 
 _END = "JUPYTER_EXEC_EXT_END"
+
+# Values must not get into the history, which bash writes to a file at its end. When this runs the
+# whole of its command is the newest entry, what it reads included.
+_FORGET = (
+    rf"if [[ $(HISTTIMEFORMAT= \builtin history 1 2>/dev/null) == *{_END}* ]];"
+    r" then \builtin history -d -1 2>/dev/null; fi;"
+)
 
 _SET = r"""
 __jupyter_exec_ext_set() {
@@ -102,7 +110,8 @@ done ) <<'__END__' | \command base64 | \command tr -d '\n' | \command fold -w __
 \command sed 's/^/__MARKER__ /'; \builtin echo
 """
 
-_COMMAND = r"""
+_COMMAND = rf"""
+{_FORGET}
 ( for __jx_python in __PYTHONS__; do
 if \builtin command -v -- "$__jx_python" >/dev/null 2>&1; then
 \builtin exec "$__jx_python" __OPTIONS__ -c '__BOOT__' 2>/dev/null; fi;
@@ -125,7 +134,9 @@ class Bash(Language):
             .replace("__PYTHONS__", " ".join(f"'{path}'" for path in pythons()))
             .replace("__OPTIONS__", " ".join(OPTIONS))
             .replace("__BOOT__", BOOT)
-            .replace("__LINES__", " ".join(f"'{line}'" for line in lines_without_python(marker)))
+            .replace(
+                "__LINES__", " ".join(f"'{line}'" for line in failing_lines(marker, NO_PYTHON))
+            )
             .replace("__END__", _END)
         )
         return _request(code, (*_chunks(blob), "."))
@@ -136,7 +147,8 @@ class Bash(Language):
             if not _NAME.fullmatch(name) or name in _TERMINAL_NAMES:
                 raise ValueError("not an environment variable that bash can take")
             lines += [f":{name}", *_value(value)]
-        return _request(f"{_packed(_SET)}\n__jupyter_exec_ext_set <<'{_END}'", lines)
+        call = f"{_FORGET} __jupyter_exec_ext_set <<'{_END}'"
+        return _request(f"{_packed(_SET)}\n{call}", lines)
 
     def _restoring(self) -> Request:
         return Request(code=_packed(_RESTORE), silent=False)

@@ -15,7 +15,7 @@ BOOT = (
     r'd=b"".join(iter(lambda:f.readline() or sys.exit(),b".\n"));'
     "d=json.loads(zlib.decompress(base64.b64decode(d)));"
     'n={"__name__":"guard"};'
-    'exec(compile(d["source"],"guard","exec"),n);'
+    '[exec(compile(s,"guard","exec"),n) for s in d["sources"]];'
     'n["main"](d["request"])'
 )
 """What the guard's Python runs: it reads the guard itself, up to a line with a dot. No ``'``."""
@@ -23,7 +23,8 @@ BOOT = (
 OPTIONS = ("-I", "-S")
 """Nothing of the user's environment takes part in the guard, and it starts in 15 ms."""
 
-NO_PYTHON = "no Python was found to run commands with\n"
+NO_PYTHON = "no Python was found to run commands with"
+NO_POSIX = "commands run on Linux and macOS only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,11 @@ def pythons() -> tuple[str, ...]:
     return (*(path for path in own if path), "python3", "python")
 
 
-def lines_without_python(marker: str) -> tuple[str, str]:
-    """Return what a guard would have written, if there were a Python to run it."""
-    facts = {"exit_code": 127, "stdout_bytes": 0, "stderr_bytes": len(NO_PYTHON)}
+def failing_lines(marker: str, why: str) -> tuple[str, str]:
+    """Return what a guard would write, if there were one to tell *why* there is none."""
+    text = f"{why}\n".encode()
+    facts = {"exit_code": 127, "stdout_bytes": 0, "stderr_bytes": len(text)}
     return (
-        f"{marker} e 0 {base64.b64encode(NO_PYTHON.encode()).decode()}",
+        f"{marker} e 0 {base64.b64encode(text).decode()}",
         f"{marker} x {base64.b64encode(json.dumps(facts).encode()).decode()}",
     )

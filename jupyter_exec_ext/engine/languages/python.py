@@ -17,7 +17,13 @@ from jupyter_exec_ext.engine.languages.exchange import (
     error_of,
     value_of_entries,
 )
-from jupyter_exec_ext.engine.languages.guarding import BOOT, OPTIONS, Guarding
+from jupyter_exec_ext.engine.languages.guarding import (
+    BOOT,
+    NO_POSIX,
+    OPTIONS,
+    Guarding,
+    failing_lines,
+)
 from jupyter_exec_ext.engine.languages.python_command import COMMAND
 from jupyter_exec_ext.engine.languages.python_reader import READER, READER_NAME
 
@@ -134,8 +140,8 @@ class Python(Language):
 
     def run_command(self, blob: str, *, marker: str) -> Request:
         """Start the guard with the kernel's own Python, which relays its lines."""
-        del marker
-        return _request(COMMAND, [blob, BOOT, OPTIONS, READING_MIME])
+        failure = failing_lines(marker, NO_POSIX)
+        return _request(COMMAND, [blob, BOOT, OPTIONS, READING_MIME, failure])
 
     def command_text(self, reply: Reply) -> str:
         """Return the guard's last line, which a lossy IOPub may have dropped."""

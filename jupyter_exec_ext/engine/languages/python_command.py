@@ -12,7 +12,7 @@ class Ending:
 
 class Relay:
     def __init__(self):
-        self.process = self.group = None
+        self.process = self.group = self.guard = None
         self.asked = self.told = 0
 
     def interrupt(self, *_):
@@ -23,7 +23,10 @@ class Relay:
         # Before its first word the guard is not ready to be asked.
         while self.group and self.told < self.asked:
             self.told += 1
-            self.process.send_signal(signal.SIGINT)
+            try:
+                os.kill(self.guard, signal.SIGINT)
+            except OSError:
+                pass
 
     def run(self, blob, boot, options, publish):
         python = sys.executable or 'python3'
@@ -39,7 +42,7 @@ class Relay:
                 last = line.decode('ascii', 'replace')
                 words = last.split()
                 if words[1:2] == ['b']:
-                    self.group = int(words[2])
+                    self.group, self.guard = int(words[2]), int(words[3])
                     self.pass_on()
                 publish(last)
         except BrokenPipeError:
@@ -60,7 +63,7 @@ class Relay:
         return last
 
 def main(data):
-    blob, boot, options, mime = json.loads(base64.b64decode(data))
+    blob, boot, options, mime, failure = json.loads(base64.b64decode(data))
     shell = sys.modules['IPython'].get_ipython()
     kernel = getattr(shell, 'kernel', None)
 
@@ -71,6 +74,10 @@ def main(data):
             content = {'data': {mime: line}, 'metadata': {}, 'transient': {}}
             kernel.send_response(kernel.iopub_socket, 'display_data', content)
 
+    if not hasattr(os, 'fork'):
+        for line in failure:
+            publish(line)
+        return Ending(mime, failure[-1])
     relay = Relay()
     is_main = threading.current_thread() is threading.main_thread()
     # Not as an exception, which could come between any two lines here.

@@ -16,9 +16,10 @@ from jupyter_exec_ext.engine.languages.exchange import (
 )
 from jupyter_exec_ext.engine.languages.guarding import (
     BOOT,
+    NO_PYTHON,
     OPTIONS,
     Guarding,
-    lines_without_python,
+    failing_lines,
     pythons,
 )
 
@@ -220,12 +221,11 @@ function(data) suspendInterrupts({
   guard <- group <- NA
   asked <- told <- 0L
   last <- ""
+  was_gone <- FALSE
   has_ended <- function() {
-    if (startsWith(last, paste(marker, "x"))) return(TRUE)
     # Without /proc nobody knows whether it is a zombie.
     is_gone <- !is.na(guard) && dir.exists("/proc/self/fd") &&
       !file.exists(sprintf("/proc/%d/fd/0", guard))
-    if (is_gone) system2("kill", c("-9", "--", sprintf("-%d", group)), stderr = FALSE)
     is_gone || (is.na(guard) && asked > 1L)
   }
   repeat {
@@ -240,7 +240,9 @@ function(data) suspendInterrupts({
         group <- numbers[[1]]; guard <- numbers[[2]]
       }
       last <- lines[[length(lines)]]
-    } else if (has_ended()) break
+    } else if (was_gone) break
+    # Its last line may have come since this read.
+    was_gone <- has_ended()
     if (startsWith(last, paste(marker, "x"))) break
     pause <- if (length(lines) > 0) 0 else 0.01
     tryCatch(allowInterrupts(Sys.sleep(pause)), interrupt = function(e) asked <<- asked + 1L)
@@ -270,7 +272,7 @@ class R(Language):
             _strings(pythons()),
             _string(" ".join(OPTIONS)),
             _escaped(BOOT),
-            _strings(lines_without_python(marker)),
+            _strings(failing_lines(marker, NO_PYTHON)),
         )
         return _request(_COMMAND, ", ".join(data))
 

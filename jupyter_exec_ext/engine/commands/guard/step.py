@@ -1,171 +1,36 @@
-"""Runs one step of a command, and sees to it that no process of it is left afterwards.
-
-This text is sent into a kernel and runs there as a program of its own, by whatever Python there
-is: from 3.8 on, standard library only, nothing of this package. It writes lines `MARKER KIND ...`:
-
-    b PID GUARD         the command runs, in a group of this number; its guard is that process
-    o OFFSET BASE64     bytes of its standard output; OFFSET is how many came before
-    e OFFSET BASE64     the same of its standard error
-    x BASE64            how it ended, as JSON; the last line
-
-SIGINT asks it to stop the command: as a terminal would, then harder. When whoever reads is gone,
-or holds the standard input no more, it kills all at once.
-"""
+"""Runs one step, relays what it prints, and ends all that comes from it."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import errno
-import glob
 import json
 import os
 import select
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
 from typing import Any
+
+from jupyter_exec_ext.engine.commands.guard.choice import choose
+from jupyter_exec_ext.engine.commands.guard.outbox import Outbox
+from jupyter_exec_ext.engine.commands.guard.tree import (
+    GIVE_UP_SECONDS,
+    PR_SET_PDEATHSIG,
+    Tree,
+    prctl,
+)
 
 CHECK_SECONDS = 0.5
 TIDY_SECONDS = 0.5
-GIVE_UP_SECONDS = 5.0
-MERGE_SECONDS = 0.02
-MAX_BYTES_A_SECOND = 8_000_000
 READ_BYTES = 65536
-
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-
-
-def prctl(option: int, value: int) -> bool:
-    """Call the system call where there is one; return whether that worked."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        import ctypes
-
-        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
-    except (ImportError, OSError, AttributeError):
-        return False
-
-
-def processes() -> Iterator[tuple[int, int, int, str]]:
-    """Yield id, parent, group and state of each process there is."""
-    if os.path.isdir("/proc/self"):
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    state, parent, group = file.read().rpartition(b")")[2].split()[:3]
-            except OSError:
-                continue
-            yield int(name), int(parent), int(group), state.decode()
-        return
-    import subprocess
-
-    listing = ["ps", "-axo", "pid=,ppid=,pgid=,stat="]
-    ps = subprocess.Popen(listing, stdout=subprocess.PIPE)  # noqa: S603 - a fixed command
-    for line in ps.communicate()[0].decode().splitlines():
-        row = line.split()
-        if int(row[0]) != ps.pid:
-            yield int(row[0]), int(row[1]), int(row[2]), row[3]
-
-
-def choose(rules: list[dict[str, Any]], python: str) -> tuple[list[str] | None, bool]:
-    """Return the command of the first of *rules* that fits the folder, and whether one did."""
-    for rule in rules:
-        if not rule["files"]:
-            return None, True
-        found = sorted({name for pattern in rule["files"] for name in glob.glob(pattern)})
-        files = [name for name in found if os.path.isfile(name)]
-        if rule["choose"] == "program":
-            files = [name for name in files if os.access(name, os.X_OK)]
-        main = [name for name in files if name.partition(".")[0].lower() == "main"]
-        if rule["choose"] == "main" and len(files) > 1:
-            files = files if main else []
-        if not files:
-            continue
-        # A name is no option, whatever it begins with.
-        files = [f"./{name}" if name.startswith("-") else name for name in files]
-        words = {"{file}": (main or files)[:1], "{files}": files, "{python}": [python]}
-        command = []
-        for word in rule["command"] or ():
-            command += words.get(word, [word])
-        return command or None, True
-    return None, False
-
-
-class Outbox:
-    """Lines to write: all of the beginning of what came, then no more than can be kept."""
-
-    def __init__(self, fd: int, marker: str, limit: int, chunk: int) -> None:
-        self.fd, self.marker, self.limit, self.chunk = fd, marker.encode(), limit, chunk
-        self.queue: deque[tuple[str, int, bytearray]] = deque()
-        self.queued = self.sent = 0
-        self.totals = {"o": 0, "e": 0}
-        self.line = b""
-        self.due = 0.0
-
-    def tell(self, kind: str, text: bytes) -> None:
-        """Write a line at once, before what waits."""
-        self.line += b"%s %s %s\n" % (self.marker, kind.encode(), text)
-
-    def add(self, kind: str, data: bytes) -> None:
-        """Take output; of what is too much the middle is left out."""
-        last = self.queue[-1] if self.queue else None
-        if last and last[0] == kind and len(last[2]) + len(data) <= self.chunk:
-            last[2].extend(data)
-        else:
-            for start in range(0, len(data), self.chunk):
-                offset = self.totals[kind] + start
-                self.queue.append((kind, offset, bytearray(data[start : start + self.chunk])))
-        self.totals[kind] += len(data)
-        self.queued += len(data)
-        while self.queued > self.limit and self.sent >= self.limit // 2:
-            self.queued -= len(self.queue.popleft()[2])
-
-    @property
-    def has_room(self) -> bool:
-        """Whether more may come: if not, the command has to wait."""
-        return self.queued <= self.limit or self.sent >= self.limit // 2
-
-    @property
-    def wants_to_write(self) -> bool:
-        return bool(self.line) or (bool(self.queue) and self.wait_seconds() <= 0)
-
-    def wait_seconds(self) -> float:
-        """Return how long to hold back what waits, so that small pieces go together."""
-        is_full = self.queue and len(self.queue[0][2]) * 2 > self.chunk
-        if is_full and self.sent <= self.limit:
-            return 0
-        return self.due - time.monotonic()
-
-    def write(self, *, is_last: bool = False) -> None:
-        """Write what can be written without waiting."""
-        while True:
-            if self.line:
-                try:
-                    self.line = self.line[os.write(self.fd, self.line[:READ_BYTES]) :]
-                except BlockingIOError:
-                    return
-            elif self.queue and (is_last or self.wait_seconds() <= 0):
-                kind, offset, data = self.queue.popleft()
-                self.queued -= len(data)
-                self.sent += len(data)
-                pace = len(data) / MAX_BYTES_A_SECOND if self.sent > self.limit else MERGE_SECONDS
-                self.due = time.monotonic() + pace
-                self.tell(kind, b"%d %s" % (offset, base64.b64encode(data)))
-            else:
-                return
 
 
 class Guard:
     """One step: its process, all that descends from it, and what they print."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], parent: int) -> None:
         self.request = request
         self.grace = request["grace_seconds"]
         self.pid = 0
@@ -178,9 +43,8 @@ class Guard:
         self.end_time: float | None = None
         self.in_w: int | None = None
         self.readers: dict[int, str] = {}
-        self.is_reaper = prctl(PR_SET_CHILD_SUBREAPER, 1)
-        self.known: set[int] = set()
-        self.parent = int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid()
+        self.tree = Tree()
+        self.parent = parent
         fd = self.open_output()
         self.outbox = Outbox(
             fd, request["marker"], request["max_text_bytes"], request["chunk_bytes"]
@@ -228,6 +92,7 @@ class Guard:
             name = argv[0][:200].encode("utf-8", "replace").decode()
             self.fail(127 if problem in (errno.ENOENT, errno.ENOTDIR) else 126, name, problem)
             return
+        self.tree.group = self.pid
         self.outbox.tell("b", b"%d %d" % (self.pid, os.getpid()))
         self.watch()
         code = self.status or 0
@@ -299,7 +164,7 @@ class Guard:
             self.wait()
             self.press()
             if self.is_gone:
-                self.kill_all()
+                self.tree.kill_all()
                 os._exit(0)
         # Nobody writes any more, but for what could not be killed.
         while sum(self.read(fd) for fd in list(self.readers)):
@@ -377,7 +242,7 @@ class Guard:
                 if pid == self.pid:
                     self.status = status
         except ChildProcessError:
-            if self.is_reaper or self.status is None:
+            if self.tree.is_reaper or self.status is None:
                 return True
         if self.status is None:
             return False
@@ -385,11 +250,11 @@ class Guard:
         if self.end_time is None:
             self.end_time = now
             self.close_input()
-            self.signal_all(signal.SIGTERM)
-            self.signal_all(signal.SIGCONT)
+            self.tree.signal_all(signal.SIGTERM)
+            self.tree.signal_all(signal.SIGCONT)
             tidy_time = now + min(TIDY_SECONDS, self.grace / 4)
             self.kill_time = min(self.kill_time or tidy_time, tidy_time)
-        if not self.is_reaper and not self.descendants():
+        if not self.tree.is_reaper and not self.tree.find():
             return True
         return now > self.end_time + GIVE_UP_SECONDS
 
@@ -408,58 +273,15 @@ class Guard:
             self.kill_time = now
         if self.term_time is not None and now >= self.term_time:
             self.term_time = None
-            self.signal_all(signal.SIGTERM)
-            self.signal_all(signal.SIGCONT)
+            self.tree.signal_all(signal.SIGTERM)
+            self.tree.signal_all(signal.SIGCONT)
         if self.kill_time is not None and now >= self.kill_time:
-            self.kill_round()
+            self.tree.kill_round()
 
     def signal_group(self, number: int) -> None:
         if self.status is None:
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
-
-    def descendants(self) -> set[int]:
-        """Return the ids of all processes that come from the command."""
-        table = [row for row in processes() if row[3][0] not in "ZX"]
-        living = {row[0] for row in table}
-        found = {os.getpid()} | (self.known & living)
-        size = 0
-        while size < len(found):
-            size = len(found)
-            found |= {pid for pid, parent, _, _ in table if parent in found}
-        if not self.is_reaper:
-            found |= {pid for pid, _, group, _ in table if group == self.pid}
-            self.known = found
-        return found - {os.getpid()}
-
-    def signal_all(self, number: int) -> set[int]:
-        found = self.descendants()
-        for pid in found:
-            with contextlib.suppress(OSError):
-                os.kill(pid, number)
-        return found
-
-    def kill_round(self) -> None:
-        """Kill all descendants; first they are stopped, so that none starts another meanwhile."""
-        stopped: set[int] = set()
-        for _ in range(20):
-            found = self.signal_all(signal.SIGSTOP)
-            if found <= stopped:
-                break
-            stopped |= found
-        self.signal_all(signal.SIGKILL)
-
-    def kill_all(self) -> None:
-        """Kill until nothing is left, or only what may not be killed."""
-        deadline = time.monotonic() + GIVE_UP_SECONDS
-        while time.monotonic() < deadline:
-            self.kill_round()
-            if not self.descendants():
-                return
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            time.sleep(0.002)
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Write what is left, and how the step ended; a stop leaves out what was not written."""
@@ -483,9 +305,27 @@ class Guard:
 
 
 def main(request: dict[str, Any]) -> None:
-    """Run the step that *request* describes; the exit code of this program says nothing."""
+    """Run the step that *request* describes; the exit code of this program says nothing.
+
+    The guard runs in a child. Should the command end that, its orphans come here.
+    """
     if request["own_session"]:
         with contextlib.suppress(OSError):
             os.setsid()
     os.closerange(3, 1024)
-    Guard(request).run()
+    tree = Tree()
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if len(sys.argv) > 1 and os.getppid() != int(sys.argv[1]):
+        return
+    own = os.getpid()
+    guard = os.fork()
+    if guard == 0:
+        try:
+            Guard(request, own).run()
+        finally:
+            os._exit(0)
+    # Who interrupts means the guard, and without this process the guard gives up.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    os.waitpid(guard, 0)
+    tree.kill_all()
