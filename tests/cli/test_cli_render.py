@@ -176,8 +176,8 @@ def test_a_list_is_not_cut_for_programs(capsys: pytest.CaptureFixture[str]) -> N
     Screen().records([RECORD, long])
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["id", "state", "what", "created", "duration"]
-    assert lines[1].startswith(f"{RECORD['id']}  running  a [bold]b.ipynb")
+    assert lines[0].split() == ["id", "state", "type", "what", "created", "duration"]
+    assert lines[1].startswith(f"{RECORD['id']}  running  notebook  a [bold]b.ipynb")
     assert "x" * 300 in lines[2]
     assert lines[2].endswith("1.2 s")
 
