@@ -74,7 +74,7 @@ def _add_run(commands: Any) -> None:
         default=[],
         type=_pair,
         metavar="NAME=VALUE",
-        help="set an environment variable of the kernel (repeatable)",
+        help="set an environment variable of the kernel, and so of a program (repeatable)",
     )
     run.add_argument(
         "--inputs-json",
@@ -104,7 +104,11 @@ def _add_run(commands: Any) -> None:
         help="run only these: ids or 0-based indexes (numbers up to 99999) with commas, or"
         " from=CELL, up_to=CELL, tag=NAME",
     )
-    run.add_argument("--kernel", metavar="NAME", help="another kernel than the notebook names")
+    run.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help="another kernel than the notebook names, or than the default for a program",
+    )
     run.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="limit for the run, waiting not counted"
     )
