@@ -12,9 +12,10 @@ and it can be listed, shown and cancelled, from another terminal or another mach
 SERVERS = """\
 which server:
   --server URL or JUPYTER_EXEC_URL, with --token or JUPYTER_EXEC_TOKEN; else a running server of
-  yours that has the extension and whose root folder holds the notebook (for programs and the other
-  commands: the current folder); else one that is started on 127.0.0.1 and stopped afterwards. Each server
-  has records of its own; all that are started in this way share theirs, wherever they are started.
+  yours that has the extension and whose root folder holds the notebook (for programs and the
+  other commands: the current folder); else one that is started on 127.0.0.1 and stopped
+  afterwards. Each server has records of its own; all that are started in this way share theirs,
+  wherever they are started.
 """
 
 EXIT_CODES = """\
