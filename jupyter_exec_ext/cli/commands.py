@@ -38,7 +38,7 @@ from jupyter_exec_ext.cli.servers import (
     named_server,
 )
 from jupyter_exec_ext.cli.uploads import Uploads, find_uploads, send
-from jupyter_exec_ext.client import ClientError, Record, ServiceFailedError
+from jupyter_exec_ext.client import ClientError, Record, RefusedError, ServiceFailedError
 from jupyter_exec_ext.core.errors import CommandFailedError
 from jupyter_exec_ext.core.sessions import SessionState
 from jupyter_exec_ext.core.states import FINAL_STATES, State
@@ -279,6 +279,8 @@ def _download(
             continue
         except OutsideError as error:
             screen.error(f"--download: {error}")
+        except RefusedError as error:
+            screen.error(f"--download: {download.text}: {error.message}")
         except ClientError as error:
             screen.client_error(error)
         except OSError as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 from jupyter_exec_ext.cli.arguments import UsageError
 from jupyter_exec_ext.cli.render import counted
-from jupyter_exec_ext.client import ExecClient
+from jupyter_exec_ext.client import ExecClient, RefusedError
 from jupyter_exec_ext.client.sessions import fits_form
-from jupyter_exec_ext.core.paths import is_plain
+from jupyter_exec_ext.core.paths import is_hidden, is_plain
 
 SMALL_BYTES = 4_000_000
 """A larger file is sent by itself; smaller ones together, since each request takes a moment."""
@@ -140,14 +140,18 @@ def send(
                 f"--upload: {file.local} has {file.size_bytes} bytes, and the server takes {most}"
             )
     for group in _groups(uploads.files, int(limits.get("max_files_per_request", 1))):
-        if len(group) == 1:
-            client.upload_file(session_id, group[0].remote, group[0].local, on_progress=on_progress)
-        else:
-            client.upload_files(
-                session_id,
-                [(file.remote, file.local) for file in group],
-                on_progress=on_progress,
-            )
+        try:
+            if len(group) == 1:
+                file = group[0]
+                client.upload_file(session_id, file.remote, file.local, on_progress=on_progress)
+            else:
+                pairs = [(file.remote, file.local) for file in group]
+                client.upload_files(session_id, pairs, on_progress=on_progress)
+        except RefusedError as error:
+            if error.target not in ("path", "filename"):
+                raise
+            which = group[0].remote if len(group) == 1 else f"one of {len(group)} files"
+            raise UsageError(f"--upload: {which}: {error.message}") from error
 
 
 def _groups(files: Sequence[LocalFile], most: int) -> Iterator[list[LocalFile]]:
@@ -155,7 +159,8 @@ def _groups(files: Sequence[LocalFile], most: int) -> Iterator[list[LocalFile]]:
     group: list[LocalFile] = []
     size = 0
     for file in files:
-        if file.size_bytes > SMALL_BYTES or not fits_form(file.remote):
+        is_odd = is_hidden(tuple(file.remote.split("/"))) or not fits_form(file.remote)
+        if file.size_bytes > SMALL_BYTES or is_odd:
             yield [file]
             continue
         if group and (len(group) >= most or size + file.size_bytes > FORM_BYTES):

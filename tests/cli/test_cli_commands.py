@@ -148,6 +148,17 @@ def test_a_result_that_is_missing_is_exit_code_5(
     assert left_on(client, named) == []
 
 
+def test_a_link_that_the_program_made_is_not_followed(
+    work: Path, here: Here, named: RunningServer
+) -> None:
+    """It may lead anywhere on the server; one line says which it was."""
+    code, _, err = here("run", "--exec", "ln -s /etc/hostname l", "--download", "l")
+
+    assert code == 3
+    assert "error: --download: l: a symbolic link " in err
+    assert not (work / "l").exists()
+
+
 def test_a_folder_in_the_way_is_exit_code_3(work: Path, here: Here, named: RunningServer) -> None:
     """One line says what is where."""
     (work / "f" / "f").mkdir(parents=True)
@@ -213,7 +224,7 @@ def test_what_is_refused_leaves_nothing(
     (work / ".hidden").write_text("x")
     (work / "x.py").write_text("x")
     for typed, message in (
-        (["--upload", ".hidden"], "error: "),
+        (["--upload", ".hidden", "--upload", "x.py"], "error: --upload: .hidden: this server "),
         (["-i", "PATH=x"], "error: inputs.PATH: "),
         (["--kernel", "klingon"], "error: kernel_name: "),
         (["--upload", "x.py", "--timeout", "9e99"], "error: timeout_seconds: "),
