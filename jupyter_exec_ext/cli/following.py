@@ -192,18 +192,24 @@ class CommandEvents:
         is_starting: bool,
     ) -> None:
         self._is_starting = is_starting
+        self._last = ""
         self._steps = steps
         self._output = output
         self._view = view
 
     def tell(self, message: str) -> None:
-        """Say something, on a line of its own."""
+        """Say something, on a line of its own, unless it was what was shown last."""
+        if message == self._last:
+            return
+        self._last = message
         if self._output is not None:
             self._output.break_line()
         self._view.tell(message)
 
     def take(self, event: Event) -> None:
         """Show an event."""
+        if event.get("type") == "stream":
+            self._last = ""
         match event.get("type"):
             case "stream" if self._output is not None:
                 self._output.take(event)

@@ -12,17 +12,20 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class Scripted:
-    """A server; its answers are taken in order, its requests are kept."""
+    """A server; its answers are taken in order, its requests are kept.
+
+    An answer *to* an end of a path is for requests of such paths, which come in any order.
+    """
 
     url: str = ""
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    answers: list[tuple[str, int, dict[str, str], bytes]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, list[str]], Any, str | None]] = field(
         default_factory=list
     )
 
-    def answer(self, status: int, body: Any = None, **headers: str) -> None:
+    def answer(self, status: int, body: Any = None, *, to: str = "", **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answers.append((status, headers, b"" if status == 204 else content))
+        self.answers.append((to, status, headers, b"" if status == 204 else content))
 
 
 @contextmanager
@@ -46,7 +49,9 @@ def scripted_server() -> Iterator[Scripted]:
                     self.headers["Authorization"],
                 )
             )
-            status, headers, content = scripted.answers.pop(0)
+            answer = next(one for one in scripted.answers if parts.path.endswith(one[0]))
+            scripted.answers.remove(answer)
+            _, status, headers, content = answer
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)

@@ -133,12 +133,16 @@ def test_a_wish_to_end_is_told_until_it_is_heard(
     """The end is waited for; it did not come when that takes too long."""
     wish = Wish()
     wish.signal_number = signal.SIGINT
-    told(server, END)  # whichever of the two requests is first
-    server.answer(200, {**RECORD, "state": "cancelling"})
+    server.answer(503, REFUSAL, to="/cancel")
+    server.answer(200, {**RECORD, "state": "cancelling"}, to="/cancel")
+    for _ in range(5):  # each is cut before the end
+        server.answer(200, b'{"type":"heartbeat"}\n', to="/events")
 
-    follow_command(RECORD, connection, shown(), wish, cancel_seconds=0)
+    assert not follow_command(RECORD, connection, shown(), wish, cancel_seconds=2.5)
 
     assert capsys.readouterr().err == "cancelling; ctrl-C again gives up at once\n"
+    verbs = [verb for verb, *_ in server.requests]
+    assert verbs.count("POST") == 2
 
 
 def test_the_bar_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
