@@ -157,13 +157,18 @@ async def test_deleting_or_restarting_the_session_leaves_nothing(
 
 
 async def test_interrupting_the_session_ends_the_command(
-    exec_api: ExecApi, kernel_name: str
+    exec_api: ExecApi, tree: Tree, kernel_name: str
 ) -> None:
     """As Ctrl-C in a terminal; it is not begun again, and the kernel goes on."""
     session = await keep_a_variable(exec_api, kernel_name)
-    record = await start_command(
-        exec_api, "echo run >> runs; echo ready; sleep 600", session_id=session["id"]
+    # No shell: dash now and then loses an interrupt while it starts a program.
+    (exec_api.root / "interruptible.py").write_text(
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "with open('runs', 'a') as file: file.write('run\\n')\n"
+        "print('ready', flush=True)\ntime.sleep(600)\n"
     )
+    program = ["python3", "interruptible.py", tree.word]
+    record = await start_command(exec_api, program, session_id=session["id"])
     await exec_api.until_printed(record, "ready")
 
     await exec_api.request("POST", "sessions", session["id"], "interrupt", json={})

@@ -31,11 +31,9 @@ class Outbox:
 
     def add(self, kind: str, data: bytes) -> None:
         """Take output; of what is too much the middle is left out."""
-        places = range(-1, -3 if len(self.queue) > MAX_SHORT_ENTRIES else -2, -1)
-        for place in places if self.queue else ():
-            if self.queue[place][0] == kind and len(self.queue[place][2]) + len(data) <= self.chunk:
-                self.queue[place][2].extend(data)
-                break
+        last = self.last_of(kind)
+        if last is not None and len(last) + len(data) <= self.chunk:
+            last.extend(data)
         else:
             for start in range(0, len(data), self.chunk):
                 offset = self.totals[kind] + start
@@ -44,6 +42,14 @@ class Outbox:
         self.queued += len(data)
         while self.queued > self.limit and self.sent >= self.limit:
             self.queued -= len(self.queue.popleft()[2])
+
+    def last_of(self, kind: str) -> bytearray | None:
+        """Return the newest output of a stream that waits, unless the other's came after it."""
+        places = 2 if len(self.queue) > MAX_SHORT_ENTRIES else 1
+        for place in range(-1, -1 - min(places, len(self.queue)), -1):
+            if self.queue[place][0] == kind:
+                return self.queue[place][2]
+        return None
 
     @property
     def has_room(self) -> bool:
