@@ -93,6 +93,11 @@ class ExecHandler(APIHandler):
         self._body = None
         setattr(self, str(self.request.method).lower(), raise_it)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether `refuse` was called."""
+        return self._body is None
+
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"the body of a request has at most {self._max_body_bytes} bytes")
 

@@ -43,7 +43,6 @@ class FileHandler(ExecHandler):
         self.files = files
         self.limits = limits
         self.receiver: Receiver | None = None
-        self._is_refused = False
         self._watch: asyncio.TimerHandle | None = None
 
     @property
@@ -64,24 +63,20 @@ class FileHandler(ExecHandler):
             connection: Any = self.request.connection
             connection.set_max_body_size(sys.maxsize)
         await super().prepare()
-        if self.request.method in ("GET", "HEAD") and self.current_user:
-            # As for Jupyter's own files: a page of another site gets none by the user's cookie.
-            self._check_site()
-        if not self.is_upload or self._is_refused:
+        if self.is_refused:
             return
         try:
+            if not self.is_upload:
+                if self.request.method in ("GET", "HEAD") and self.current_user:
+                    # As for Jupyter's own files: a page of another site gets none by a cookie.
+                    self.check_xsrf_cookie()
+                return
             await self.require("write", "exec-files")
             self.receiver = await self.files.receive(self.path_args[0])
             await self.begin_upload(self.receiver)
             self._watch_for(self.limits.transfer_timeout_seconds)
         except (HTTPError, ExecError) as refusal:
             await self._drop()
-            self.refuse(refusal)
-
-    def _check_site(self) -> None:
-        try:
-            self.check_xsrf_cookie()
-        except HTTPError as refusal:
             self.refuse(refusal)
 
     async def begin_upload(self, receiver: Receiver) -> None:
@@ -107,7 +102,7 @@ class FileHandler(ExecHandler):
         if not self.is_upload:
             super().refuse(refusal)
             return
-        self._is_refused = True
+        self._body = None
         error = refusal if isinstance(refusal, ExecError) else None
         if isinstance(refusal, HTTPError):
             status = refusal.status_code
