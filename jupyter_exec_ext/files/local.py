@@ -170,6 +170,8 @@ class LocalFolder:
             entry = entry_of(parts, os.fstat(descriptor))
             if entry.type is not FileType.FILE:
                 os.close(descriptor)
+                if entry.type is FileType.DIRECTORY:
+                    raise FileConflictError("this is a folder: list it, or get it as an archive")
                 raise FileConflictError("this is no file that can be read")
             return LocalFile(entry, descriptor)
 

@@ -29,7 +29,13 @@ async def stream(folder: Folder, chosen: Sequence[Parts]) -> AsyncGenerator[byte
         ExecError: The first of *chosen* that is not there, before anything is yielded; or a file
             became shorter while it was read.
     """
-    tops = [(parts, await folder.stat(parts)) for parts in _without_nested(chosen)]
+    tops = []
+    for parts in _without_nested(chosen):
+        try:
+            tops.append((parts, await folder.stat(parts)))
+        except ExecError as error:
+            error.details = ("/".join(parts)[:200],)
+            raise
     for parts, entry in tops:
         if parts:
             async for piece in _member(folder, parts, entry):

@@ -33,7 +33,8 @@ class FormReader:
         boundary = options.get(b"boundary")
         if kind != MULTIPART.encode() or not boundary:
             raise MalformedRequestError(
-                f"the body is {MULTIPART} with a boundary", target="Content-Type"
+                f"this takes {MULTIPART} with a boundary; PUT …/files/{{path}} takes one file",
+                target="Content-Type",
             )
         self._found: list[FormFile | bytes] = []
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
