@@ -17,12 +17,13 @@ import psutil
 COMMAND = Path(sys.executable).with_name("jupyter-exec")
 PATIENCE_SECONDS = 90
 
-_WITH_DEFAULT_SIGINT = (
+_WITH_DEFAULT_SIGNALS = (
     "import os, signal, sys;"
     "signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""A test run in the background ignores SIGINT, and so would its children."""
+"""A test run in the background ignores SIGINT, or under ``nohup`` SIGHUP; so would its children."""
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
@@ -91,7 +92,7 @@ class Machine:
         """Start the command; nothing of it is left afterwards."""
         given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
         process = subprocess.Popen(
-            [sys.executable, "-c", _WITH_DEFAULT_SIGINT, str(COMMAND), *arguments],
+            [sys.executable, "-c", _WITH_DEFAULT_SIGNALS, str(COMMAND), *arguments],
             env=self.environment,
             cwd=self.folder / "work",
             text=True,
