@@ -5,21 +5,22 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Bool, CaselessStrEnum, Float, Integer, TraitType, Unicode
+from traitlets import Bool, CaselessStrEnum, Enum, Float, Integer, List, TraitType, Unicode
 
 from jupyter_exec_ext.core.errors import ServerStoppedError
 from jupyter_exec_ext.core.files import FilePolicy
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.paths import parts_of
 from jupyter_exec_ext.engine.launching import ServerHost
-from jupyter_exec_ext.routes import Services, handlers
+from jupyter_exec_ext.routes import DIALECTS, handlers
 from jupyter_exec_ext.services.announcer import Announcer
+from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.folders import Folders
@@ -56,6 +57,7 @@ class ExecApp(ExtensionApp):
 
     name = "jupyter_exec_ext"
     load_other_extensions = True
+    classes: ClassVar = [dialect.options for dialect in DIALECTS]
 
     db_url = Unicode(
         help="Where records are kept, as an SQLAlchemy URL: sqlite:///PATH or postgresql://…"
@@ -72,6 +74,11 @@ class ExecApp(ExtensionApp):
         " the root folder and the base URL."
     ).tag(config=True)
 
+    dialects = List(
+        Enum([dialect.name for dialect in DIALECTS]),
+        [dialect.name for dialect in DIALECTS],
+        help="Whose wire formats are served besides the native API.",
+    ).tag(config=True)
     sessions_folder = Unicode(
         FilePolicy.sessions_folder,
         help="Path, relative to the server's root, of the folder in which each session gets a"
@@ -177,6 +184,15 @@ class ExecApp(ExtensionApp):
         self.following = Following(
             store=self.store, live_of=self.executions.live_of, max_streams=limits.max_streams
         )
+        self.services = Services(
+            executions=self.executions,
+            sessions=self.sessions,
+            files=self.files,
+            following=self.following,
+            kernelspecs=kernelspecs,
+            notebooks=notebooks,
+            limits=limits,
+        )
         self.upkeep = Upkeep(
             store=self.store,
             turns=self.turns,
@@ -190,14 +206,12 @@ class ExecApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
-        services = Services(
-            executions=self.executions,
-            sessions=self.sessions,
-            files=self.files,
-            following=self.following,
-            limits=self.limits,
-        )
-        self.handlers.extend(handlers(services))
+        dialects = {
+            dialect: dialect.options(parent=self)
+            for dialect in DIALECTS
+            if dialect.name in self.dialects
+        }
+        self.handlers.extend(handlers(self.services, dialects))
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""

@@ -1,7 +1,9 @@
 """The only table of URLs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+
+from traitlets.config import Configurable
 
 from jupyter_exec_ext.api.executions import (
     CancelHandler,
@@ -25,11 +27,8 @@ from jupyter_exec_ext.api.sessions import (
     SessionsHandler,
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
-from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.services.executions import ExecutionService
-from jupyter_exec_ext.services.files import FileService
-from jupyter_exec_ext.services.following import Following
-from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.dialects.base import Dialect
+from jupyter_exec_ext.services.doors import Services
 
 ROUTES = (
     Route("exec/", CapabilitiesHandler),
@@ -52,22 +51,24 @@ ROUTES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What the handlers work with."""
-
-    executions: ExecutionService
-    sessions: SessionService
-    files: FileService
-    following: Following
-    limits: Limits
+DIALECTS: tuple[Dialect, ...] = ()
+"""The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 
-def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
-    """Return the table for Tornado, relative to the base URL."""
+def handlers(
+    services: Services, dialects: Mapping[Dialect, Configurable]
+) -> list[tuple[str, type, dict[str, Any]]]:
+    """Return the table for Tornado, relative to the base URL.
+
+    Args:
+        dialects: Those that are served, with their settings.
+    """
     contract = {"document": build_document(ROUTES)}
     arguments: dict[type, dict[str, Any]] = {
-        CapabilitiesHandler: {},
+        CapabilitiesHandler: {
+            "kernelspecs": services.kernelspecs,
+            "dialects": sorted(dialect.name for dialect in dialects),
+        },
         ContractHandler: contract,
         DocsHandler: contract,
     }
@@ -88,6 +89,11 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
                 {"limits": services.limits, **arguments.get(route.handler, of_executions)},
             )
             for route in ROUTES
+        ),
+        *(
+            entry
+            for dialect, options in dialects.items()
+            for entry in dialect.handlers(services, options)
         ),
         (r"exec(?:/.*)?", UnknownHandler, {"limits": services.limits}),
     ]

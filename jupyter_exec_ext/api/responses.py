@@ -13,6 +13,7 @@ from jupyter_exec_ext.core.files import FileEntry
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Execution, ExecutionError, MimeBundle, Output
 from jupyter_exec_ext.core.sessions import Session
+from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
 Uuid: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
@@ -216,23 +217,6 @@ class DeletedCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelspecView:
-    """A kernel that executions can use.
-
-    Attributes:
-        name: What a request calls it.
-        display_name: What people call it.
-        language: The language it speaks.
-        reads_variables: Whether output variables can be gathered in its language.
-    """
-
-    name: str
-    display_name: str
-    language: str
-    reads_variables: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What this service can do.
 
@@ -249,7 +233,7 @@ class Capabilities:
     version: str
     features: list[str]
     default_kernel_name: str
-    kernelspecs: list[KernelspecView]
+    kernelspecs: list[Kernelspec]
     limits: Limits
     dialects: list[str] = field(default_factory=list)
     time: datetime

@@ -66,12 +66,16 @@ class FileHandler(ExecHandler):
             return
         try:
             await self.require("write", "exec-files")
-            self.receiver = await self.files.receive(self.path_args[0])
+            self.receiver = await self.files.receive(await self.session_of_upload())
             await self.begin_upload(self.receiver)
             self._note_progress()
         except (HTTPError, ExecError) as refusal:
             await self._drop()
             self.refuse(refusal)
+
+    async def session_of_upload(self) -> str:
+        """Return the id of the session that the files are for."""
+        return str(self.path_args[0])
 
     async def begin_upload(self, receiver: Receiver) -> None:
         """Check what can be known before the body comes."""
@@ -112,9 +116,9 @@ class FileHandler(ExecHandler):
         body = self.error_body(status, error)
         if "Expect" in self.request.headers:
             # It waits for the word to go on, and does not get it.
-            self.finish(body)
+            self.finish(body, set_content_type=self.error_content_type)
             return
-        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Type", self.error_content_type)
         self.set_header("Content-Length", str(len(body)))
         self.write(body)
         # Whether it arrives is up to the client; the connection stays, to be read until the end.
