@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 from jupyter_core.paths import jupyter_data_dir
@@ -57,7 +57,7 @@ class ExecApp(ExtensionApp):
 
     name = "jupyter_exec_ext"
     load_other_extensions = True
-    classes: ClassVar = [dialect.options for dialect in DIALECTS]
+    classes = [dialect.options for dialect in DIALECTS]  # noqa: RUF012 - as traitlets has it
 
     db_url = Unicode(
         help="Where records are kept, as an SQLAlchemy URL: sqlite:///PATH or postgresql://…"

@@ -170,7 +170,7 @@ class ExecutionsHandler(_Handler):
     _is_gone = False
 
     @operation(
-        "Execute code or a notebook",
+        "Execute code, a notebook or a command",
         description="The record is durable when this answers. Without `wait` that is at once, with"
         " 202; with it, 200 when the execution is final and 202 when it is not.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
@@ -361,9 +361,9 @@ class NotebookHandler(_Handler):
 
     @operation(
         "Download the executed notebook",
-        description="With the outputs so far, while it runs.",
+        description="With the outputs so far, while it runs. A command has none.",
         answers={HTTPStatus.OK: Answer("application/x-ipynb+json", (_DISPOSITION,))},
-        errors=(HTTPStatus.NOT_FOUND,),
+        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     @authenticated
     @authorized(action="read", resource="executions")

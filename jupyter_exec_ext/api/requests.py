@@ -6,7 +6,9 @@ import msgspec
 
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.models import (
+    STEPS,
     CodeSource,
+    CommandSource,
     NewExecution,
     NotebookSource,
     OnBusy,
@@ -40,13 +42,31 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = None
 
 
+_Command = str | list[str] | None
+
+
+class CommandBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Programs to run in the kernel's working folder, in up to three steps.
+
+    Each is a command for `/bin/sh -c`, a list of arguments that needs no shell, or `"*"` for what
+    fits the files in the folder. Null, or absent, leaves the step out.
+    """
+
+    clean: Annotated[_Command, msgspec.Meta(description="Its failure does not matter.")] = None
+    build: Annotated[
+        _Command, msgspec.Meta(description="Its failure ends the execution as failed.")
+    ] = None
+    exec: Annotated[_Command, msgspec.Meta(description="It alone reads `stdin`.")]
+
+
 class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request to execute something: exactly one of `code` and `notebook`."""
+    """A request to execute something: exactly one of `code`, `notebook` and `command`."""
 
     more_schema: ClassVar[dict[str, Any]] = {
         "oneOf": [
             {"required": ["code"], "properties": {"code": {"type": "string"}}},
             {"required": ["notebook"], "properties": {"notebook": {"type": "object"}}},
+            {"required": ["command"], "properties": {"command": {"type": "object"}}},
         ]
     }
 
@@ -55,6 +75,9 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     )
     notebook: Annotated[
         NotebookBody | None, msgspec.Meta(description="A notebook of the server.")
+    ] = None
+    command: Annotated[
+        CommandBody | None, msgspec.Meta(description="Programs to run beside the kernel.")
     ] = None
     session_id: Annotated[
         str | None,
@@ -88,7 +111,8 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         list[str] | None,
         msgspec.Meta(
             description="Answers to what the code asks, in order; after them it meets the end of"
-            " its input. Absent: it waits for `POST …/input`. Kept in memory only."
+            " its input. Absent: it waits for `POST …/input`. A command reads them as lines, and"
+            " without them nothing. Kept in memory only."
         ),
     ] = None
     timeout_seconds: Annotated[
@@ -133,10 +157,16 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Raises:
             MalformedRequestError: It is not told, or told twice.
         """
-        if (self.code is None) == (self.notebook is None):
-            raise MalformedRequestError("exactly one of code and notebook is given", target="code")
+        given = [one for one in (self.code, self.notebook, self.command) if one is not None]
+        if len(given) != 1:
+            raise MalformedRequestError(
+                "exactly one of code, notebook and command is given", target="code"
+            )
         if self.code is not None:
             return CodeSource(code=self.code)
+        if self.command is not None:
+            steps = {name: getattr(self.command, name) for name in STEPS}
+            return CommandSource(**steps)
         assert self.notebook is not None
         return NotebookSource(
             path=self.notebook.path, cells=self.notebook.cells, save_to=self.notebook.save_to
@@ -148,7 +178,7 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Raises:
             MalformedRequestError: See `source`.
         """
-        elsewhere = ("code", "notebook", "cancel_on_disconnect")
+        elsewhere = ("code", "notebook", "command", "cancel_on_disconnect")
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         given = {name: value for name, value in fields.items() if name not in elsewhere}
         return NewExecution(source=self.source, **given)

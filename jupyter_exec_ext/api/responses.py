@@ -11,7 +11,7 @@ import msgspec
 
 from jupyter_exec_ext.core.files import FileEntry
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import Execution, ExecutionError, MimeBundle, Output
+from jupyter_exec_ext.core.models import CommandStep, Execution, ExecutionError, MimeBundle, Output
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
@@ -61,6 +61,8 @@ class ResultView:
         stderr: The same of standard error.
         value: The displayed last expression of code, where it is JSON, as the kernel wrote it.
         value_data: The MIME bundle of the same, whatever it is.
+        exit_codes: Of each step of a command that ran to its end, 128 and more for a signal; a
+            step that had nothing to do has none.
         outputs: nbformat output objects of all cells that ran, in document order.
         variables: By name, one entry for each that was asked for, once they are gathered.
         notebook_path: API path of the saved notebook.
@@ -74,6 +76,7 @@ class ResultView:
     stderr: str
     value: Any = None
     value_data: MimeBundle | None = None
+    exit_codes: dict[CommandStep, int] | None = None
     outputs: list[Output]
     variables: dict[str, VariableView]
     notebook_path: str | None = None
@@ -100,19 +103,25 @@ class RecordedError(ExecutionError):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceView:
-    """What is executed: `code`, or the notebook at `path`.
+    """What is executed: `code`, the notebook at `path`, or the steps of a command.
 
     Attributes:
         code: The code; its first 200 characters in lists and in the basic view.
         path: API path, relative to the server's root.
         cells: The chosen cells, as in the request; ``None`` for all.
         save_to: Where the executed notebook is written, as in the request.
+        clean: The first step of a command, as in the request; its beginning in lists.
+        build: The second step.
+        exec: The last step.
     """
 
     code: str | None = None
     path: str | None = None
     cells: list[str | int] | dict[str, str | int] | None = None
     save_to: str | None = None
+    clean: str | list[str] | None = None
+    build: str | list[str] | None = None
+    exec: str | list[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

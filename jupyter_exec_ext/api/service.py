@@ -19,6 +19,7 @@ from jupyter_exec_ext.web.rights import authorized
 
 FEATURES = [
     "code",
+    "commands",
     "notebooks",
     "cells",
     "sessions",

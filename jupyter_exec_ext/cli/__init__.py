@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jupyter_exec_ext.cli import interrupts, records
-from jupyter_exec_ext.cli.arguments import UsageError, build_parser
+from jupyter_exec_ext.cli.arguments import UsageError, build_parser, runs_command
+from jupyter_exec_ext.cli.commands import run_command
 from jupyter_exec_ext.cli.embedded import StartFailedError
 from jupyter_exec_ext.cli.render import Screen
 from jupyter_exec_ext.cli.run import LostError, run
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_command(arguments: argparse.Namespace, screen: Screen) -> int:
     if arguments.command == "run":
-        return run(arguments, screen)
+        return (run_command if runs_command(arguments) else run)(arguments, screen)
     address = named_server(arguments.server, arguments.token, os.environ)
     with connect(address, holds=Path.cwd(), tell=_tell_of(screen), borrow=True) as connection:
         return COMMANDS[arguments.command](arguments, connection, screen)

@@ -9,47 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_exec_ext._version import __version__
+from jupyter_exec_ext.cli.texts import DESCRIPTION, EXIT_CODES, RUN_EXAMPLES, SERVERS
 from jupyter_exec_ext.core.models import OnError
 from jupyter_exec_ext.core.states import State
 
 Cells = list[str | int] | dict[str, str | int]
 
-DESCRIPTION = """\
-Run notebooks as executions of a Jupyter Server, and look after them.
-
-How it differs from `jupyter execute` (of nbclient): that command starts a kernel itself, runs a
-notebook in it and forgets about it. `jupyter exec` hands the notebook to a Jupyter Server, which
-keeps a record of the execution: inputs go in as environment variables, named variables come out,
-and it can be listed, shown and cancelled, from another terminal or another machine too.
-"""
-
-SERVERS = """\
-which server:
-  --server URL or JUPYTER_EXEC_URL, with --token or JUPYTER_EXEC_TOKEN; else a running server of
-  yours that has the extension and whose root folder holds the notebook (for the other commands:
-  the current folder); else one that is started on 127.0.0.1 and stopped afterwards. Each server
-  has records of its own; all that are started in this way share theirs, wherever they are started.
-"""
-
-EXIT_CODES = """\
-exit codes:
-  0    succeeded
-  1    the code failed: it raised, ran out of time, asked for input that nobody gave or ended its
-       kernel; or somebody else cancelled the execution
-  2    usage: something that was typed cannot be accepted (a wrong option or value, no such
-       notebook, cell, kernel or execution)
-  3    the service could not do it: no server, wrong token, busy, stopped, the kernel did not
-       start or was restarted by somebody else, the notebook could not be saved
-  130  ctrl-C: the execution was cancelled (143 and 129 for SIGTERM and SIGHUP); a second ctrl-C
-       gives up at once
-"""
-
-RUN_EXAMPLES = """\
-examples:
-  jupyter exec run analysis.ipynb -i SPECIES=Adelie -o mean_mass --save-to out.ipynb
-  jupyter exec run analysis.ipynb --cells up_to=load --json
-  jupyter exec run weekly.ipynb --server https://hub.example/user/alice/ --save-to week.ipynb
-"""
+NOTEBOOK_OPTIONS = {
+    "notebook": "NOTEBOOK",
+    "save_to": "--save-to",
+    "cells": "--cells",
+    "cell_timeout": "--cell-timeout",
+    "on_error": "--on-error",
+}
+COMMAND_OPTIONS = {"downloads": "--download", "session": "--session", "stdin": "--stdin"}
+STEP_OPTIONS = {"clean": "--clean", "build": "--build", "exec": "--exec"}
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -85,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands: Any) -> None:
-    run = _add(commands, "run", "run a notebook and wait for its end", RUN_EXAMPLES)
+    run = _add(commands, "run", "run a notebook or a program and wait for its end", RUN_EXAMPLES)
     run.add_argument(
         "notebook",
         nargs="?",
@@ -100,7 +74,7 @@ def _add_run(commands: Any) -> None:
         default=[],
         type=_pair,
         metavar="NAME=VALUE",
-        help="set an environment variable of the kernel (repeatable)",
+        help="set an environment variable of the kernel, and so of a program (repeatable)",
     )
     run.add_argument(
         "--inputs-json",
@@ -130,7 +104,11 @@ def _add_run(commands: Any) -> None:
         help="run only these: ids or 0-based indexes (numbers up to 99999) with commas, or"
         " from=CELL, up_to=CELL, tag=NAME",
     )
-    run.add_argument("--kernel", metavar="NAME", help="another kernel than the notebook names")
+    run.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help="another kernel than the notebook names, or than the default for a program",
+    )
     run.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="limit for the run, waiting not counted"
     )
@@ -151,14 +129,78 @@ def _add_run(commands: Any) -> None:
     )
     run.add_argument(
         "--upload",
-        type=Path,
-        metavar="FILE",
-        help="with --server: first send this local notebook, to NOTEBOOK if given (over what is"
+        dest="uploads",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="of a program: first send this file or folder (repeatable; see below). With --server"
+        " and no program: first send this local notebook, to NOTEBOOK if given (over what is"
         " there), else to the server's root under its own name (if nothing is there)",
     )
     run.add_argument(
         "--json", action="store_true", help="print the record with its result, nothing else"
     )
+    _add_command_options(run.add_argument_group("programs, in the folder of a session"))
+
+
+def _add_command_options(group: Any) -> None:
+    group.add_argument(
+        "--exec",
+        type=_command,
+        metavar="COMMAND",
+        help="run this, as in a shell, instead of a notebook; '*' runs what fits the files: main,"
+        " main.py and their like",
+    )
+    group.add_argument(
+        "--build",
+        type=_command,
+        metavar="COMMAND",
+        help="run this before; '*': make, or the compiler. Its output goes to standard error",
+    )
+    group.add_argument(
+        "--clean",
+        type=_command,
+        metavar="COMMAND",
+        help="run this first, whatever comes of it; '*': make clean where there is a makefile",
+    )
+    group.add_argument(
+        "--download",
+        dest="downloads",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="afterwards fetch this file, folder or pattern (repeatable; see below)",
+    )
+    group.add_argument(
+        "--session",
+        metavar="NAME",
+        help="in the session that has this name, or a new one, which stays with its files;"
+        " otherwise in one that ends with all of its files",
+    )
+    group.add_argument(
+        "--stdin",
+        metavar="FILE",
+        help="give the program the lines of this file, - for those of standard input;"
+        " otherwise it has no input",
+    )
+
+
+def runs_command(arguments: argparse.Namespace) -> bool:
+    """Return whether ``run`` is to run a command, and not a notebook.
+
+    Raises:
+        UsageError: An option belongs to the other of the two.
+    """
+    steps = [option for name, option in STEP_OPTIONS.items() if getattr(arguments, name)]
+    if steps:
+        for name, option in NOTEBOOK_OPTIONS.items():
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"{option}: is for notebooks, and {steps[-1]} runs a program")
+        return True
+    for name, option in COMMAND_OPTIONS.items():
+        if getattr(arguments, name):
+            raise UsageError(f"{option} needs --exec: it is for programs")
+    return False
 
 
 def _add_list(commands: Any) -> None:
@@ -259,6 +301,22 @@ def read_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**inputs, **pairs("-i", arguments.inputs)}
 
 
+def read_lines(source: str) -> list[str]:
+    """Return the lines of ``--stdin``.
+
+    Raises:
+        UsageError: They cannot be read.
+    """
+    try:
+        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        text = raw.decode()
+    except OSError as error:
+        raise UsageError(f"--stdin: cannot read {source}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--stdin: {source} is not text in UTF-8") from error
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def pairs(option: str, given: list[tuple[str, str]]) -> dict[str, str]:
     """Return the pairs of a repeatable option.
 
@@ -282,6 +340,12 @@ def _pair(text: str) -> tuple[str, str]:
         # The value may be a secret, so the text is not repeated.
         raise argparse.ArgumentTypeError("give NAME=VALUE")
     return name, value
+
+
+def _command(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give a command")
+    return text
 
 
 def _states(text: str) -> str:

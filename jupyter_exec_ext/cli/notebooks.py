@@ -4,13 +4,12 @@ nbformat is not used: its import takes longer than everything else that the comm
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from jupyter_exec_ext.client.replacing import replaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +70,8 @@ def write_notebook(path: Path, notebook: dict[str, Any]) -> None:
         OSError: It cannot be written; what was there before is untouched.
     """
     content = _encoded(_split(notebook))
-    target = path.resolve()
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}-", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        _copy_mode(target, temporary)
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    with replaced(path) as file:
+        file.write(content)
 
 
 def _encoded(notebook: dict[str, Any]) -> bytes:
@@ -91,17 +80,6 @@ def _encoded(notebook: dict[str, Any]) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which only escapes can write
         return (json.dumps(notebook, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _copy_mode(target: Path, temporary: Path) -> None:
-    """Give the new file the rights of the one it replaces, else those of any new file."""
-    if target.exists():
-        mode = target.stat().st_mode & 0o777
-    else:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    temporary.chmod(mode)
 
 
 def _joined(text: str | list[str]) -> str:

@@ -42,6 +42,18 @@ class ProgressView(Protocol):
     def update(self, record: Record, cells: CellTexts) -> None:
         """Show the record as it is now."""
 
+    def move(self, message: str, *, done: float, total: float, count: str) -> None:
+        """Show how much of something that goes on is done; a total of 0 is not known yet."""
+
+    def step(self, message: str, *, done: int, total: int, count: str) -> None:
+        """Show which of the things that are done one after the other is done now."""
+
+    def hide(self) -> None:
+        """Make room for what a program prints."""
+
+    def show(self) -> None:
+        """Show again what was hidden."""
+
     def ask(self, prompt: str, *, password: bool) -> str:
         """Return what the user answers.
 
@@ -81,6 +93,7 @@ class BarView:
             transient=True,
         )
         self._task = self._progress.add_task("", total=None, count="")
+        self._is_hidden = False
         self.can_ask = sys.stdin is not None and sys.stdin.isatty()
 
     def __enter__(self) -> Self:
@@ -96,7 +109,9 @@ class BarView:
         self._progress.stop()
 
     def tell(self, message: str) -> None:
-        """Show *message* where the current cell will be."""
+        """Show *message* where the current cell will be; without a bar as a line."""
+        if self._is_hidden and message:
+            self._progress.console.print(Text(printable(message), "dim"), soft_wrap=True)
         self._progress.update(self._task, description=printable(message))
 
     def update(self, record: Record, cells: CellTexts) -> None:
@@ -110,6 +125,30 @@ class BarView:
             count=f"{done}/{total}" if total else "",
             description=printable(activity(record, cells)),
         )
+
+    def move(self, message: str, *, done: float, total: float, count: str) -> None:
+        """Move the bar; without a total it only shows that something goes on."""
+        self._progress.update(
+            self._task,
+            completed=done,
+            total=total or None,
+            count=count,
+            description=printable(message),
+        )
+
+    def step(self, message: str, *, done: int, total: int, count: str) -> None:
+        """Move the bar."""
+        self.move(message, done=done, total=total, count=count)
+
+    def hide(self) -> None:
+        """Take the bar away; doing so twice is allowed."""
+        self._progress.stop()
+        self._is_hidden = True
+
+    def show(self) -> None:
+        """Show the bar again."""
+        self._progress.start()
+        self._is_hidden = False
 
     def ask(self, prompt: str, *, password: bool) -> str:
         """Return what the user types; the bar is away meanwhile."""
@@ -159,6 +198,19 @@ class LineView:
         done, total = progress.get("done", 0), progress.get("total", 0)
         text = activity(record, cells)
         self.tell(f"[{min(done + 1, total)}/{total}] {text}" if _cell(record) else text)
+
+    def move(self, message: str, *, done: float, total: float, count: str) -> None:
+        """Print nothing: what was done is told when it is done."""
+
+    def step(self, message: str, *, done: int, total: int, count: str) -> None:  # noqa: ARG002
+        """Print it."""
+        self.tell(f"[{count}] {message}")
+
+    def hide(self) -> None:
+        """Do nothing: lines are not in the way."""
+
+    def show(self) -> None:
+        """Do nothing."""
 
     def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002 - the protocol's
         """Raise: nobody is there."""

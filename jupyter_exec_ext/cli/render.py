@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from jupyter_exec_ext.cli.notebooks import CellTexts
 from jupyter_exec_ext.client import BusyError, ClientError, Record
+from jupyter_exec_ext.core.models import STEPS
 from jupyter_exec_ext.core.states import State
 
 STATE_STYLES = {
@@ -108,11 +110,13 @@ class Screen:
             return
         code, message = error.get("code", ""), error.get("message", "")
         cell_id, cell_index = error.get("cell_id"), error.get("cell_index")
+        step = error.get("step")
         where = _cell_name(cell_id, cell_index)
+        where = f" in the {step} step" if step and f"{step} step" not in message else where
         heading = Text(f"{code}{where}: ", style="bold red")
         heading.append(printable(message), style="not bold red")
         self.err.print(heading, soft_wrap=True)
-        cell = cells.find(cell_id, cell_index) if where else None
+        cell = cells.find(cell_id, cell_index) if where and not step else None
         if cell is not None:
             self.err.print(_rule(self.err, "source"))
             self.err.print(_source(self.err, cell.source, cell.language), soft_wrap=True)
@@ -134,9 +138,12 @@ class Screen:
         if duration is not None:
             text.append(f" after {span(duration)}", style="not bold default")
         progress = record.get("progress") or {}
-        if progress.get("total"):
+        if codes := exit_codes(record):
+            text.append(f", exit codes: {codes}", style="not bold default")
+        elif progress.get("total"):
+            kind = "steps" if record.get("type") == "command" else "cells"
             text.append(
-                f", {progress['done']} of {progress['total']} cells", style="not bold default"
+                f", {progress['done']} of {progress['total']} {kind}", style="not bold default"
             )
         text.append(f"  execution {record.get('id', '')}", style="not bold dim default")
         self.err.print(text, soft_wrap=True)
@@ -146,9 +153,12 @@ class Screen:
         records = list(records)
         short = short_ids([record["id"] for record in records])
         terminal = self.out.is_terminal
-        table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
+        table = Table(
+            box=None, pad_edge=False, header_style="bold" if terminal else "", expand=terminal
+        )
         table.add_column("id", no_wrap=True)
         table.add_column("state", no_wrap=True)
+        table.add_column("type", no_wrap=True)
         table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1 if terminal else None)
         table.add_column("created", no_wrap=True)
         table.add_column("duration", justify="right", no_wrap=True)
@@ -157,6 +167,7 @@ class Screen:
             table.add_row(
                 short[record["id"]] if terminal else record["id"],
                 Text(state, style=_style(state)),
+                record.get("type", ""),
                 Text(printable(what(record))),
                 local_time(record.get("created_time")),
                 span(record.get("duration_seconds")),
@@ -190,7 +201,45 @@ def printable(text: str, *, colours: bool = False) -> str:
 def what(record: Mapping[str, Any]) -> str:
     """Return in a few words what an execution runs."""
     source = record.get("source", {})
-    return str(source.get("path") or record.get("description") or record.get("type", ""))
+    of_steps = " ".join("; ".join(steps(record).values()).split())
+    return str(
+        source.get("path") or record.get("description") or of_steps or record.get("type", "")
+    )
+
+
+def steps(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the steps of a command as one would type them; none of what is no command."""
+    source = record.get("source", {})
+    given = {step: source.get(step) for step in STEPS}
+    return {
+        step: command if isinstance(command, str) else shlex.join(command)
+        for step, command in given.items()
+        if command is not None
+    }
+
+
+def exit_codes(record: Mapping[str, Any]) -> str:
+    """Return how the steps of a command ended; empty where that is not known."""
+    codes = (record.get("result") or {}).get("exit_codes") or {}
+    return ", ".join(f"{step} {code}" for step, code in codes.items())
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < (1000 if unit == "B" else 999.95):
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things for people; *what* is one of them."""
+    if count == 1:
+        return f"1 {what}"
+    first, space, rest = what.partition(" of ") if " of " in what else what.partition(" that ")
+    return f"{count} {first}s{space}{rest}"
 
 
 def span(seconds: float | None) -> str:
@@ -289,15 +338,21 @@ def _facts(record: Record) -> Iterable[tuple[str, str]]:
     labels = record.get("labels") or {}
     pairs = {
         "id": record.get("id"),
+        "type": record.get("type"),
         "state": record.get("state"),
-        "what": what(record),
+        "what": "" if record.get("type") == "command" else what(record),
+        **steps(record),
+        "exit codes": exit_codes(record),
         "description": record.get("description"),
+        "session": record.get("session_name"),
         "kernel": record.get("kernel_name"),
         "created": local_time(record.get("created_time")),
         "started": local_time(record.get("start_time")),
         "ended": local_time(record.get("end_time")),
         "duration": span(record.get("duration_seconds")),
-        "cells": f"{progress['done']} of {progress['total']}" if progress.get("total") else "",
+        "steps" if record.get("type") == "command" else "cells": (
+            f"{progress['done']} of {progress['total']}" if progress.get("total") else ""
+        ),
         "inputs": ", ".join(record.get("input_names") or ()),
         "labels": ", ".join(f"{key}={value}" for key, value in labels.items()),
         "saved to": result.get("save_conflict") or result.get("notebook_path"),

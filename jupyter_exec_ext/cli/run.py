@@ -92,13 +92,15 @@ def make_plan(arguments: argparse.Namespace) -> RunPlan:
         UsageError: Something cannot be done as it was typed.
     """
     address = named_server(arguments.server, arguments.token, os.environ)
-    local, path = arguments.upload, arguments.notebook
+    if len(arguments.uploads) > 1:
+        raise UsageError("--upload: only one notebook runs")
+    local, path = next(map(Path, arguments.uploads), None), arguments.notebook
     if address is None:
         if local is not None:
-            raise UsageError("--upload needs --server")
+            raise UsageError("--upload needs --server for a notebook, and --exec for a program")
         local, path = (None if path is None else Path(path)), None
     if local is None and path is None:
-        raise UsageError("NOTEBOOK: name a notebook")
+        raise UsageError("NOTEBOOK: name a notebook, or a program with --exec")
     if local is not None and not local.is_file():
         raise UsageError(f"NOTEBOOK: no file {local}")
     save_here, save_there = _destination(arguments.save_to)

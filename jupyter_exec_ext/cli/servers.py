@@ -86,7 +86,12 @@ def named_server(
 
 @contextmanager
 def connect(
-    address: Address | None, *, holds: Path, tell: Callable[[str], None], borrow: bool = False
+    address: Address | None,
+    *,
+    holds: Path,
+    tell: Callable[[str], None],
+    borrow: bool = False,
+    root: Path | None = None,
 ) -> Iterator[Connection]:
     """Give a server, and stop it afterwards if it is our own.
 
@@ -95,6 +100,7 @@ def connect(
         holds: The file or folder that the server's root folder must hold.
         tell: Takes a word for people about what happens.
         borrow: Whether a server of another command will do, which ends with that command.
+        root: The root folder of our own server; ``None`` for one that holds what is held.
 
     Raises:
         StartFailedError: None was found and our own did not start.
@@ -118,7 +124,7 @@ def connect(
         return
     tell(STARTING)
     with (
-        EmbeddedServer(own_root(holds, Path.cwd())) as embedded,
+        EmbeddedServer(root or own_root(holds, Path.cwd())) as embedded,
         ExecClient(embedded.url, embedded.token, trust_env=False) as client,
     ):
         yield Connection(client=client, root=embedded.root, embedded=embedded)

@@ -165,6 +165,16 @@ class StateConflictError(ConflictError):
         self.to = to
 
 
+class NoNotebookError(ConflictError):
+    """The execution is of a command, which has no notebook."""
+
+    code = "NoNotebook"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(f"execution {execution_id} is of a command, which has no notebook")
+        self.execution_id = execution_id
+
+
 class IdempotencyConflictError(ConflictError):
     """The idempotency key was used before, with another request."""
 
@@ -406,6 +416,31 @@ class SessionIdleError(RunError):
     """The session ended since it was not used for its idle time-out."""
 
     code = "SessionIdle"
+
+
+class CommandFailedError(RunError):
+    """A step of a command ended with another exit code than 0, or could not be run.
+
+    Attributes:
+        step: The step; ``None`` when none was run.
+        exit_code: Its exit code, 128 and more for a signal; ``None`` when unknown.
+        signal: The name of the signal that ended it, as ``SIGKILL``.
+    """
+
+    code = "CommandFailed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str | None = None,
+        exit_code: int | None = None,
+        signal: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.step = step
+        self.exit_code = exit_code
+        self.signal = signal
 
 
 class InputNotGivenError(RunError):

@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from jupyter_exec_ext.core.states import State
 
@@ -17,7 +17,13 @@ MimeBundle: TypeAlias = dict[str, Any]
 """Data by MIME type, as Jupyter displays it."""
 
 
-ExecutionType: TypeAlias = Literal["code", "notebook"]
+ExecutionType: TypeAlias = Literal["code", "notebook", "command"]
+
+CommandStep: TypeAlias = Literal["clean", "build", "exec"]
+"""A step of a command."""
+
+STEPS: tuple[CommandStep, ...] = get_args(CommandStep)
+"""The steps in their order; the place of one here is the index of the cell that it is."""
 
 
 class OnError(StrEnum):
@@ -85,12 +91,38 @@ class NotebookSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommandSource(Source):
+    """Programs to run beside the kernel, in its working folder: up to three steps, in order.
+
+    Each is a command for a shell, a list of arguments that need none, ``"*"`` for what fits the
+    folder, or ``None`` to be left out.
+
+    Attributes:
+        clean: Its failure does not matter.
+        build: Its failure ends the run.
+    """
+
+    type: ClassVar[ExecutionType] = "command"
+
+    clean: str | list[str] | None = None
+    build: str | list[str] | None = None
+    exec: str | list[str] | None = None
+
+    @property
+    def steps(self) -> dict[CommandStep, str | list[str]]:
+        """The commands of the steps that are not left out, in order."""
+        given = {step: getattr(self, step) for step in STEPS}
+        return {step: command for step, command in given.items() if command is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a run has come.
 
     Attributes:
-        done: Cells that ended, failed ones included.
-        total: Cells that the execution will run.
+        done: Cells, or steps of a command, that ended, failed ones included.
+        total: Cells, or steps of a command, that the execution will run.
+        current_step: The step of a command that runs now.
         current_cell_id: The cell that runs now; ``None`` where cells have no ids.
         current_cell_index: Its 0-based index in the notebook.
     """
@@ -99,6 +131,7 @@ class Progress:
     total: int = 0
     current_cell_id: str | None = None
     current_cell_index: int | None = None
+    current_step: CommandStep | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +142,9 @@ class ExecutionError:
         code: ``CodeError`` when the user's code raised; else one of `core.errors.RunError`'s.
         traceback: The kernel's traceback lines, with ANSI colours.
         traceback_text: The same as one text without them.
-        exit_code: Of the kernel's process, where it ended and the code is known.
-        signal: The signal that ended the kernel's process, as ``SIGKILL``.
+        exit_code: Of the command, or of the kernel's process, where it ended and it is known.
+        signal: The signal that ended the command or the kernel's process, as ``SIGKILL``.
+        step: The step of a command that failed.
     """
 
     code: str
@@ -123,6 +157,7 @@ class ExecutionError:
     cell_index: int | None = None
     exit_code: int | None = None
     signal: str | None = None
+    step: CommandStep | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +225,9 @@ class Result:
     """What a run left; partial while it runs.
 
     Attributes:
-        cells: The cells that ran, in document order; code is one cell.
+        cells: The cells that ran, in document order; code is one cell, and so is each step of a
+            command.
+        exit_codes: Of each step of a command that ran to its end; ``None`` for what is none.
         value_json: The displayed last expression of code as JSON text, where it is JSON.
         variables: By name, one entry for each that was asked for, once they are gathered.
         metadata: What the run adds to the notebook's metadata: ``language_info``, ``widgets``.
@@ -202,6 +239,7 @@ class Result:
     """
 
     cells: list[CellResult] = field(default_factory=list)
+    exit_codes: dict[CommandStep, int] | None = None
     value_json: str | None = None
     variables: dict[str, Variable] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)

@@ -86,6 +86,7 @@ class CellsRun:
         max_text_bytes: How much printed text the sink keeps at most; ``None`` if all of it.
         error: The first failure of the code, or ``None``.
         value_json: The value of the last cell that wants one, as JSON text; ``None`` without.
+        runner: What runs the requests, for others than cells too.
     """
 
     kernel: Kernel
@@ -100,10 +101,10 @@ class CellsRun:
     max_text_bytes: int | None = None
     error: ExecutionError | None = None
     value_json: str | None = None
-    _runner: Runner = field(init=False)
+    runner: Runner = field(init=False)
 
     def __post_init__(self) -> None:
-        self._runner = Runner(
+        self.runner = Runner(
             self.kernel,
             stdin=self.stdin,
             subshell=self.subshell,
@@ -119,7 +120,7 @@ class CellsRun:
     @property
     def has_lost_output(self) -> bool:
         """Whether output was lost that nobody could count; see `Runner`."""
-        return self._runner.has_lost_output
+        return self.runner.has_lost_output
 
     async def wait_for_kernel(self, *, deadline: float) -> None:
         """Wait until the kernel has done what others asked it for.
@@ -127,7 +128,7 @@ class CellsRun:
         Raises:
             RunError: The deadline passed, or the kernel is gone.
         """
-        await self._runner.knock(deadline)
+        await self.runner.knock(deadline)
 
     async def set_inputs(self, environment: Environment) -> None:
         """Set *environment* inside the running kernel, until `restore_inputs`.
@@ -213,7 +214,7 @@ class CellsRun:
 
         language = self.language if cell.wants_value else None
         expressions = language.value_expressions(max_bytes=self.max_value_bytes) if language else {}
-        reply = await self._runner.run(
+        reply = await self.runner.run(
             ExecuteRequest(code=cell.source, allow_stdin=True, user_expressions=expressions),
             publish,
             deadline=deadline,
@@ -281,7 +282,7 @@ class CellsRun:
                 case "display_data" | "execute_result":
                     bundles.append(content.get("data") or {})
 
-        content = await self._runner.run(
+        content = await self.runner.run(
             ExecuteRequest(
                 code=request.code,
                 silent=request.silent,
@@ -295,7 +296,7 @@ class CellsRun:
 
     def close(self) -> None:
         """Stop listening for late output."""
-        self._runner.close()
+        self.runner.close()
 
 
 def _count_of(reply: Mapping[str, Any]) -> int | None:
@@ -327,6 +328,7 @@ def error_of(error: RunError) -> ExecutionError:
         message=str(error),
         exit_code=getattr(error, "exit_code", None),
         signal=getattr(error, "signal", None),
+        step=getattr(error, "step", None),
     )
 
 

@@ -95,6 +95,7 @@ class Runner:
         *,
         deadline: float | None = None,
         max_text_bytes: int | None = None,
+        may_repeat: Callable[[], bool] = lambda: True,
     ) -> dict[str, Any]:
         """Run *request* and return the content of its ``execute_reply``.
 
@@ -106,6 +107,8 @@ class Runner:
             deadline: By `time.monotonic`; ``None`` means none.
             max_text_bytes: How much text of one message *on_message* can use; see
                 `KernelChannels.subscribe`.
+            may_repeat: Whether to send again what the kernel says it aborted, which bash_kernel
+                also says of what was interrupted.
 
         Raises:
             KernelDiedError: The process ended before it replied.
@@ -115,7 +118,8 @@ class Runner:
         """
         for _ in range(MAX_ABORTED):
             reply = await self._run_once(request, on_message, deadline, max_text_bytes)
-            if reply["content"].get("status") not in ("aborted", "abort"):
+            is_aborted = reply["content"].get("status") in ("aborted", "abort")
+            if not (is_aborted and may_repeat()):
                 content: dict[str, Any] = reply["content"]
                 return content
         raise KernelDiedError("the kernel aborts every request")

@@ -2,7 +2,7 @@
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, TooLargeError
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import CodeSource, NewExecution, OnBusy
+from jupyter_exec_ext.core.models import CodeSource, CommandSource, NewExecution, OnBusy
 from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
 MAX_NAME_LENGTH = 256
@@ -49,6 +49,8 @@ def check_session_settings(settings: SessionSettings, limits: Limits) -> None:
 
 def _check_source(new: NewExecution, limits: Limits) -> None:
     source = new.source
+    if isinstance(source, CommandSource):
+        _check_command(new, source, limits)
     if not isinstance(source, CodeSource):
         return
     # What is not Unicode text (a lone surrogate) could be neither stored nor sent.
@@ -62,6 +64,33 @@ def _check_source(new: NewExecution, limits: Limits) -> None:
         raise InvalidArgumentError(
             "code has no cells; timeout_seconds limits it", target="cell_timeout_seconds"
         )
+
+
+def _check_command(new: NewExecution, source: CommandSource, limits: Limits) -> None:
+    if not source.steps:
+        raise InvalidArgumentError("a command has at least one step", target="command")
+    size = 0
+    for step, command in source.steps.items():
+        target = f"command.{step}"
+        words = [command] if isinstance(command, str) else command
+        if not words or not words[0].strip():
+            raise InvalidArgumentError("the command is empty", target=target)
+        if any("\0" in word for word in words):
+            raise InvalidArgumentError("the command has a NUL character", target=target)
+        try:
+            size += sum(len(word.encode()) for word in words)
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError("the command is not Unicode text", target=target) from error
+    if size > limits.max_code_bytes:
+        raise TooLargeError(
+            f"a command has at most {limits.max_code_bytes} bytes in all", target="command"
+        )
+    if new.cell_timeout_seconds is not None:
+        raise InvalidArgumentError(
+            "a command has no cells; timeout_seconds limits it", target="cell_timeout_seconds"
+        )
+    if new.on_busy is OnBusy.SUBSHELL:
+        raise InvalidArgumentError("a command runs in no subshell", target="on_busy")
 
 
 def _check_session_choice(new: NewExecution) -> None:

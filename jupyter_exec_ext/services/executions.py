@@ -16,6 +16,7 @@ from jupyter_exec_ext.core.errors import (
     IdempotencyConflictError,
     InvalidArgumentError,
     NoInputRequestError,
+    NoNotebookError,
     NoSubshellsError,
     NotFinalError,
     RunsElsewhereError,
@@ -26,7 +27,7 @@ from jupyter_exec_ext.core.errors import (
 from jupyter_exec_ext.core.inputs import Environment, environment_of
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
-    CodeSource,
+    CommandSource,
     Execution,
     NewExecution,
     NotebookSource,
@@ -44,11 +45,11 @@ from jupyter_exec_ext.services.live import Live, LiveSession, waiting_bytes_of
 from jupyter_exec_ext.services.notebooks import (
     Notebooks,
     Snapshot,
-    code_snapshot,
     decode_result,
     decode_snapshot,
     encode_snapshot,
     executed_notebook,
+    snapshot_of_source,
     without_trust,
 )
 from jupyter_exec_ext.services.sessions import SessionService
@@ -195,8 +196,9 @@ class ExecutionService:
             of_notebook = snapshot.kernel_name if snapshot is not None else None
             kernel_name = await self._kernelspecs.choose(new.kernel_name, of_notebook)
             await self._kernelspecs.check_inputs(kernel_name, environment)
-        if isinstance(new.source, CodeSource):
-            snapshot = code_snapshot(new.source, kernel_name)
+        if isinstance(new.source, CommandSource):
+            await self._kernelspecs.check_commands(kernel_name)
+        snapshot = snapshot or snapshot_of_source(new.source, kernel_name)
         assert snapshot is not None
         return snapshot, kernel_name
 
@@ -350,11 +352,16 @@ class ExecutionService:
         return await self._store.delete_where(filters)
 
     async def notebook(self, execution_id: str) -> dict[str, Any]:
-        """Return the notebook with the outputs so far, as it would be saved."""
+        """Return the notebook with the outputs so far, as it would be saved.
+
+        Raises:
+            NoNotebookError: It is of a command.
+        """
         execution = await self.get(execution_id)
-        if isinstance(execution.source, CodeSource):
-            snapshot = code_snapshot(execution.source, execution.kernel_name)
-        else:
+        if isinstance(execution.source, CommandSource):
+            raise NoNotebookError(execution_id)
+        snapshot = snapshot_of_source(execution.source, execution.kernel_name)
+        if snapshot is None:
             snapshot = decode_snapshot(await self._store.get_notebook(execution_id))
         notebook = executed_notebook(snapshot, await self.result(execution_id))
         notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]

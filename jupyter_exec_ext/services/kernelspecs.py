@@ -8,7 +8,7 @@ from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, UnknownKernelError
 from jupyter_exec_ext.core.inputs import Environment
-from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.languages import command_languages, language_of, runs_commands
 from jupyter_exec_ext.engine.launching import ServerHost
 
 
@@ -21,12 +21,14 @@ class Kernelspec:
         display_name: What people call it.
         language: The language it speaks.
         reads_variables: Whether output variables can be gathered in its language.
+        runs_commands: Whether it can run commands.
     """
 
     name: str
     display_name: str
     language: str
     reads_variables: bool
+    runs_commands: bool
 
 
 class Kernelspecs:
@@ -49,6 +51,7 @@ class Kernelspecs:
                 display_name=found["spec"]["display_name"],
                 language=found["spec"]["language"],
                 reads_variables=language_of(found["spec"]["language"]) is not None,
+                runs_commands=runs_commands(found["spec"]["language"]),
             )
             for name, found in sorted(specs.items())
         ]
@@ -80,6 +83,19 @@ class Kernelspecs:
         if environment and language_of((await self._spec(kernel_name)).language) is None:
             raise InvalidArgumentError(
                 f"a running kernel of {kernel_name!r} cannot be given inputs", target="inputs"
+            )
+
+    async def check_commands(self, kernel_name: str) -> None:
+        """Raise `InvalidArgumentError` when a kernel cannot run commands.
+
+        A kernelspec that names no language is asked again when its kernel is there.
+        """
+        name = str((await self._spec(kernel_name)).language)
+        if name.strip() and not runs_commands(name):
+            raise InvalidArgumentError(
+                f"a kernel of {kernel_name!r} runs no commands; those of these languages do:"
+                f" {', '.join(command_languages())}",
+                target="command",
             )
 
     async def check_environment(

@@ -43,7 +43,7 @@ class Launches:
                 kernel_path=await self._notebooks.kernel_path(path),
                 environment=environment,
                 session_path=name,
-                display_name=f"exec: {path.rpartition('/')[2] if path != name else 'code'}",
+                display_name=f"exec: {path.rpartition('/')[2] if path != name else execution.type}",
                 timeout_seconds=self._limits.kernel_start_timeout_seconds,
             ),
             Keeping.ONCE,

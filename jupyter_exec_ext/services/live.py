@@ -11,7 +11,15 @@ import anyio
 
 from jupyter_exec_ext.core.errors import RunError
 from jupyter_exec_ext.core.inputs import Environment, size_of
-from jupyter_exec_ext.core.models import CodeSource, Execution, ExecutionError, Result, Source
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    CommandSource,
+    CommandStep,
+    Execution,
+    ExecutionError,
+    Result,
+    Source,
+)
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.sessions import KernelSession
@@ -36,6 +44,7 @@ class Live:
         stop_error: Why it is being stopped by something else than a client's cancel.
         snapshot: ``None`` while it waits, since thousands may.
         stdin: Who answers what its code asks; ``None`` until it runs.
+        exit_codes: Of the steps of a command that ended so far; ``None`` for what is none.
         is_stored: Whether the final record is in the store.
     """
 
@@ -52,6 +61,7 @@ class Live:
     journal: Journal | None = None
     stdin: Stdin | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    exit_codes: dict[CommandStep, int] | None = None
     final_result: Result | None = None
     is_stored: bool = False
 
@@ -92,6 +102,7 @@ class Live:
             return Result()
         return Result(
             cells=self.journal.cells(self.snapshot.cell_indexes),
+            exit_codes=None if self.exit_codes is None else dict(self.exit_codes),
             metadata=self.metadata,
             truncated=self.journal.truncated,
         )
@@ -101,7 +112,11 @@ def waiting_bytes_of(
     source: Source, environment: Environment, answers: Sequence[str] | None
 ) -> int:
     """Return about how much memory an execution takes while it waits."""
-    code_bytes = len(source.code) if isinstance(source, CodeSource) else 0
+    code_bytes = 0
+    if isinstance(source, CodeSource):
+        code_bytes = len(source.code)
+    elif isinstance(source, CommandSource):
+        code_bytes = sum(sum(map(len, command)) for command in source.steps.values())
     return code_bytes + size_of(environment) + sum(map(len, answers or ()))
 
 

@@ -21,7 +21,14 @@ from jupyter_exec_ext.core.errors import (
     TooLargeError,
     UnknownCellError,
 )
-from jupyter_exec_ext.core.models import CodeSource, NotebookSource, Result
+from jupyter_exec_ext.core.models import (
+    STEPS,
+    CodeSource,
+    CommandSource,
+    NotebookSource,
+    Result,
+    Source,
+)
 from jupyter_exec_ext.core.paths import is_plain
 from jupyter_exec_ext.engine.cells import Cell
 
@@ -337,6 +344,24 @@ def code_snapshot(source: CodeSource, kernel_name: str) -> Snapshot:
         digest="",
         cell_indexes=[0],
     )
+
+
+def snapshot_of_source(source: Source, kernel_name: str) -> Snapshot | None:
+    """Return what *source* runs as a notebook; ``None`` for one that is stored as it was.
+
+    A command has an empty cell for each step, which takes the output.
+    """
+    if isinstance(source, CodeSource):
+        return code_snapshot(source, kernel_name)
+    if isinstance(source, CommandSource):
+        empty: dict[str, Any] = {"cell_type": "code", "source": "", "metadata": {}}
+        cells = [{**empty, "outputs": [], "execution_count": None} for _ in STEPS]
+        return Snapshot(
+            notebook={"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells},
+            digest="",
+            cell_indexes=[STEPS.index(step) for step in source.steps],
+        )
+    return None
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

@@ -23,6 +23,7 @@ from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
     CodeSource,
+    CommandSource,
     EventType,
     Execution,
     ExecutionError,
@@ -39,6 +40,7 @@ from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.engine.sessions import KernelSession
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell
+from jupyter_exec_ext.services.commands import run_command
 from jupyter_exec_ext.services.events import closing_events, encode_event, facts_of
 from jupyter_exec_ext.services.journal import Journal
 from jupyter_exec_ext.services.launches import Launches
@@ -47,10 +49,10 @@ from jupyter_exec_ext.services.notebooks import (
     EMPTY_SNAPSHOT,
     Notebooks,
     Snapshot,
-    code_snapshot,
     decode_snapshot,
     encode_snapshot,
     executed_notebook,
+    snapshot_of_source,
 )
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.store.store import Store
@@ -160,8 +162,9 @@ class RunService:
 
     async def _load_snapshot(self, live: Live) -> Snapshot:
         """Return what an execution that waited runs."""
-        if isinstance(live.execution.source, CodeSource):
-            return code_snapshot(live.execution.source, live.execution.kernel_name)
+        snapshot = snapshot_of_source(live.execution.source, live.execution.kernel_name)
+        if snapshot is not None:
+            return snapshot
         return decode_snapshot(
             await self._insist(lambda: self._store.get_notebook(live.execution.id))
         )
@@ -255,12 +258,18 @@ class RunService:
                 if not live.execution.started:
                     live.change(started=True)
                     await self._insist(lambda: self._store.update(live.execution))
-                await run.run(
-                    cells,
-                    on_error=live.execution.on_error,
-                    deadline=time.monotonic() + min(live.execution.timeout_seconds or limit, limit),
-                    cell_timeout_seconds=live.execution.cell_timeout_seconds,
-                )
+                deadline = time.monotonic() + min(live.execution.timeout_seconds or limit, limit)
+                if isinstance(live.execution.source, CommandSource):
+                    await run_command(
+                        live, live.execution.source, run, limits=self._limits, deadline=deadline
+                    )
+                else:
+                    await run.run(
+                        cells,
+                        on_error=live.execution.on_error,
+                        deadline=deadline,
+                        cell_timeout_seconds=live.execution.cell_timeout_seconds,
+                    )
             except RunError as failure:
                 run.error = run.error or error_of(failure)
             variables = await run.read_variables(

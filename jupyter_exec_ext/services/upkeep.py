@@ -17,7 +17,6 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
-    CodeSource,
     Event,
     Execution,
     Result,
@@ -35,7 +34,7 @@ from jupyter_exec_ext.services.events import (
 )
 from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.live import Live
-from jupyter_exec_ext.services.notebooks import Snapshot, code_snapshot, decode_snapshot
+from jupyter_exec_ext.services.notebooks import Snapshot, decode_snapshot, snapshot_of_source
 from jupyter_exec_ext.services.runs import final_record
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.turns import Turns
@@ -193,8 +192,9 @@ class Upkeep:
         return result, last
 
     async def _snapshot_of(self, execution: Execution) -> Snapshot:
-        if isinstance(execution.source, CodeSource):
-            return code_snapshot(execution.source, execution.kernel_name)
+        snapshot = snapshot_of_source(execution.source, execution.kernel_name)
+        if snapshot is not None:
+            return snapshot
         return decode_snapshot(await self._store.get_notebook(execution.id))
 
 

@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jupyter_exec_ext.core.models import CodeSource, Execution, NotebookSource, Source
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    CommandSource,
+    Execution,
+    NotebookSource,
+    Source,
+)
 from jupyter_exec_ext.core.sessions import Session
 
 T = TypeVar("T")
@@ -58,7 +64,11 @@ def _decode(record: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 def _as_source(kind: type, value: Any) -> Source:
     if kind is not Source or not isinstance(value, dict):
         raise NotImplementedError
-    source_type = CodeSource if "code" in value else NotebookSource
+    source_type: type[Source] = CommandSource
+    if "code" in value:
+        source_type = CodeSource
+    elif "path" in value:
+        source_type = NotebookSource
     return msgspec.convert(value, type=source_type)
 
 

@@ -59,4 +59,6 @@ def event_view(event: Event) -> dict[str, Any]:
             more = {"wait": content["wait"]}
         case _:
             return {**shown, **content}
+    if "step" in content:
+        return {**shown, "step": content["step"], **more}
     return {**shown, "cell_index": event.cell_index, **more}

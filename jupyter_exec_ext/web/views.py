@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_exec_ext.core.models import CodeSource, Execution, Result, Variable
+from jupyter_exec_ext.core.models import CodeSource, CommandSource, Execution, Result, Variable
 
 SHOWN_CODE_LENGTH = 200
 """How many characters of code a list shows."""
@@ -73,6 +73,10 @@ def basic_view(execution: Execution) -> dict[str, Any]:
     shown = _fields_of(execution)
     if isinstance(execution.source, CodeSource):
         shown["source"] = {"code": execution.source.code[:SHOWN_CODE_LENGTH]}
+    if isinstance(execution.source, CommandSource):
+        shown["source"] = {
+            step: _beginning(command) for step, command in execution.source.steps.items()
+        }
     if execution.error is not None:
         shown["error"] = {
             key: value
@@ -80,3 +84,16 @@ def basic_view(execution: Execution) -> dict[str, Any]:
             if key not in ("traceback", "traceback_text")
         }
     return shown
+
+
+def _beginning(command: str | list[str]) -> str | list[str]:
+    """Return the words of *command* up to so many characters in all."""
+    if isinstance(command, str):
+        return command[:SHOWN_CODE_LENGTH]
+    words, left = [], SHOWN_CODE_LENGTH
+    for word in command:
+        if left <= 0:
+            break
+        words.append(word[:left])
+        left -= len(word) + 1
+    return words

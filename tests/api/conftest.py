@@ -1,10 +1,16 @@
 """What the tests of the REST layer need besides a server: bare HTTP, and records at no cost."""
 
 import asyncio
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +26,7 @@ from tests.api.session_files import BareRequest, Files
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
 
+NO_R = "R with IRkernel is not installed: apt-get install r-cran-irkernel"
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -107,3 +114,37 @@ def files(
     new = exec_api.new_session(kernel_name=echo_kernel_name)
     session = jp_asyncio_loop.run_until_complete(new)
     return Files(exec_api, bare_request, jp_auth_header, session)
+
+
+def install_kernel(data_dir: Path, name: str, argv: list[str], language: str, **env: str) -> None:
+    folder = data_dir / "kernels" / name
+    folder.mkdir(parents=True)
+    model = {"argv": argv, "display_name": name, "language": language, "env": env}
+    (folder / "kernel.json").write_text(json.dumps(model))
+
+
+@pytest.fixture
+def ir_kernel(jp_data_dir: Path) -> str:
+    """A kernelspec of IRkernel, which sets a name of its own."""
+    rscript = shutil.which("Rscript")
+    if (
+        rscript is None
+        or subprocess.run(
+            [rscript, "-e", "library(IRkernel)"], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip(NO_R)
+    argv = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
+    # R leaves its temporary files when it is killed.
+    install_kernel(jp_data_dir, "test-ir", argv, "R", FIXED="spec", TMPDIR=str(jp_data_dir))
+    return "test-ir"
+
+
+@pytest.fixture
+def bash_kernel(jp_data_dir: Path) -> str:
+    """A kernelspec of bash_kernel, which sets a name of its own."""
+    if importlib.util.find_spec("bash_kernel") is None or shutil.which("bash") is None:
+        pytest.skip("bash_kernel is not installed: pip install bash_kernel")
+    argv = [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"]
+    install_kernel(jp_data_dir, "test-bash", argv, "bash", PS1="$", FIXED="spec")
+    return "test-bash"

@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.services.announcer import EXECUTION_SCHEMA_ID, SESSION_SCHEMA_ID
+from tests.api.commanding import run_command
 from tests.conftest import ExecApi
 
 
@@ -35,6 +36,19 @@ async def test_each_state_of_an_execution_is_told(
     assert [data["state"] for data in mine] == ["pending", "running", "succeeded"]
     assert {data["session_id"] for data in mine} == {record["session_id"]}
     assert {data["type"] for data in mine} == {"code"}
+    assert "secret" not in str(heard)
+
+
+async def test_a_command_is_told_as_one(
+    exec_api: ExecApi, heard: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """What it runs is not."""
+    record = await run_command(exec_api, "echo secret; exit 3")
+
+    mine = [data for _, data in heard if data.get("execution_id") == record["id"]]
+    assert [data["state"] for data in mine] == ["pending", "running", "failed"]
+    assert {data["type"] for data in mine} == {"command"}
+    assert mine[-1]["error_code"] == "CommandFailed"
     assert "secret" not in str(heard)
 
 

@@ -1,52 +1,11 @@
 """Notebooks of other kernels than Python: inputs go in and variables come out all the same."""
 
-import importlib.util
-import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.api.conftest import install_kernel
 from tests.conftest import ExecApi
-
-NO_R = "R with IRkernel is not installed: apt-get install r-cran-irkernel"
-
-
-def install(data_dir: Path, name: str, argv: list[str], language: str, **env: str) -> None:
-    folder = data_dir / "kernels" / name
-    folder.mkdir(parents=True)
-    model = {"argv": argv, "display_name": name, "language": language, "env": env}
-    (folder / "kernel.json").write_text(json.dumps(model))
-
-
-@pytest.fixture
-def ir_kernel(jp_data_dir: Path) -> str:
-    """A kernelspec of IRkernel, which sets a name of its own."""
-    rscript = shutil.which("Rscript")
-    if (
-        rscript is None
-        or subprocess.run(
-            [rscript, "-e", "library(IRkernel)"], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip(NO_R)
-    argv = ["R", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"]
-    # R leaves its temporary files when it is killed.
-    install(jp_data_dir, "test-ir", argv, "R", FIXED="spec", TMPDIR=str(jp_data_dir))
-    return "test-ir"
-
-
-@pytest.fixture
-def bash_kernel(jp_data_dir: Path) -> str:
-    """A kernelspec of bash_kernel, which sets a name of its own."""
-    if importlib.util.find_spec("bash_kernel") is None or shutil.which("bash") is None:
-        pytest.skip("bash_kernel is not installed: pip install bash_kernel")
-    argv = [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"]
-    install(jp_data_dir, "test-bash", argv, "bash", PS1="$", FIXED="spec")
-    return "test-bash"
 
 
 def language_metadata(name: str) -> dict[str, Any]:
@@ -116,7 +75,7 @@ async def test_a_notebook_in_bash(exec_api: ExecApi, bash_kernel: str) -> None:
 async def test_a_language_that_is_not_in_the_table(exec_api: ExecApi, jp_data_dir: Path) -> None:
     """Its notebooks run; its variables say why they cannot be read; its own names stay its own."""
     argv = [sys.executable, "-m", "pytest_jupyter.echo_kernel", "-f", "{connection_file}"]
-    install(jp_data_dir, "test-echo", argv, "echo", FIXED="spec")
+    install_kernel(jp_data_dir, "test-echo", argv, "echo", FIXED="spec")
     exec_api.write_notebook("e.ipynb", "hello", **language_metadata("test-echo"))
 
     record = await exec_api.run("e.ipynb", variable_names=["x"])

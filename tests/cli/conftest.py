@@ -48,3 +48,11 @@ def here(
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def named(server: RunningServer, monkeypatch: pytest.MonkeyPatch, here: Here) -> RunningServer:
+    """The server, named in the environment."""
+    monkeypatch.setenv("JUPYTER_EXEC_URL", server.url)
+    monkeypatch.setenv("JUPYTER_EXEC_TOKEN", server.token)
+    return server

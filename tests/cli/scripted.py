@@ -12,17 +12,20 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class Scripted:
-    """A server; its answers are taken in order, its requests are kept."""
+    """A server; its answers are taken in order, its requests are kept.
+
+    An answer *to* an end of a path is for requests of such paths, which come in any order.
+    """
 
     url: str = ""
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    answers: list[tuple[str, int, dict[str, str], bytes]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, list[str]], Any, str | None]] = field(
         default_factory=list
     )
 
-    def answer(self, status: int, body: Any = None, **headers: str) -> None:
+    def answer(self, status: int, body: Any = None, *, to: str = "", **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answers.append((status, headers, b"" if status == 204 else content))
+        self.answers.append((to, status, headers, b"" if status == 204 else content))
 
 
 @contextmanager
@@ -34,8 +37,9 @@ def scripted_server() -> Iterator[Scripted]:
 
         def _answer(self) -> None:
             parts = urlsplit(self.path)
-            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = json.loads(content) if content else None
+            content = self._content()
+            is_json = self.headers.get("Content-Type") == "application/json"
+            body = json.loads(content) if is_json else content or None
             scripted.requests.append(
                 (
                     self.command,
@@ -45,13 +49,28 @@ def scripted_server() -> Iterator[Scripted]:
                     self.headers["Authorization"],
                 )
             )
-            status, headers, content = scripted.answers.pop(0)
+            answer = next(one for one in scripted.answers if parts.path.endswith(one[0]))
+            scripted.answers.remove(answer)
+            _, status, headers, content = answer
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(content)))
+            # With X-Cut the connection ends before all is there.
+            cut = int(headers.get("X_Cut", 0))
+            self.send_header("Content-Length", str(len(content) + cut))
             self.end_headers()
             self.wfile.write(content)
+            self.close_connection = bool(cut)
+
+        def _content(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
 
         do_GET = do_POST = do_DELETE = do_PUT = _answer  # noqa: N815
 

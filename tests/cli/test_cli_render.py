@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jupyter_exec_ext.cli.commands import command_exit_code
 from jupyter_exec_ext.cli.notebooks import CellTexts
 from jupyter_exec_ext.cli.progress import LineView, activity
 from jupyter_exec_ext.cli.render import (
@@ -176,8 +177,8 @@ def test_a_list_is_not_cut_for_programs(capsys: pytest.CaptureFixture[str]) -> N
     Screen().records([RECORD, long])
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["id", "state", "what", "created", "duration"]
-    assert lines[1].startswith(f"{RECORD['id']}  running  a [bold]b.ipynb")
+    assert lines[0].split() == ["id", "state", "type", "what", "created", "duration"]
+    assert lines[1].startswith(f"{RECORD['id']}  running  notebook  a [bold]b.ipynb")
     assert "x" * 300 in lines[2]
     assert lines[2].endswith("1.2 s")
 
@@ -199,6 +200,7 @@ def test_a_record_shows_what_is_known(capsys: pytest.CaptureFixture[str]) -> Non
     assert facts.pop("saved").split() == ["to", "out.ipynb"]
     assert {name: value.strip() for name, value in facts.items()} == {
         "id": RECORD["id"],
+        "type": "notebook",
         "state": "running",
         "what": "a [bold]b.ipynb",
         "cells": "1 of 3",
@@ -272,3 +274,49 @@ def test_no_lines_when_a_program_reads(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_exit_code_tells_whose_failure_it_was(record: dict[str, Any], code: int) -> None:
     """1 for the code's, 3 for the service's."""
     assert exit_code(record) == code
+
+
+def test_a_command_is_shown_as_it_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Step by step, with their exit codes; in a list it is one line."""
+    record: dict[str, Any] = {
+        **RECORD,
+        "type": "command",
+        "state": "failed",
+        "source": {"build": ["make", "a b"], "exec": "./x <<E\n1\nE"},
+        "session_name": "mine",
+        "progress": {"done": 2, "total": 2},
+        "result": {"exit_codes": {"build": 0, "exec": 139}},
+        "error": {"code": "Timeout", "message": "too long for an execution", "step": "exec"},
+    }
+
+    assert what(record) == "make 'a b'; ./x <<E 1 E"
+    Screen().record(record)
+    Screen().failure(record, CELLS)
+    Screen().summary(record)
+
+    out, err = capsys.readouterr()
+    facts = {line[:12].strip(): line[12:].strip() for line in out.splitlines()}
+    assert facts["build"] == "make 'a b'"
+    assert facts["exec"] == "./x <<E"
+    assert (facts["exit codes"], facts["steps"]) == ("build 0, exec 139", "2 of 2")
+    assert facts["session"] == "mine"
+    assert "what" not in facts
+    assert err.splitlines() == [
+        "Timeout in the exec step: too long for an execution",
+        f"failed, exit codes: build 0, exec 139  execution {RECORD['id']}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": "CommandFailed", "step": "build", "exit_code": 2}, 4),
+        ({"code": "CommandFailed", "step": "exec", "exit_code": 2}, 1),
+        ({"code": "Timeout", "step": "build"}, 1),
+        ({"code": "SessionLost"}, 3),
+    ],
+)
+def test_the_exit_code_of_a_command_is_ours(error: dict[str, Any], code: int) -> None:
+    """A program's own would be taken for one that means something else."""
+    assert command_exit_code({"state": "failed", "error": error}) == code
+    assert command_exit_code({"state": "succeeded", "result": {}}) == 0

@@ -17,14 +17,6 @@ from .conftest import Here
 from .machine import Machine, RunningServer, wait_until
 
 
-@pytest.fixture
-def named(server: RunningServer, monkeypatch: pytest.MonkeyPatch, here: Here) -> RunningServer:
-    """The server, named in the environment."""
-    monkeypatch.setenv("JUPYTER_EXEC_URL", server.url)
-    monkeypatch.setenv("JUPYTER_EXEC_TOKEN", server.token)
-    return server
-
-
 def test_a_running_server_that_holds_the_notebook_is_found(
     machine: Machine, server: RunningServer, here: Here
 ) -> None:
@@ -90,7 +82,9 @@ def test_a_named_server_is_talked_to(machine: Machine, named: RunningServer, her
 
     code, out, _ = here("list", "--limit", "2")
     lines = out.splitlines()
-    assert [line.split()[1:3] for line in lines[1:]] == [["succeeded", "named.ipynb"]] * 2
+    assert [line.split()[1:4] for line in lines[1:]] == [
+        ["succeeded", "notebook", "named.ipynb"]
+    ] * 2
     code, out, _ = here("log", lines[1].split()[0])
     assert (code, out) == (0, "hello\n")
     code, out, err = here("cancel", lines[1].split()[0])

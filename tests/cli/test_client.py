@@ -57,6 +57,17 @@ def test_a_request_has_only_what_was_given(server: Scripted, client: ExecClient)
     ]
 
 
+def test_a_command_is_sent_as_it_is(server: Scripted, client: ExecClient) -> None:
+    """Each step is a text or a list."""
+    server.answer(202, {"id": "1"})
+
+    client.create(command={"build": "make", "exec": ["./main", "x"]}, stdin=["a"])
+
+    body = {"command": {"build": "make", "exec": ["./main", "x"]}, "stdin": ["a"]}
+    path = "/user/a%40b/exec/executions"
+    assert server.requests == [("POST", path, {}, body, "token secret")]
+
+
 def test_each_verb_has_its_request(server: Scripted, client: ExecClient) -> None:
     """Ids and paths are quoted, whatever they hold."""
     server.answer(200, {"id": "1"})

@@ -74,6 +74,30 @@ def test_a_killed_server_leaves_a_true_store(start_server: Start) -> None:
     assert len(listed) == 22
 
 
+def test_a_killed_server_leaves_nothing_of_a_command(start_server: Start) -> None:
+    """Its process goes with the kernel; its output so far is in the record, its end is not."""
+    server = start_server()
+    body = {"command": {"build": "echo built", "exec": ["/bin/sh", "-c", "echo $$; sleep 300"]}}
+    record = server.http.post("executions", json=body).json()
+    shown = server.until(record["id"], lambda now: now["result"]["stdout"].count("\n") == 2)
+    printed = shown["result"]["stdout"]
+    assert server.http.get(f"executions/{record['id']}/log").text == printed
+    command = psutil.Process(int(printed.split()[1]))
+    processes = [command, *command.children()]
+    kernels = server.kernels()
+
+    server.kill()
+
+    assert gone([*kernels, *processes], 10), "something outlived its server"
+    again = start_server()
+    ended = again.until(record["id"], lambda now: now["state"] == "failed")
+    assert ended["error"]["code"] == "ServerRestarted"
+    assert ended["result"]["stdout"] == printed
+    assert "exit_codes" not in ended["result"]
+    steps = [event.get("step") for event in again.events(record["id"]) if event["type"] == "stream"]
+    assert steps == ["build", "exec"]
+
+
 def test_what_a_crash_left_is_settled_without_a_request(
     start_server: Start, tmp_path: Path
 ) -> None:

@@ -16,6 +16,14 @@ from jupyter_exec_ext.engine.languages.exchange import (
     base64_of,
     marked_bytes,
 )
+from jupyter_exec_ext.engine.languages.guarding import (
+    BOOT,
+    NO_PYTHON,
+    OPTIONS,
+    Guarding,
+    failing_lines,
+    pythons,
+)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -29,6 +37,13 @@ _OUT_LINE = 8_000
 """Characters of one line of the answer: bash_kernel sends a message for each."""
 
 _END = "JUPYTER_EXEC_EXT_END"
+
+# Values must not get into the history, which bash writes to a file at its end. When this runs the
+# whole of its command is the newest entry, what it reads included.
+_FORGET = (
+    rf"if [[ $(HISTTIMEFORMAT= \builtin history 1 2>/dev/null) == *{_END}* ]];"
+    r" then \builtin history -d -1 2>/dev/null; fi;"
+)
 
 _SET = r"""
 __jupyter_exec_ext_set() {
@@ -95,11 +110,36 @@ done ) <<'__END__' | \command base64 | \command tr -d '\n' | \command fold -w __
 \command sed 's/^/__MARKER__ /'; \builtin echo
 """
 
+_COMMAND = rf"""
+{_FORGET}
+( for __jx_python in __PYTHONS__; do
+if \builtin command -v -- "$__jx_python" >/dev/null 2>&1; then
+\builtin exec "$__jx_python" __OPTIONS__ -c '__BOOT__' 2>/dev/null; fi;
+done;
+\builtin printf '%s\n' __LINES__; ) <<'__END__'
+"""
+
 
 class Bash(Language):
     """bash_kernel."""
 
     name = "bash"
+    # Its terminal has to reach the guard with Ctrl-C, and ends it with the kernel.
+    guarding = Guarding(own_session=False, watch_stdin=False, chunk_bytes=6_000)
+
+    def run_command(self, blob: str, *, marker: str) -> Request:
+        """Start the guard in the foreground of the kernel's terminal, where it prints."""
+        code = (
+            _packed(_COMMAND)
+            .replace("__PYTHONS__", " ".join(f"'{path}'" for path in pythons()))
+            .replace("__OPTIONS__", " ".join(OPTIONS))
+            .replace("__BOOT__", BOOT)
+            .replace(
+                "__LINES__", " ".join(f"'{line}'" for line in failing_lines(marker, NO_PYTHON))
+            )
+            .replace("__END__", _END)
+        )
+        return _request(code, (*_chunks(blob), "."))
 
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         lines = []
@@ -107,7 +147,8 @@ class Bash(Language):
             if not _NAME.fullmatch(name) or name in _TERMINAL_NAMES:
                 raise ValueError("not an environment variable that bash can take")
             lines += [f":{name}", *_value(value)]
-        return _request(f"{_packed(_SET)}\n__jupyter_exec_ext_set <<'{_END}'", lines)
+        call = f"{_FORGET} __jupyter_exec_ext_set <<'{_END}'"
+        return _request(f"{_packed(_SET)}\n{call}", lines)
 
     def _restoring(self) -> Request:
         return Request(code=_packed(_RESTORE), silent=False)

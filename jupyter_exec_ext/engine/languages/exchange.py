@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
 
 from jupyter_exec_ext.core.models import MimeBundle, Variable
+from jupyter_exec_ext.engine.languages.guarding import Guarding
 
 READING_MIME = "text/vnd.jupyter-exec-reading"
 """The private MIME type of a reading; ``text/``, or Julia would not display a string as it is."""
@@ -88,11 +89,13 @@ class Language(ABC):
         end_of_input: The answer to an ``input_request`` that raises the end-of-file error in the
             code that asked. ``None`` where no answer does: IRkernel hands each one on as it is,
             and bash_kernel never asks, so that a ``read`` waits until it is interrupted.
+        guarding: How its kernels start the guard of a command; ``None`` where they cannot.
     """
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     end_of_input: ClassVar[str | None] = None
+    guarding: ClassVar[Guarding | None] = None
 
     def set_environment(self, variables: Mapping[str, str | None]) -> Request:
         """Make *variables* environment variables of the running kernel; ``None`` takes one out.
@@ -157,6 +160,26 @@ class Language(ABC):
         """
         del subshell_id
         return None
+
+    def run_command(self, blob: str, *, marker: str) -> Request:
+        """Start the guard of a command, wait for its end, and publish its lines as they come.
+
+        Each line is in a `READING_MIME` of a display, or is printed. An interrupt of the kernel
+        goes to the guard, and the reply comes when that has ended.
+
+        Args:
+            blob: What the guard reads, in base64.
+            marker: What begins each of its lines.
+
+        Raises:
+            NotImplementedError: ``guarding`` is ``None``.
+        """
+        raise NotImplementedError
+
+    def command_text(self, reply: Reply) -> str:
+        """Return the guard's last line, where *reply* to `run_command` has it; else nothing."""
+        del reply
+        return ""
 
     @abstractmethod
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request: ...

@@ -17,6 +17,14 @@ from jupyter_exec_ext.engine.languages.exchange import (
     error_of,
     value_of_entries,
 )
+from jupyter_exec_ext.engine.languages.guarding import (
+    BOOT,
+    NO_POSIX,
+    OPTIONS,
+    Guarding,
+    failing_lines,
+)
+from jupyter_exec_ext.engine.languages.python_command import COMMAND
 from jupyter_exec_ext.engine.languages.python_reader import READER, READER_NAME
 
 _KEY = "jupyter_exec_ext"
@@ -110,6 +118,7 @@ class Python(Language):
     name = "python"
     aliases = ("ipython", "python3")
     end_of_input = "\x04"
+    guarding = Guarding(own_python=True)
 
     def environment_error(self, reply: Reply) -> str | None:
         """Return why setting or restoring failed, without any value; ``None`` when it worked."""
@@ -128,6 +137,18 @@ class Python(Language):
     def interrupt_subshell(self, subshell_id: str) -> Request | None:
         """Raise ``KeyboardInterrupt`` in the thread of that subshell, where it runs user code."""
         return _request(_INTERRUPT, subshell_id)
+
+    def run_command(self, blob: str, *, marker: str) -> Request:
+        """Start the guard with the kernel's own Python, which relays its lines."""
+        failure = failing_lines(marker, NO_POSIX)
+        return _request(COMMAND, [blob, BOOT, OPTIONS, READING_MIME, failure])
+
+    def command_text(self, reply: Reply) -> str:
+        """Return the guard's last line, which a lossy IOPub may have dropped."""
+        try:
+            return str(reply.content["user_expressions"][_KEY]["data"][READING_MIME])
+        except (KeyError, TypeError):
+            return ""
 
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         texts = {

@@ -14,6 +14,14 @@ from jupyter_exec_ext.engine.languages.exchange import (
     Request,
     base64_of,
 )
+from jupyter_exec_ext.engine.languages.guarding import (
+    BOOT,
+    NO_PYTHON,
+    OPTIONS,
+    Guarding,
+    failing_lines,
+    pythons,
+)
 
 _CHUNK = 2_000
 """Characters of one string literal."""
@@ -192,12 +200,81 @@ function(data) {
 }
 """
 
+# Its lines come through a FIFO, so that the guard's standard input can be a pipe that ends with R.
+_COMMAND = r"""
+function(data) suspendInterrupts({
+  mime <- data[[2]]; marker <- data[[3]]
+  folder <- tempfile("jupyter-exec-")
+  dir.create(folder, mode = "0700")
+  on.exit(unlink(folder, recursive = TRUE), add = TRUE)
+  path <- file.path(folder, "lines")
+  if (system2("mkfifo", shQuote(path)) != 0) stop("no FIFO could be made")
+  output <- fifo(path, "r", blocking = FALSE)
+  on.exit(close(output), add = TRUE, after = FALSE)
+  input <- pipe(paste0(
+    "exec 2>/dev/null >", shQuote(path), "; for p in ", paste(shQuote(data[[4]]), collapse = " "),
+    "; do if command -v \"$p\" >&2; then exec \"$p\" ", data[[5]], " -c ", shQuote(data[[6]]),
+    "; fi; done; printf '%s\\n' ", paste(shQuote(data[[7]]), collapse = " ")), "w")
+  on.exit(close(input), add = TRUE, after = FALSE)
+  writeLines(c(data[[1]], "."), input)
+  flush(input)
+  guard <- group <- NA
+  asked <- told <- 0L
+  last <- ""
+  was_gone <- FALSE
+  has_ended <- function() {
+    # Without /proc nobody knows whether it is a zombie.
+    is_gone <- !is.na(guard) && dir.exists("/proc/self/fd") &&
+      !file.exists(sprintf("/proc/%d/fd/0", guard))
+    is_gone || (is.na(guard) && asked > 1L)
+  }
+  repeat {
+    lines <- readLines(output, warn = FALSE)
+    if (length(lines) > 0) {
+      bundle <- list(paste(lines, collapse = "\n"))
+      names(bundle) <- mime
+      IRdisplay::publish_mimebundle(bundle)
+      begun <- lines[startsWith(lines, paste(marker, "b"))]
+      if (length(begun) > 0) {
+        numbers <- as.integer(strsplit(begun[[1]], " ")[[1]][3:4])
+        group <- numbers[[1]]; guard <- numbers[[2]]
+      }
+      last <- lines[[length(lines)]]
+    } else if (was_gone) break
+    # Its last line may have come since this read.
+    was_gone <- has_ended()
+    if (startsWith(last, paste(marker, "x"))) break
+    pause <- if (length(lines) > 0) 0 else 0.01
+    tryCatch(allowInterrupts(Sys.sleep(pause)), interrupt = function(e) asked <<- asked + 1L)
+    if (!is.na(guard) && told < asked) {
+      told <- told + 1L
+      tools::pskill(guard, tools::SIGINT)
+    }
+  }
+  invisible(NULL)
+})
+"""
+
 
 class R(Language):
     """IRkernel; jsonlite, repr and IRdisplay come with it."""
 
     name = "r"
     aliases = ("ir", "irkernel")
+    guarding = Guarding()
+
+    def run_command(self, blob: str, *, marker: str) -> Request:
+        """Start the guard with any Python, and publish its lines."""
+        data = (
+            _strings(_chunks(blob)),
+            _string(READING_MIME),
+            _string(marker),
+            _strings(pythons()),
+            _string(" ".join(OPTIONS)),
+            _escaped(BOOT),
+            _strings(failing_lines(marker, NO_PYTHON)),
+        )
+        return _request(_COMMAND, ", ".join(data))
 
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         pairs = (
@@ -236,6 +313,11 @@ def _chunks(text: str) -> Iterable[str]:
 def _string(text: str) -> str:
     """Return the literal of *text*, which is base64 or one of our own words."""
     return f'"{text}"'
+
+
+def _escaped(text: str) -> str:
+    """Return the literal of *text*, which is a program of ours."""
+    return _string(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def _strings(texts: Iterable[str]) -> str:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from jupyter_exec_ext.engine.languages import known_languages, language_of
+from jupyter_exec_ext.engine.languages import (
+    Reply,
+    command_languages,
+    known_languages,
+    language_of,
+    runs_commands,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +51,17 @@ def test_what_cannot_be_an_environment_variable_is_refused_without_its_value(
         language.set_environment(variables)
 
     assert "secret" not in str(caught.value)
+
+
+def test_some_languages_run_commands() -> None:
+    """The others refuse; neither has a way to do the half of it."""
+    assert command_languages() == ("python", "r", "bash")
+    assert [runs_commands(name) for name in ("IPython", "julia", "cobol")] == [True, False, False]
+    julia = language_of("julia")
+    assert julia is not None
+    with pytest.raises(NotImplementedError):
+        julia.run_command("", marker="M")
+    assert julia.command_text(Reply()) == ""
 
 
 @pytest.mark.parametrize("name", known_languages())
