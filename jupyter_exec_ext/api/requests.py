@@ -19,6 +19,10 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
 _Labels = Annotated[dict[str, str], msgspec.Meta(description="Names and values to find it by.")]
+_Annotations = Annotated[
+    dict[str, str],
+    msgspec.Meta(description="Texts to find in the record again; nothing is looked up by them."),
+]
 _Description = Annotated[str, msgspec.Meta(description="For people.")]
 
 
@@ -148,6 +152,7 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         msgspec.Meta(description="Cancel it when this request, which waits, is cut off."),
     ] = False
     labels: _Labels = {}
+    annotations: _Annotations = {}
     description: _Description = ""
 
     @property
@@ -241,6 +246,7 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = {}
     idle_timeout_seconds: _IdleTimeout = None
     labels: Annotated[dict[str, str], msgspec.Meta(description="For programs and people.")] = {}
+    annotations: _Annotations = {}
     description: _Description = ""
 
     def to_domain(self) -> NewSession:

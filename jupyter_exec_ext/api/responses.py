@@ -138,6 +138,7 @@ class ExecutionRecord(Execution):
         owner: The user who asked for it.
         description: As given by the client.
         labels: As given by the client.
+        annotations: As given by the client; empty in lists.
         input_names: Whose values are kept nowhere.
         variable_names: What is gathered after the run.
         on_error: What happens after a cell that failed.
@@ -181,6 +182,7 @@ class SessionRecord(Session):
         owner: The user who asked for it.
         description: As given by the client.
         labels: As given by the client.
+        annotations: As given by the client.
         created_time: When it was accepted.
         end_time: When it ended.
     """

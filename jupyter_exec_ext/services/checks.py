@@ -32,6 +32,7 @@ def check_request(new: NewExecution, limits: Limits) -> None:
             f"at most {limits.max_stdin_answers} answers are taken", target="stdin"
         )
     _check_words(new.labels, new.description, limits)
+    _check_annotations(new.annotations, limits)
 
 
 def check_session(new: NewSession, limits: Limits) -> None:
@@ -39,6 +40,7 @@ def check_session(new: NewSession, limits: Limits) -> None:
     _check_session_name(new.name, target="name")
     _check_idle_timeout(new.idle_timeout_seconds)
     _check_words(new.labels, new.description, limits)
+    _check_annotations(new.annotations, limits)
 
 
 def check_session_settings(settings: SessionSettings, limits: Limits) -> None:
@@ -160,4 +162,15 @@ def _check_words(labels: dict[str, str], description: str, limits: Limits) -> No
     if len(description) > limits.max_description_length:
         raise InvalidArgumentError(
             f"at most {limits.max_description_length} characters", target="description"
+        )
+
+
+def _check_annotations(annotations: dict[str, str], limits: Limits) -> None:
+    try:
+        size = sum(len(name.encode()) + len(text.encode()) for name, text in annotations.items())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("this is not Unicode text", target="annotations") from error
+    if size > limits.max_annotation_bytes:
+        raise InvalidArgumentError(
+            f"they have at most {limits.max_annotation_bytes} bytes together", target="annotations"
         )

@@ -243,6 +243,11 @@ class ExecutionService:
         live = self.live_of(execution_id)
         return await self._store.get(execution_id) if live is None else self._shown(live)
 
+    async def of_key(self, key: str) -> Execution | None:
+        """Return the execution that was accepted with an idempotency key; ``None`` without one."""
+        found = await self._store.find_key(key)
+        return None if found is None else await self.get(found[0])
+
     async def wait(self, execution_id: str, *, seconds: float) -> tuple[Execution, Result | None]:
         """Return the record once it is final, or as it is after *seconds*.
 
@@ -407,6 +412,7 @@ def _execution_of(
         idempotency_key=new.idempotency_key,
         description=new.description,
         labels=new.labels,
+        annotations=new.annotations,
         input_names=sorted(new.inputs),
         variable_names=new.variable_names,
         stdin_count=None if new.stdin is None else len(new.stdin),
