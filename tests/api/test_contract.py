@@ -339,6 +339,11 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
         assert shown.json["state"] in ("pending", "running")
     answered = await visit("post", f"{executions}/{asking.json['id']}/input", json={"value": "x"})
     assert answered.status == 200
+    command = {"command": {"exec": "true"}, "session_id": key}
+    ran = await visit("post", executions, params={"wait": 60}, json=command)
+    one = f"{executions}/{ran.json['id']}"
+    assert ran.json["result"]["exit_codes"] == {"exec": 0}
+    assert (await visit("get", f"{one}/notebook")).status == 409
     died = await visit(
         "post",
         executions,
