@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,17 +225,21 @@ class ExecApp(ExtensionApp):
         The server calls this before it ends its kernels, and an exception here would keep it from
         stopping.
         """
-        try:
-            with anyio.move_on_after(STOP_SECONDS):
-                await self.files.close(timeout_seconds=0.5)
-                await self.supervisor.close(timeout_seconds=STOP_SECONDS - 1.5)
-                stopped = ServerStoppedError("the server was stopped")
-                await self.turns.close(stopped, timeout_seconds=0.5)
-                await self.sessions.close(stopped, timeout_seconds=0.5)
-                await self.following.close(timeout_seconds=0.5)
-                await self.store.close()
-        except Exception as error:  # noqa: BLE001 - the server has to go on stopping
-            log_defect(self.log, error)
+        stopped = ServerStoppedError("the server was stopped")
+        steps = (
+            partial(self.files.close, timeout_seconds=0.5),
+            partial(self.supervisor.close, timeout_seconds=STOP_SECONDS - 2),
+            partial(self.turns.close, stopped, timeout_seconds=0.5),
+            partial(self.sessions.close, stopped, timeout_seconds=0.5),
+            partial(self.following.close, timeout_seconds=0.5),
+            self.store.close,
+        )
+        with anyio.move_on_after(STOP_SECONDS):
+            for step in steps:
+                try:
+                    await step()
+                except Exception as error:  # noqa: BLE001 - the rest has to stop too
+                    log_defect(self.log, error)
 
     def current_activity(self) -> dict[str, int] | None:
         """Return what keeps the server from shutting down for inactivity; ``None`` if nothing."""

@@ -5,9 +5,9 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, get_args
 
-from anyio import to_thread
 from tornado.web import authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.api.lists import LIST_PARAMETERS, read_list_arguments
 from jupyter_exec_ext.api.operations import RETRY_AFTER, Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import ExecutionBody, InputBody
@@ -370,6 +370,6 @@ class NotebookHandler(_Handler):
     async def get(self, execution_id: str) -> None:
         """Write it as an attachment."""
         notebook = await self.executions.notebook(execution_id)
-        text = await to_thread.run_sync(encode_notebook, notebook)
+        text = await threads.run_sync(encode_notebook, notebook)
         self.set_header("Content-Disposition", f'attachment; filename="{execution_id}.ipynb"')
         self.finish(text, set_content_type="application/x-ipynb+json")

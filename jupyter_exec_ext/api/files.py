@@ -4,7 +4,6 @@ from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from tornado.httputil import format_timestamp
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
@@ -26,7 +25,7 @@ from jupyter_exec_ext.web.forms import MULTIPART, FormFile, FormReader
 from jupyter_exec_ext.web.ranges import read_range
 from jupyter_exec_ext.web.reading import read_flag
 from jupyter_exec_ext.web.rights import authorized
-from jupyter_exec_ext.web.transfers import FLUSH_BYTES, FileHandler, attachment
+from jupyter_exec_ext.web.transfers import READ_BYTES, FileHandler, attachment
 
 BYTES = "application/octet-stream"
 TAR = "application/x-tar"
@@ -43,7 +42,6 @@ _DISPOSITION = header("Content-Disposition", "It is an attachment with the name 
 _FILE_HEADERS = (
     _ETAG,
     _DISPOSITION,
-    header("Last-Modified", "When its content changed last.", always=False),
 )
 _REFUSALS = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 _WRITE_REFUSALS = (*_REFUSALS, HTTPStatus.CONFLICT)
@@ -96,18 +94,22 @@ class FilesHandler(FileHandler):
         """List them."""
         page = await self.files.list(
             session_id,
-            self.get_query_argument("path", "", strip=False),
+            self.path_of_query(),
             is_recursive=read_flag("recursive", self.get_query_argument("recursive", None)),
             page_size=read_page_size(self, max_page_size=self.limits.max_page_size),
             page_token=self.get_query_argument("page_token", None) or None,
         )
         self.write_value(page)
 
+    def path_of_query(self) -> str:
+        """Return the folder that the request names."""
+        return "".join(self.query_texts("path")).strip("/")
+
     async def begin_upload(self, receiver: Receiver) -> None:
         """Check that a form is coming."""
         del receiver
         self._form = FormReader(self.request.headers.get("Content-Type", ""))
-        self._folder = self.get_query_argument("path", "", strip=False).strip("/")
+        self._folder = self.path_of_query()
 
     async def take_upload(self, receiver: Receiver, chunk: bytes) -> None:
         """Take a piece of the form."""
@@ -139,13 +141,14 @@ class FilesHandler(FileHandler):
     async def post(self, session_id: str) -> None:
         """Put them in their places."""
         del session_id
-        assert self.receiver is not None
+        receiver = self.receiver
+        assert receiver is not None
         try:
             if not self._form.is_complete:
                 raise MalformedRequestError("the form has no end")
-            done = await self.receiver.commit()
+            done = await receiver.commit()
         finally:
-            await self.receiver.close()
+            await receiver.close()
         if not done:
             raise InvalidArgumentError("the form has no file", target="filename")
         self.write_value(UploadedFiles(files=[entry for entry, _ in done]), HTTPStatus.CREATED)
@@ -158,7 +161,11 @@ class OneFileHandler(FileHandler):
 
     async def begin_upload(self, receiver: Receiver) -> None:
         """Check what can be known of the file before it comes."""
-        receiver.check_size(int(self.request.headers.get("Content-Length") or 0))
+        headers = self.request.headers
+        for name in ("Content-Range", "Content-Encoding"):
+            if headers.get(name, "identity").lower() != "identity":
+                raise MalformedRequestError("the body is the file, whole and as it is", target=name)
+        receiver.check_size(int(headers.get("Content-Length") or 0))
         await receiver.begin(self.path_args[1])
 
     async def take_upload(self, receiver: Receiver, chunk: bytes) -> None:
@@ -190,12 +197,13 @@ class OneFileHandler(FileHandler):
     async def put(self, session_id: str, path: str) -> None:
         """Put it in its place."""
         del session_id, path
-        assert self.receiver is not None
+        receiver = self.receiver
+        assert receiver is not None
         try:
             precondition = read_precondition(self.request.headers)
-            ((entry, is_new),) = await self.receiver.commit(precondition)
+            ((entry, is_new),) = await receiver.commit(precondition)
         finally:
-            await self.receiver.close()
+            await receiver.close()
         self.set_header("ETag", str(entry.etag))
         self.write_value(entry, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 
@@ -285,8 +293,6 @@ class OneFileHandler(FileHandler):
             return False
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("Content-Disposition", attachment(entry.name))
-        if entry.modified_time is not None:
-            self.set_header("Last-Modified", format_timestamp(entry.modified_time))
         return True
 
     async def _send(self, file: OpenFile) -> None:
@@ -301,13 +307,12 @@ class OneFileHandler(FileHandler):
         self.set_header("Content-Type", BYTES)
         self.set_header("Content-Length", str(stop - position))
         while position < stop:
-            data = await file.read(position, min(FLUSH_BYTES, stop - position))
+            data = await file.read(position, min(READ_BYTES, stop - position))
             if not data:
                 # It must not look whole.
                 raise ConflictError("the file became shorter while it was read")
             position += len(data)
-            self.write(data)
-            await self.send_pieces()
+            await self.send(data)
         self.finish(set_content_type=BYTES)
 
     @operation(
@@ -363,16 +368,15 @@ class ArchiveHandler(FileHandler):
     @authorized(action="read", resource="exec-files")
     async def get(self, session_id: str) -> None:
         """Send it."""
-        paths = self.get_query_arguments("path", strip=False)
-        size = 0
+        paths = self.query_texts("path")
         with suppress(StreamClosedError):
             async with aclosing(self.files.archive(session_id, paths)) as pieces:
                 self.set_header("Content-Disposition", attachment(f"{session_id}.tar"))
                 self.set_header("Content-Type", TAR)
+                gathered = bytearray()
                 async for piece in pieces:
-                    self.write(piece)
-                    size += len(piece)
-                    if size >= FLUSH_BYTES:
-                        size = 0
-                        await self.send_pieces()
-            self.finish(set_content_type=TAR)
+                    gathered += piece
+                    if len(gathered) >= READ_BYTES:
+                        await self.send(bytes(gathered))
+                        gathered.clear()
+            self.finish(bytes(gathered), set_content_type=TAR)

@@ -99,7 +99,8 @@ def build_document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "jupyter_exec_ext",
             "version": __version__,
-            "description": "Runs code and notebooks as durable executions on a Jupyter Server.",
+            "description": "Runs notebooks, code and programs as durable executions on a Jupyter"
+            " Server, and moves their files.",
             "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"},
         },
         "security": [{"token": []}],

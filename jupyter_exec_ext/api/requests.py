@@ -52,6 +52,8 @@ _Command = str | list[str] | None
 class CommandBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Programs to run in the kernel's working folder, in up to three steps.
 
+    Without a session that folder is the server's root.
+
     Each is a command for `/bin/sh -c`, a list of arguments that needs no shell, or `"*"` for what
     fits the files in the folder. Null, or absent, leaves the step out.
     """

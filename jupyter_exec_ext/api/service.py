@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from anyio import to_thread
 from tornado.web import HTTPError, authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.operations import operation
 from jupyter_exec_ext.api.page import STYLE_SOURCE, render_page
@@ -122,7 +122,7 @@ class DocsHandler(ExecHandler):
     async def get(self) -> None:
         """Show it, with this server's address and limits."""
         url = f"{self.request.protocol}://{self.request.host}{self.base_url}"
-        page = await to_thread.run_sync(
+        page = await threads.run_sync(
             lambda: render_page(self.document, url=url, limits=asdict(self.limits))
         )
         self.finish(page, set_content_type="text/html; charset=utf-8")

@@ -3,10 +3,10 @@
 import contextlib
 from http import HTTPStatus
 
-from anyio import to_thread
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.api.operations import CONTENT_RANGE, Answer, Parameter, operation
 from jupyter_exec_ext.core.errors import (
     ConflictError,
@@ -245,5 +245,5 @@ async def _read(follower: Follower, encode: Encoding, *, seconds: float) -> byte
     events = await follower.read(seconds=seconds)
     if any(event.type in (EventType.OUTPUT, EventType.UPDATE) for event in events):
         # They can be large.
-        return await to_thread.run_sync(encode, events)
+        return await threads.run_sync(encode, events)
     return encode(events)

@@ -21,6 +21,7 @@ NOTEBOOK_OPTIONS = {
     "cells": "--cells",
     "cell_timeout": "--cell-timeout",
     "on_error": "--on-error",
+    "variable_names": "-o",
 }
 COMMAND_OPTIONS = {"downloads": "--download", "session": "--session", "stdin": "--stdin"}
 STEP_OPTIONS = {"clean": "--clean", "build": "--build", "exec": "--exec"}
@@ -194,7 +195,7 @@ def runs_command(arguments: argparse.Namespace) -> bool:
     steps = [option for name, option in STEP_OPTIONS.items() if getattr(arguments, name)]
     if steps:
         for name, option in NOTEBOOK_OPTIONS.items():
-            if getattr(arguments, name) is not None:
+            if getattr(arguments, name) not in (None, []):
                 raise UsageError(f"{option}: is for notebooks, and {steps[-1]} runs a program")
         return True
     for name, option in COMMAND_OPTIONS.items():

@@ -103,8 +103,9 @@ def make_command_plan(arguments: argparse.Namespace) -> CommandPlan:
         raise UsageError("--session: give a name")
     if arguments.session is not None and address is None and find_server(Path.cwd()) is None:
         raise UsageError(
-            "--session: no running server is found, and a session ends with the one that would be"
-            " started; start one (jupyter server), or name one with --server"
+            "--session: no running server is found whose folder holds this one, and a session"
+            " ends with the server that would be started; start one (jupyter server), or name one"
+            " with --server"
         )
     given = {step: getattr(arguments, step) for step in STEP_OPTIONS}
     return CommandPlan(
@@ -117,7 +118,6 @@ def make_command_plan(arguments: argparse.Namespace) -> CommandPlan:
         as_json=arguments.json,
         request={
             "inputs": read_inputs(arguments),
-            "variable_names": arguments.variable_names,
             "timeout_seconds": arguments.timeout,
             "labels": pairs("--label", arguments.labels),
             "stdin": None if arguments.stdin is None else read_lines(arguments.stdin),
@@ -167,6 +167,8 @@ def _session(
             idle_timeout_seconds=ORPHAN_SECONDS if is_ours else None,
             description="of jupyter exec run" if is_ours else None,
         )
+    if not is_ours and session.get("state") == SessionState.STARTING and not plan.as_json:
+        screen.tell(f"new session {plan.session_name}")
     try:
         if wish.signal_number is not None:
             raise interrupts.Interrupted(wish.signal_number)
@@ -310,8 +312,8 @@ def _conclude(
         screen.print_json(record)
     else:
         screen.failure(record, CellTexts())
-        screen.variables(record)
         screen.summary(record)
+        download_code = _tell_truncation(record, screen) or download_code
     if record["state"] not in FINAL_STATES:
         screen.error(f"execution {record['id']} is still {record['state']} on the server")
     if wish.signal_number is not None:
@@ -319,6 +321,20 @@ def _conclude(
             screen.tell("the execution was cancelled, as you asked")
         return 128 + wish.signal_number
     return command_exit_code(record) or download_code
+
+
+def _tell_truncation(record: Record, screen: Screen) -> int:
+    """Say how much of the output was left out; return the exit code that this is."""
+    truncated = (record.get("result") or {}).get("truncated")
+    if not truncated:
+        return OK
+    missing = truncated["total_bytes"] - truncated["kept_bytes"]
+    screen.error(
+        f"{size(missing)} of the {size(truncated['total_bytes'])} that were printed are left out"
+        " in the middle: a server keeps the beginning and the end (max_stream_bytes); let the"
+        " program write a file, and fetch it with --download"
+    )
+    return NOT_THERE
 
 
 def command_exit_code(record: Record) -> int:

@@ -224,8 +224,9 @@ class CommandEvents:
         step, done, total = event.get("current_step"), event.get("done", 0), event.get("total", 0)
         if step is None:
             return
-        if self._output is None or not self._output.is_line_open:
-            self._view.show()
+        if self._output is not None:
+            self._output.break_line()
+        self._view.show()
         count = f"{min(done + 1, total)}/{total}"
         message = f"{step}: {' '.join(self._steps.get(str(step), '').split())}"
         self._view.step(message, done=done, total=total, count=count)

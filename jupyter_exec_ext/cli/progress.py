@@ -137,7 +137,9 @@ class BarView:
         )
 
     def step(self, message: str, *, done: int, total: int, count: str) -> None:
-        """Move the bar."""
+        """Print a line of its own for it, and move the bar."""
+        line = Text(printable(f"[{count}] {message}"), "dim")
+        self._progress.console.print(line, soft_wrap=True)
         self.move(message, done=done, total=total, count=count)
 
     def hide(self) -> None:

@@ -29,7 +29,8 @@ exit codes:
   3    the service could not do it: no server, wrong token, busy, stopped, the kernel did not
        start or was restarted by somebody else, the notebook or a download could not be saved
   4    --build failed, so the program was not run
-  5    the program succeeded, but something that --download names is not there
+  5    the program succeeded, but something is missing: what --download names is not there, or it
+       printed more than the server keeps
   130  ctrl-C: the execution was cancelled (143 and 129 for SIGTERM and SIGHUP); a second ctrl-C
        gives up at once
 """
@@ -47,10 +48,13 @@ examples:
 files of programs:
   --upload LOCAL[=REMOTE]    the content of a folder goes to the top of the session's folder, or
       with REMOTE into that folder; a file goes there by its name, or with REMOTE to that path, or
-      with REMOTE/ into that folder. Hidden files, links and empty folders are left out.
+      with REMOTE/ into that folder. Hidden files, links and empty folders are left out, and so
+      is the right to execute a file: sh run.sh instead of ./run.sh.
   --download REMOTE[=LOCAL]  a file, a folder with its content, or a pattern (* ? [abc], ** for any
       folders; in quotes, so that your shell leaves it alone) goes into the current folder by its
       name, a match with the folders that the pattern leaves open; or with LOCAL to that file or
       into that folder, which is made. What is there is replaced. Also after a program that failed.
+  --stdin FILE               as many lines as the server takes (max_stdin_answers); upload a larger
+      file, and let the shell give it to the program: --exec './main < in.txt'.
   The last = separates; end with = where a name has one itself.
 """

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from anyio import to_thread
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     InputNotGivenError,
     KernelStartFailedError,
@@ -223,7 +223,7 @@ class CellsRun:
         if language and expressions:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)
             # A thread takes longer to begin than a small value to be read.
-            self.value_json = read() if _is_small(reply) else await to_thread.run_sync(read)
+            self.value_json = read() if _is_small(reply) else await threads.run_sync(read)
         return reply
 
     def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
@@ -267,7 +267,7 @@ class CellsRun:
             return unread_variables(names, "reading the variables took too long")
         except RunError as error:
             return unread_variables(names, str(error))
-        return await to_thread.run_sync(reading.parse, reply)
+        return await threads.run_sync(reading.parse, reply)
 
     async def _exchange(self, request: Request, seconds: float) -> Reply:
         """Run a request of ours and return what came back; nothing of it is published."""

@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -180,11 +181,6 @@ class Directory:
             dst_dir_fd=new_where.get("dir_fd"),
         )
 
-    def change_mode(self, name: str, mode: int) -> None:
-        """Set the permissions of a file of ours."""
-        path, where = self._at(name)
-        os.chmod(path, mode, **where)  # noqa: PTH101
-
     def unlink(self, name: str) -> None:
         """Remove a file or a link."""
         path, where = self._at(name)
@@ -195,11 +191,16 @@ class Directory:
         path, where = self._at(name)
         os.rmdir(path, **where)
 
-    def remove_tree(self, name: str) -> None:
-        """Remove a directory with all that is in it, however deep: it gets flatter step by step."""
+    def remove_tree(self, name: str, *, deadline: float) -> None:
+        """Remove a directory with all that is in it, however deep: it gets flatter step by step.
+
+        Args:
+            deadline: By `time.monotonic`; somebody may go on to fill it.
+        """
         with self._opened(name) as top:
             while top._remove_content():
-                pass
+                if time.monotonic() > deadline:
+                    raise OSError(errno.ENOTEMPTY, "somebody goes on to fill it")
         self.remove(name)
 
     def _remove_content(self) -> bool:
@@ -225,6 +226,8 @@ class Directory:
             entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
         for name, is_directory in entries:
             if is_directory:
+                # It has to be writable to find itself elsewhere.
+                self._opened(name).close()
                 self.move(name, into, new_name())
                 has_moved = True
             else:
@@ -233,15 +236,27 @@ class Directory:
 
     def _opened(self, name: str) -> "Directory":
         """Open a directory that is to be emptied, and may be for that."""
-        path, where = self._at(name)
         try:
             child = self.child(name)
         except PermissionError:
-            os.chmod(path, 0o700, **where)  # noqa: PTH101
+            self._allow(name)
             return self.child(name)
         if child._descriptor is not None:
             os.fchmod(child._descriptor, 0o700)
         return child
+
+    def _allow(self, name: str) -> None:
+        """Let its owner read and change a directory, but no link in its place."""
+        if not hasattr(os, "O_PATH"):
+            path, where = self._at(name)
+            os.chmod(path, 0o700, follow_symlinks=False, **where)  # noqa: PTH101
+            return
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=self._descriptor)
+        try:
+            os.chmod(f"/proc/self/fd/{descriptor}", 0o700)  # noqa: PTH101
+        finally:
+            os.close(descriptor)
 
 
 def new_name() -> str:
@@ -264,8 +279,8 @@ def refusals(target: str = "path") -> Iterator[None]:
                 raise NoSuchFileError(target=target) from error
             case errno.ELOOP:
                 raise LinkRefusedError(target=target) from error
-            case errno.ENOTDIR | errno.EISDIR | errno.ENOTEMPTY | errno.EEXIST:
-                raise FileConflictError(_CONFLICTS[error.errno], target=target) from error
+            case code if code in _CONFLICTS:
+                raise FileConflictError(_CONFLICTS[code], target=target) from error
             case errno.ENAMETOOLONG | errno.EINVAL | errno.EILSEQ:
                 raise InvalidArgumentError(
                     "the file system takes no such name", target=target
@@ -285,4 +300,8 @@ _CONFLICTS = {
     errno.EISDIR: "a folder is at this path",
     errno.ENOTEMPTY: "the folder is not empty",
     errno.EEXIST: "something is at this path already",
+    errno.ENXIO: "this is no file that can be read",
+    errno.EAGAIN: "somebody keeps others from this file",
+    errno.EBUSY: "somebody keeps others from this",
+    errno.ETXTBSY: "this program runs",
 }

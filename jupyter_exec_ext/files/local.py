@@ -5,21 +5,21 @@ shown, and then moved there.
 """
 
 import contextlib
-import errno
 import heapq
 import mimetypes
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from anyio import to_thread
-
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
+    ExecError,
     FileConflictError,
     InvalidArgumentError,
     LinkRefusedError,
@@ -39,8 +39,8 @@ from jupyter_exec_ext.files.directories import (
 CHUNK_BYTES = 1024 * 1024
 """How much of an upload is in memory before it is written."""
 
-REMOVE_ATTEMPTS = 5
-"""How often the removal of a folder begins again, into which somebody still writes."""
+REMOVE_SECONDS = 10.0
+"""How long the removal of a folder goes on into which somebody still writes."""
 
 
 class LocalFolder:
@@ -58,37 +58,37 @@ class LocalFolder:
     async def stat(self, parts: Parts) -> FileEntry:
         """Return what is at *parts*."""
         self._check_shown(parts)
-        return await to_thread.run_sync(self._stat, parts)
+        return await threads.run_sync(self._stat, parts)
 
     async def list(
         self, parts: Parts, *, is_recursive: bool, after: Parts | None, limit: int
     ) -> Sequence[FileEntry]:
         """Return what is in the directory at *parts*; see `core.ports.Folder`."""
         self._check_shown(parts)
-        return await to_thread.run_sync(self._list, parts, is_recursive, after, limit)
+        return await threads.run_sync(self._list, parts, is_recursive, after, limit)
 
     async def open(self, parts: Parts) -> "LocalFile":
         """Open a file to read."""
         self._check_shown(parts)
-        return await to_thread.run_sync(self._open, parts)
+        return await threads.run_sync(self._open, parts)
 
     async def create(self, parts: Parts) -> "LocalUpload":
         """Begin to write a file."""
         self._check_shown(parts)
-        return await to_thread.run_sync(LocalUpload, self, parts)
+        return await threads.run_sync(LocalUpload, self, parts)
 
     async def delete(self, parts: Parts, *, is_recursive: bool, precondition: Precondition) -> None:
         """Remove a file, or a directory; see `core.ports.Folder`."""
         self._check_shown(parts)
-        await to_thread.run_sync(self._delete, parts, is_recursive, precondition)
+        await threads.run_sync(self._delete, parts, is_recursive, precondition)
 
     async def make(self) -> None:
         """Make the folder itself."""
-        await to_thread.run_sync(self._make)
+        await threads.run_sync(self._make)
 
     async def remove(self) -> None:
         """Remove the folder itself with all that is in it, for good."""
-        await to_thread.run_sync(self._remove)
+        await threads.run_sync(self._remove)
 
     @contextmanager
     def opened(self) -> Iterator[Directory]:
@@ -170,6 +170,8 @@ class LocalFolder:
             entry = entry_of(parts, os.fstat(descriptor))
             if entry.type is not FileType.FILE:
                 os.close(descriptor)
+                if entry.type is FileType.DIRECTORY:
+                    raise FileConflictError("this is a folder: list it, or get it as an archive")
                 raise FileConflictError("this is no file that can be read")
             return LocalFile(entry, descriptor)
 
@@ -211,17 +213,21 @@ class LocalFolder:
 
 
 def _remove_directory(parent: Directory, name: str) -> None:
-    """Remove a directory with all that is in it: nobody sees half of it."""
+    """Remove a directory with all that is in it: nobody sees half of it, unless it fails.
+
+    Then what is left of it is back in its place.
+    """
     hidden = new_name()
     parent.move(name, parent, hidden)
-    for attempt in range(REMOVE_ATTEMPTS):
-        try:
-            parent.remove_tree(hidden)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or attempt == REMOVE_ATTEMPTS - 1:
-                raise
+    try:
+        if stat.S_ISDIR(parent.stat(hidden).st_mode):
+            parent.remove_tree(hidden, deadline=time.monotonic() + REMOVE_SECONDS)
         else:
-            return
+            parent.unlink(hidden)
+    except OSError:
+        with contextlib.suppress(OSError):
+            parent.move(hidden, parent, name)
+        raise
 
 
 class LocalFile:
@@ -234,7 +240,7 @@ class LocalFile:
 
     async def read(self, start: int, size: int) -> bytes:
         """Return at most *size* bytes from *start* on; nothing at the end."""
-        return await to_thread.run_sync(self._read, start, size)
+        return await threads.run_sync(self._read, start, size)
 
     def _read(self, start: int, size: int) -> bytes:
         # Whoever closes it waits: the number could be another file's in the middle of a read.
@@ -253,7 +259,10 @@ class LocalFile:
 
 
 class LocalUpload:
-    """A file that is written beside the place where it will be. To make one blocks."""
+    """A file that is written beside the place where it will be. To make one blocks.
+
+    Once it is complete it holds no descriptors: of one request there can be many.
+    """
 
     def __init__(self, folder: LocalFolder, parts: Parts) -> None:
         if not parts:
@@ -262,13 +271,17 @@ class LocalUpload:
         self._parts = parts
         self._buffer = bytearray()
         self._lock = threading.Lock()
+        self._mode: int | None = None
         with folder.opened() as top:
             self._beside, depth = top.deepest(parts[:-1])
+            self._beside_parts = parts[:depth]
             try:
-                if depth == len(parts) - 1:
-                    _current(self._beside, parts)
+                before = _current(self._beside, parts) if depth == len(parts) - 1 else None
+                if before is not None:
+                    self._mode = stat.S_IMODE(before.st_mode) & 0o777
                 self._name, descriptor = self._beside.new_file()
                 self._descriptor: int | None = descriptor
+                self._identity = os.fstat(descriptor)
             except BaseException:
                 self._beside.close()
                 raise
@@ -278,19 +291,19 @@ class LocalUpload:
         """Add *data*."""
         self._buffer += data
         if len(self._buffer) >= CHUNK_BYTES:
-            await to_thread.run_sync(self._flush)
+            await threads.run_sync(self._flush)
 
     async def complete(self) -> None:
         """Bring all of it to the disk: nothing is added any more."""
-        await to_thread.run_sync(self._complete)
+        await threads.run_sync(self._complete)
 
     async def commit(self, precondition: Precondition) -> tuple[FileEntry, bool]:
         """Put it in its place; return it, and whether nothing was there."""
-        return await to_thread.run_sync(self._commit, precondition)
+        return await threads.run_sync(self._commit, precondition)
 
     async def discard(self) -> None:
         """Leave nothing of it, unless it is committed."""
-        await to_thread.run_sync(self._discard)
+        await threads.run_sync(self._discard)
 
     def _flush(self) -> None:
         with self._lock, refusals():
@@ -302,44 +315,58 @@ class LocalUpload:
                 written += os.write(self._descriptor, data[written:])
 
     def _complete(self) -> None:
+        if self._descriptor is None:
+            return
         self._flush()
         with self._lock, refusals():
             if self._descriptor is not None:
-                descriptor, self._descriptor = self._descriptor, None
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                if self._mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(self._descriptor, self._mode)
+                os.fsync(self._descriptor)
+                self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        self._beside.close()
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _commit(self, precondition: Precondition) -> tuple[FileEntry, bool]:
         *above, name = self._parts
-        with (
-            self._lock,
-            self._folder.opened() as top,
-            top.descend(tuple(above), make=True) as parent,
-        ):
+        with self._lock, self._folder.opened() as top:
             if not self._is_there:
                 raise NoSuchFileError
-            before = _current(parent, self._parts)
+            before = self._before(top)
             precondition.check(None if before is None else etag_of(before))
-            if before is not None:
-                self._beside.change_mode(self._name, stat.S_IMODE(before.st_mode) & 0o777)
-            self._beside.move(self._name, parent, name)
-            self._is_there = False
-            self._beside.close()
-            return entry_of(self._parts, parent.stat(name)), before is None
+            with (
+                top.descend(self._beside_parts) as beside,
+                top.descend(tuple(above), make=True) as parent,
+            ):
+                # The code of the session may have put something else there.
+                if not os.path.samestat(beside.stat(self._name), self._identity):
+                    raise FileConflictError("somebody took away what was uploaded")
+                beside.move(self._name, parent, name)
+                self._is_there = False
+                return entry_of(self._parts, parent.stat(name)), before is None
+
+    def _before(self, top: Directory) -> os.stat_result | None:
+        """Return what the file is to replace; ``None`` when nothing is there."""
+        parent, depth = top.deepest(self._parts[:-1])
+        with parent:
+            return _current(parent, self._parts) if depth == len(self._parts) - 1 else None
 
     def _discard(self) -> None:
         with self._lock:
             self._buffer = bytearray()
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._close()
             if self._is_there:
                 self._is_there = False
-                with contextlib.suppress(OSError):
-                    self._beside.unlink(self._name)
-            self._beside.close()
+                with (
+                    contextlib.suppress(OSError, ExecError),
+                    self._folder.opened() as top,
+                    top.descend(self._beside_parts) as beside,
+                ):
+                    beside.unlink(self._name)
 
 
 def _current(parent: Directory, parts: Parts) -> os.stat_result | None:
@@ -375,8 +402,12 @@ def entry_of(parts: Parts, found: os.stat_result) -> FileEntry:
 
 
 def etag_of(found: os.stat_result) -> str:
-    """Return a tag that changes with the file, and when another one takes its place."""
-    return f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
+    """Return a tag that changes with the file, and when another one takes its place.
+
+    The time of the last change of any kind is in it: nobody can set that back.
+    """
+    times = f"{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+    return f'"{found.st_ino:x}-{times}-{found.st_size:x}"'
 
 
 def mime_type_of(name: str) -> str:

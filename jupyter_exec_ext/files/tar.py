@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import closing
 
-from jupyter_exec_ext.core.errors import ConflictError, FileConflictError, NoSuchFileError
+from jupyter_exec_ext.core.errors import ConflictError, ExecError, NoSuchFileError
 from jupyter_exec_ext.core.files import FileEntry, FileType
 from jupyter_exec_ext.core.paths import Parts
 from jupyter_exec_ext.core.ports import Folder
@@ -23,13 +23,19 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 async def stream(folder: Folder, chosen: Sequence[Parts]) -> AsyncGenerator[bytes]:
     """Yield the pieces of a tar file of what is at *chosen*, directories with all in them.
 
-    What is removed before its turn is not in it.
+    What cannot be read, or is gone when its turn comes, is not in it.
 
     Raises:
         ExecError: The first of *chosen* that is not there, before anything is yielded; or a file
             became shorter while it was read.
     """
-    tops = [(parts, await folder.stat(parts)) for parts in _without_nested(chosen)]
+    tops = []
+    for parts in _without_nested(chosen):
+        try:
+            tops.append((parts, await folder.stat(parts)))
+        except ExecError as error:
+            error.details = ("/".join(parts)[:200],)
+            raise
     for parts, entry in tops:
         if parts:
             async for piece in _member(folder, parts, entry):
@@ -62,7 +68,7 @@ async def _member(folder: Folder, parts: Parts, entry: FileEntry) -> AsyncGenera
         return
     try:
         file = await folder.open(parts)
-    except (NoSuchFileError, FileConflictError):
+    except ExecError:
         return
     with closing(file):
         size = file.entry.size_bytes or 0
@@ -89,9 +95,9 @@ def _header(entry: FileEntry) -> bytes:
 
 
 def _without_nested(chosen: Sequence[Parts]) -> list[Parts]:
-    """Return *chosen* without what is in another of them already."""
-    return [
-        parts
-        for parts in dict.fromkeys(chosen)
-        if not any(parts[:depth] in chosen for depth in range(len(parts)))
-    ]
+    """Return *chosen* in order, without what is in another of them already."""
+    kept: list[Parts] = []
+    for parts in sorted(set(chosen)):
+        if not kept or parts[: len(kept[-1])] != kept[-1]:
+            kept.append(parts)
+    return kept

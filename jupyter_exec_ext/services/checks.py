@@ -29,7 +29,9 @@ def check_request(new: NewExecution, limits: Limits) -> None:
     _check_variable_names(new.variable_names, limits)
     if new.stdin is not None and len(new.stdin) > limits.max_stdin_answers:
         raise InvalidArgumentError(
-            f"at most {limits.max_stdin_answers} answers are taken", target="stdin"
+            f"at most {limits.max_stdin_answers} answers, or lines of input, are taken; pass more"
+            " as a file",
+            target="stdin",
         )
     _check_words(new.labels, new.description, limits)
     _check_annotations(new.annotations, limits)

@@ -13,6 +13,7 @@ from jupyter_exec_ext.core.errors import (
     FileConflictError,
     InvalidArgumentError,
     MalformedRequestError,
+    ServerStoppingError,
     TooLargeError,
     TooManyError,
 )
@@ -28,6 +29,9 @@ from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import Supervisor
 
 RETRY_AFTER_SECONDS = 5
+
+MAX_LISTS = 4
+"""How many folders are read at once: each takes a processor."""
 
 
 class FileService:
@@ -52,6 +56,8 @@ class FileService:
         self._supervisor = supervisor
         self._limits = limits
         self.transfer_count = 0
+        self._lists = anyio.CapacityLimiter(MAX_LISTS)
+        self._is_closing = False
         self._receivers: set[Receiver] = set()
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
@@ -72,9 +78,10 @@ class FileService:
         parts = parts_of(path.strip("/"))
         after = None if page_token is None else _decode_token(page_token)
         folder = self._folders.of(await self._sessions.get(session_id))
-        entries = await folder.list(
-            parts, is_recursive=is_recursive, after=after, limit=page_size + 1
-        )
+        async with self._lists:
+            entries = await folder.list(
+                parts, is_recursive=is_recursive, after=after, limit=page_size + 1
+            )
         shown = entries[:page_size]
         return FilePage(
             files=[_presentable(entry) for entry in shown],
@@ -150,7 +157,8 @@ class FileService:
 
     def close_soon(self, receiver: "Receiver") -> None:
         """Close *receiver* in the background: its client is gone."""
-        self._supervisor.spawn(receiver.close)
+        if not self._is_closing:
+            self._supervisor.spawn(receiver.close)
 
     def forget(self, receiver: "Receiver") -> None:
         """Note that *receiver* is closed."""
@@ -158,6 +166,7 @@ class FileService:
 
     async def close(self, *, timeout_seconds: float) -> None:
         """Leave nothing of the uploads that go on, since the server stops."""
+        self._is_closing = True
         with anyio.move_on_after(timeout_seconds):
             for receiver in list(self._receivers):
                 await receiver.close()
@@ -165,6 +174,8 @@ class FileService:
     @asynccontextmanager
     async def _transfer(self, session_id: str, *, is_writing: bool) -> AsyncIterator[Session]:
         """Hold a session for as long as its files are used: it does not end for being idle."""
+        if self._is_closing:
+            raise ServerStoppingError("the server is stopping")
         if self.transfer_count >= self._limits.max_transfers:
             raise TooManyError(
                 f"there are {self.transfer_count} uploads and downloads already",
@@ -229,9 +240,14 @@ class Receiver:
             depth = min(len(parts), len(other))
             if parts[:depth] == other[:depth]:
                 raise FileConflictError("a file cannot be a folder too", target=target)
+        if self._current is not None:
+            await self._current.complete()
         self._size = 0
-        self._current = await self._folder.create(parts)
-        self._uploads[parts] = self._current
+        upload = await self._folder.create(parts)
+        if self._is_closed:
+            await upload.discard()
+            raise ServerStoppingError("the server is stopping, or the client is gone")
+        self._current = self._uploads[parts] = upload
 
     def check_size(self, size: int) -> None:
         """Raise `TooLargeError` when no file may have so many bytes."""
@@ -276,7 +292,7 @@ class Receiver:
             return
         self._is_closed = True
         with anyio.CancelScope(shield=True):
-            for upload in self._uploads.values():
+            for upload in list(self._uploads.values()):
                 await upload.discard()
             await self._resources.aclose()
         self._files.forget(self)

@@ -13,6 +13,7 @@ from jupyter_exec_ext.core.errors import (
     ExecError,
     FileConflictError,
     FileForbiddenError,
+    InvalidArgumentError,
     LinkRefusedError,
     NoFolderError,
     NotFoundError,
@@ -20,7 +21,7 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.files import FilePolicy
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.paths import parts_of, slug_of
+from jupyter_exec_ext.core.paths import is_hidden, parts_of, slug_of
 from jupyter_exec_ext.core.ports import Folder
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.engine.launching import ServerHost
@@ -150,7 +151,11 @@ class Folders:
             return None
         try:
             works_in = Path(psutil.Process(pid).cwd()).resolve()
-            path = works_in.relative_to(self._root.resolve()).as_posix()
-        except (psutil.Error, ValueError, OSError):
+            parts = works_in.relative_to(self._root.resolve()).parts
+            # What no request can name is no folder for files.
+            parts_of("/".join(parts))
+        except (psutil.Error, ValueError, OSError, InvalidArgumentError):
             return None
-        return "" if path == "." else path
+        if is_hidden(parts) and not self._contents_manager.allow_hidden:
+            return None
+        return "/".join(parts)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import anyio
-from anyio import to_thread
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ServerStoppingError, StoreUnavailableError, TooManyError
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State
@@ -151,7 +151,7 @@ class Follower:
         )
         if sum(len(payload) for _, payload in rows) <= INLINE_BYTES:
             return _decoded(rows)
-        return await to_thread.run_sync(_decoded, rows)
+        return await threads.run_sync(_decoded, rows)
 
     def _note(self, found: list[Event]) -> list[Event]:
         """Return what a reader is shown of the events *found*, and remember that they were."""

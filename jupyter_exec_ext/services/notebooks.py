@@ -9,11 +9,11 @@ from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
-from anyio import to_thread
 from jupyter_server.utils import ensure_async
 from nbformat import from_dict
 from tornado.web import HTTPError
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     InvalidArgumentError,
     InvalidNotebookError,
@@ -126,7 +126,7 @@ class Notebooks:
             raise NotebookNotFoundError
         async with self._lock(path):
             notebook = await self._get(path, max_bytes)
-        digest = await to_thread.run_sync(_digest, notebook)
+        digest = await threads.run_sync(_digest, notebook)
         indexes = select_cells(notebook["cells"], source.cells)
         for index in indexes:
             notebook["cells"][index]["outputs"] = []
@@ -235,7 +235,7 @@ class Notebooks:
             )
         except HTTPError as error:
             return error.status_code == 404
-        return bool(await to_thread.run_sync(_digest, model["content"]) == digest)
+        return bool(await threads.run_sync(_digest, model["content"]) == digest)
 
 
 def _reason_of(error: HTTPError, path: str) -> str:

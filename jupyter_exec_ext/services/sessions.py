@@ -214,7 +214,7 @@ class SessionService:
             await self._store.insert(session.record)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._folders.end(session.record, is_deleted=True)
+                await self._end_folder(session.record, is_deleted=True)
             raise
         self._sessions[session.record.id] = session
         if not self._is_watching:
@@ -322,7 +322,7 @@ class SessionService:
             if session is None:
                 stored = await self.get(session_id)
                 if stored.state is SessionState.ENDED:
-                    await self._folders.end(stored, is_deleted=True)
+                    await self._end_folder(stored, is_deleted=True)
             await self._store.delete(session_id)
         except SessionNotFoundError:
             # Somebody may have removed the whole database meanwhile.
@@ -347,9 +347,17 @@ class SessionService:
             while (session.running or session.side) and time.monotonic() < deadline:
                 await session.changed.wait(deadline - time.monotonic())
             await session.kernels.close()
-            await self._folders.end(session.record, is_deleted=is_deleted)
+            await self._end_folder(session.record, is_deleted=is_deleted)
             await self._store_end(session, error)
         return True
+
+    async def _end_folder(self, record: Session, *, is_deleted: bool) -> None:
+        """Settle the folder of a session that ends, unless another one works in it too."""
+        inside = f"{record.path}/"
+        for other in self._sessions.values():
+            if other.record.id != record.id and f"{other.record.path}/".startswith(inside):
+                return
+        await self._folders.end(record, is_deleted=is_deleted)
 
     async def _wait_for_end(self, session: LiveSession) -> None:
         deadline = time.monotonic() + self._limits.interrupt_grace_seconds + 2 * END_SECONDS
@@ -417,7 +425,7 @@ class SessionService:
             session.is_ending = True
             session.kernels.detach()
             if time.monotonic() < deadline:
-                await self._folders.end(session.record, is_deleted=False)
+                await self._end_folder(session.record, is_deleted=False)
                 await self._store_end(session, error)
 
     async def recover(self) -> None:
@@ -429,4 +437,4 @@ class SessionService:
             )
             with contextlib.suppress(SessionNotFoundError, RunsElsewhereError):
                 await self._store.update(ended)
-                await self._folders.end(ended, is_deleted=False)
+                await self._end_folder(ended, is_deleted=False)

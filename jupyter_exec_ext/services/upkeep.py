@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import msgspec
-from anyio import to_thread
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     ServerRestartedError,
@@ -177,7 +177,7 @@ class Upkeep:
             last = rows[-1][0]
             kept_bytes += sum(map(published_bytes_of, events))
             published_bytes = max(published_bytes, *(event.published_bytes for event in events))
-            await to_thread.run_sync(_fold_in, fold, events)
+            await threads.run_sync(_fold_in, fold, events)
         if not execution.started:
             return Result(), last
         kept_bytes -= fold.lost_bytes

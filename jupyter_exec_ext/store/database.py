@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import anyio
-import anyio.to_thread
 from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.store.failures import DatabaseError, Failure, Kind
 from jupyter_exec_ext.store.migrations import check_version, migrate
@@ -151,7 +151,7 @@ class Database:
         if engine is None:
             return
         with anyio.move_on_after(CLOSE_TIMEOUT_SECONDS, shield=True):
-            await anyio.to_thread.run_sync(
+            await threads.run_sync(
                 self._close, engine, farewell, limiter=self._threads, abandon_on_cancel=True
             )
 
@@ -176,7 +176,7 @@ class Database:
         except TimeoutError:
             raise StoreUnavailableError("the store is busy") from None
         try:
-            return await anyio.to_thread.run_sync(self._guard, call, engine, limiter=self._threads)
+            return await threads.run_sync(self._guard, call, engine, limiter=self._threads)
         except _WorkFailedError as error:
             failure = error.failure
         finally:
@@ -231,12 +231,12 @@ class Database:
 
     async def _attempt(self) -> Engine:
         try:
-            engine = await anyio.to_thread.run_sync(self._start, limiter=self._threads)
+            engine = await threads.run_sync(self._start, limiter=self._threads)
         except _WorkFailedError as error:
             failure = error.failure
         else:
             if self._is_closed:
-                await anyio.to_thread.run_sync(engine.dispose, limiter=self._threads)
+                await threads.run_sync(engine.dispose, limiter=self._threads)
                 raise StoreUnavailableError(_CLOSED_MESSAGE)
             if self._failure is not None:
                 self._log.info("the store of executions is back")
@@ -286,7 +286,7 @@ class Database:
         if self._engine is engine:
             self._engine = None
             self._note(failure)
-        await anyio.to_thread.run_sync(engine.pool.dispose, limiter=self._threads)
+        await threads.run_sync(engine.pool.dispose, limiter=self._threads)
 
     def _note(self, failure: Failure) -> None:
         if self._failure is None or self._failure.message != failure.message:

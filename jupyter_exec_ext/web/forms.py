@@ -1,6 +1,7 @@
 """Reads the files out of a form (``multipart/form-data``, RFC 7578) while it comes."""
 
 from dataclasses import dataclass
+from email.message import Message
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -32,7 +33,8 @@ class FormReader:
         boundary = options.get(b"boundary")
         if kind != MULTIPART.encode() or not boundary:
             raise MalformedRequestError(
-                f"the body is {MULTIPART} with a boundary", target="Content-Type"
+                f"this takes {MULTIPART} with a boundary; PUT …/files/{{path}} takes one file",
+                target="Content-Type",
             )
         self._found: list[FormFile | bytes] = []
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
@@ -81,16 +83,17 @@ class FormReader:
         self._header = (bytearray(), bytearray())
 
     def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition.decode("latin-1"))
-        name = options.get(b"filename")
+        # The parser's own way takes only the end of what looks like a path of Windows.
+        header = Message()
+        header["Content-Disposition"] = self._disposition.decode("latin-1")
+        name = header.get_filename()
         if not name:
-            field = options.get(b"name", b"").decode("utf-8", "replace")
             raise MalformedRequestError(
-                "each part of the form is a file with a name", target=field[:64] or "filename"
+                "each part of the form is a file with a name", target="filename"
             )
         try:
-            self._found.append(FormFile(name.decode()))
-        except UnicodeDecodeError as error:
+            self._found.append(FormFile(name.encode("latin-1").decode()))
+        except UnicodeError as error:
             raise MalformedRequestError(
                 "the name of a file is not UTF-8", target="filename"
             ) from error

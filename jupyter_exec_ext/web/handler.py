@@ -98,8 +98,26 @@ class ExecHandler(APIHandler):
         self._body = None
         setattr(self, str(self.request.method).lower(), raise_it)
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether `refuse` was called."""
+        return self._body is None
+
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"the body of a request has at most {self._max_body_bytes} bytes")
+
+    def query_texts(self, name: str) -> list[str]:
+        """Return the values of a parameter of the query string, digit for digit.
+
+        Tornado's own way drops blanks around them, and control characters in them.
+
+        Raises:
+            MalformedRequestError: One is not UTF-8.
+        """
+        try:
+            return [value.decode() for value in self.request.query_arguments.get(name, [])]
+        except UnicodeDecodeError as error:
+            raise MalformedRequestError("this is not UTF-8", target=name) from error
 
     def read_body(self, kind: type[T]) -> T:
         """Return the body as a *kind*; raises `MalformedRequestError` naming the field at fault."""
@@ -109,9 +127,9 @@ class ExecHandler(APIHandler):
         """Ask the server's authorizer for one more right than the verb itself needs.
 
         Raises:
-            HTTPError: 403, the user lacks it.
+            HTTPError: 403, the user lacks it, or nobody is signed in.
         """
-        if not await ensure_async(
+        if not self.current_user or not await ensure_async(
             self.authorizer.is_authorized(self, self.current_user, action, resource)
         ):
             raise HTTPError(HTTPStatus.FORBIDDEN)

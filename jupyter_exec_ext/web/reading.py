@@ -114,9 +114,11 @@ def read_flag(name: str, text: str | None) -> bool:
     Raises:
         MalformedRequestError: It is neither ``true`` nor ``false``.
     """
-    if text not in (None, "true", "false", "1", "0"):
+    # Python's own spelling too: many a client writes it.
+    given = "false" if text is None else text.lower()
+    if given not in ("true", "false", "1", "0"):
         raise MalformedRequestError(f"{name} is true or false", target=name)
-    return text in ("true", "1")
+    return given in ("true", "1")
 
 
 def read_time(name: str, text: str | None) -> datetime | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -18,8 +17,11 @@ from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.web.errors import status_of
 from jupyter_exec_ext.web.handler import ExecHandler
 
-FLUSH_BYTES = 1024 * 1024
-"""How much of an answer is gathered before it is sent."""
+READ_BYTES = 1024 * 1024
+"""How much of a file is read at once, and of an archive sent at once."""
+
+FLUSH_BYTES = 64 * 1024
+"""How much a client has to take in time for more to be sent."""
 
 LINGER_SECONDS = 10.0
 """How long a client may go on sending what was refused: cut at once, many miss the answer."""
@@ -41,7 +43,6 @@ class FileHandler(ExecHandler):
         self.files = files
         self.limits = limits
         self.receiver: Receiver | None = None
-        self._refused_at: float | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     @property
@@ -62,13 +63,18 @@ class FileHandler(ExecHandler):
             connection: Any = self.request.connection
             connection.set_max_body_size(sys.maxsize)
         await super().prepare()
-        if not self.is_upload or self._refused_at is not None:
+        if self.is_refused:
             return
         try:
+            if not self.is_upload:
+                if self.request.method in ("GET", "HEAD") and self.current_user:
+                    # As for Jupyter's own files: a page of another site gets none by a cookie.
+                    self.check_xsrf_cookie()
+                return
             await self.require("write", "exec-files")
             self.receiver = await self.files.receive(await self.session_of_upload())
             await self.begin_upload(self.receiver)
-            self._note_progress()
+            self._watch_for(self.limits.transfer_timeout_seconds)
         except (HTTPError, ExecError) as refusal:
             await self._drop()
             self.refuse(refusal)
@@ -87,11 +93,8 @@ class FileHandler(ExecHandler):
         """Take a piece of the body; the next is read when this returns."""
         if not self.is_upload:
             super().data_received(chunk)
-        elif self._refused_at is not None:
-            if time.monotonic() - self._refused_at > LINGER_SECONDS:
-                self._cut()
         elif self.receiver is not None:
-            self._note_progress()
+            self._watch_for(self.limits.transfer_timeout_seconds)
             try:
                 await self.take_upload(self.receiver, chunk)
             except Exception as error:  # noqa: BLE001 - the client gets an answer in any case
@@ -103,7 +106,7 @@ class FileHandler(ExecHandler):
         if not self.is_upload:
             super().refuse(refusal)
             return
-        self._refused_at = time.monotonic()
+        self._body = None
         error = refusal if isinstance(refusal, ExecError) else None
         if isinstance(refusal, HTTPError):
             status = refusal.status_code
@@ -123,14 +126,18 @@ class FileHandler(ExecHandler):
         self.write(body)
         # Whether it arrives is up to the client; the connection stays, to be read until the end.
         self.flush()
-        setattr(self, str(self.request.method).lower(), lambda *_: self.finish())
 
-    def _note_progress(self) -> None:
+        def end(*_: str) -> None:
+            self.finish()
+
+        setattr(self, str(self.request.method).lower(), end)
+        self._watch_for(LINGER_SECONDS)
+
+    def _watch_for(self, seconds: float) -> None:
+        """Cut the connection after so long, unless this is called again before."""
         if self._watch is not None:
             self._watch.cancel()
-        self._watch = asyncio.get_running_loop().call_later(
-            self.limits.transfer_timeout_seconds, self._cut
-        )
+        self._watch = asyncio.get_running_loop().call_later(seconds, self._cut)
 
     def _cut(self) -> None:
         connection: Any = self.request.connection
@@ -159,15 +166,17 @@ class FileHandler(ExecHandler):
         if receiver is not None:
             self.files.close_soon(receiver)
 
-    async def send_pieces(self) -> None:
-        """Send what was written; a client that takes nothing for too long is cut off.
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the answer; a client that takes nothing for too long is cut off.
 
         Raises:
             StreamClosedError: The client is gone.
         """
         try:
-            with anyio.fail_after(self.limits.transfer_timeout_seconds):
-                await self.flush()
+            for start in range(0, len(data), FLUSH_BYTES):
+                self.write(data[start : start + FLUSH_BYTES])
+                with anyio.fail_after(self.limits.transfer_timeout_seconds):
+                    await self.flush()
         except TimeoutError:
             self._cut()
             raise StreamClosedError from None

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from jupyter_exec_ext.core.models import Execution, NotebookSource, Result
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.notebooks import Snapshot, encode_snapshot
 from tests.api.following import FollowingClient
-from tests.api.session_files import BareRequest, Files
+from tests.api.session_files import BareRequest, Files, Raw
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
 
@@ -148,3 +149,18 @@ def bash_kernel(jp_data_dir: Path) -> str:
     argv = [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"]
     install_kernel(jp_data_dir, "test-bash", argv, "bash", PS1="$", FIXED="spec")
     return "test-bash"
+
+
+@pytest.fixture
+def connect(jp_http_port: int) -> Any:
+    """Open connections to the server under test."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Raw]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
+        try:
+            yield Raw(reader, writer)
+        finally:
+            writer.close()
+
+    return opened

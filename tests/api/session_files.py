@@ -1,9 +1,11 @@
 """A client of the files of one session, as tests speak to it."""
 
+import asyncio
+import re
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from tests.conftest import Answer, ExecApi
+from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 
 
 class BareRequest(Protocol):
@@ -57,3 +59,32 @@ class Files:
         assert answer.status == 200, answer.body
         entries: list[dict[str, Any]] = answer.json["files"]
         return entries
+
+
+class Raw:
+    """One connection to the server under test, spoken byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def begin(self, files: Files, path: str, size: int, **headers: str) -> None:
+        """Send the head of an upload of *size* bytes."""
+        where = f"/user/a%40b/exec/sessions/{files.key}/files/{path}"
+        named = {"Host": "localhost", "Content-Length": str(size), **files.headers, **headers}
+        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
+        self.writer.write(f"PUT {where} HTTP/1.1\r\n{head}\r\n".encode())
+        await self.writer.drain()
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Return the status and the body of the answer."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            found = re.search(r"(?i)content-length: (\d+)", head)
+            assert found is not None, head
+            return int(head.split()[1]), await self.reader.readexactly(int(found[1]))

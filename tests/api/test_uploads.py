@@ -3,9 +3,6 @@
 import asyncio
 import json
 import os
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -54,50 +51,6 @@ async def until_clean(files: Files) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while left_over(files):
             await asyncio.sleep(0.01)
-
-
-class Raw:
-    """One connection to the server under test, spoken byte by byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def begin(self, files: Files, path: str, size: int, **headers: str) -> None:
-        """Send the head of an upload of *size* bytes."""
-        where = f"/user/a%40b/exec/sessions/{files.key}/files/{path}"
-        named = {"Host": "localhost", "Content-Length": str(size), **files.headers, **headers}
-        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
-        self.writer.write(f"PUT {where} HTTP/1.1\r\n{head}\r\n".encode())
-        await self.writer.drain()
-
-    async def send(self, data: bytes) -> None:
-        """Send a piece of the body."""
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def answer(self) -> tuple[int, bytes]:
-        """Return the status and the body of the answer."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-            found = re.search(r"(?i)content-length: (\d+)", head)
-            assert found is not None, head
-            return int(head.split()[1]), await self.reader.readexactly(int(found[1]))
-
-
-@pytest.fixture
-def connect(jp_http_port: int) -> Any:
-    """Open connections to the server under test."""
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Raw]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
-        try:
-            yield Raw(reader, writer)
-        finally:
-            writer.close()
-
-    return opened
 
 
 async def test_a_form_of_many_files(files: Files) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,6 +39,23 @@ def left_on(client: ExecClient, server: RunningServer) -> list[object]:
     """Return the sessions of the server and the folders of such."""
     folders = server.root / "exec-sessions"
     return [*client.sessions(), *(folders.iterdir() if folders.exists() else ())]
+
+
+@needs_compiler
+def test_the_example_of_the_readme(work: Path, here: Here) -> None:
+    """The very words of it."""
+    examples = Path(__file__).parents[2] / "examples"
+    (line,) = re.findall(
+        r"(?m)^\$ jupyter exec (run --upload .*)", (examples.parent / "README.md").read_text()
+    )
+    words = [
+        str(examples.parent / word) if "/squares" in word else word for word in shlex.split(line)
+    ]
+
+    code, out, _ = here(*words)
+
+    assert (code, out) == (0, "the sum of 10 squares is 385\n")
+    assert (work / "out.csv").read_text().splitlines()[-1] == "10,100"
 
 
 @needs_compiler

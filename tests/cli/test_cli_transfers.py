@@ -371,7 +371,7 @@ def test_the_plan_of_a_command(folder: Path) -> None:
     (folder / "lines").write_bytes(b"one\ntwo\r\n\nlast")
     arguments = parsed(
         *("--exec", "./main 1", "--build", "*", "--upload", "a.py", "--upload", "src=src"),
-        *("--download", "x", "--kernel", "k", "-i", "A=1", "-o", "v", "--timeout", "5"),
+        *("--download", "x", "--kernel", "k", "-i", "A=1", "--timeout", "5"),
         *("--label", "a=b", "--stdin", "lines", "--server", "http://h/", "--session", "s"),
     )
 
@@ -383,7 +383,6 @@ def test_the_plan_of_a_command(folder: Path) -> None:
     assert (plan.session_name, plan.kernel_name) == ("s", "k")
     assert plan.request == {
         "inputs": {"A": "1"},
-        "variable_names": ["v"],
         "timeout_seconds": 5.0,
         "labels": {"a": "b"},
         "stdin": ["one", "two\r", "", "last"],

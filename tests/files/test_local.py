@@ -5,6 +5,9 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +26,10 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.files import NO_PRECONDITION, FileType
 from jupyter_exec_ext.core.paths import Parts, parts_of
+from jupyter_exec_ext.files import local
 from jupyter_exec_ext.files.directories import OWN_PREFIX, Directory, refusals
 from jupyter_exec_ext.files.local import LocalFolder
+from jupyter_exec_ext.files.tar import _without_nested
 
 SECRET = "kept from everybody"
 
@@ -346,6 +351,100 @@ async def test_folders_of_any_depth_are_removed(root: Path, folder: LocalFolder)
     assert os.listdir(root) == []
     with pytest.raises(NoFolderError):
         await folder.list((), is_recursive=False, after=None, limit=1)
+
+
+AS_NOBODY = """
+import os, sys, time
+from jupyter_exec_ext.files.directories import Directory
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+os.chdir(sys.argv[1])
+os.makedirs("a/b/c/d")
+for path in ("a/keep", "a/b/f", "a/b/c/f"): open(path, "w").close()
+for path in ("a/b/c/d", "a/b/c", "a/b", "a"): os.chmod(path, int(sys.argv[2], 8))
+with Directory.open(".") as here:
+    here.remove_tree("a", deadline=time.monotonic() + 10)
+print(os.listdir("."))
+"""
+
+
+@pytest.mark.parametrize("mode", ["0555", "0444", "0111", "0000"])
+def test_its_owner_can_remove_what_he_may_not_write(mode: str) -> None:
+    """Directories without rights, one in the other: an ordinary user makes them so by mistake."""
+    folder = tempfile.mkdtemp()
+    Path(folder).chmod(0o777)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, folder, mode],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        shutil.rmtree(folder)
+
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+async def test_what_cannot_be_removed_is_back_in_its_place(
+    root: Path, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left where nobody finds it."""
+    (root / "s" / "d").mkdir()
+    (root / "s" / "d" / "a").write_text("1")
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EBUSY, "in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(FileConflictError):
+            await folder.delete(("d",), is_recursive=True, precondition=NO_PRECONDITION)
+
+    assert (root / "s" / "d" / "a").read_text() == "1"
+    assert left_over(root) == []
+
+
+async def test_a_folder_that_somebody_goes_on_to_fill(
+    root: Path, folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its removal ends, in a time that has a bound."""
+    monkeypatch.setattr(local, "REMOVE_SECONDS", 0.5)
+    is_over = threading.Event()
+    place = os.open(root / "s", os.O_RDONLY)
+
+    def fill() -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            with contextlib.suppress(OSError):
+                os.mkdir(f"d{number}", dir_fd=place)
+                os.mkdir(f"d{number}/e", dir_fd=place)
+
+    threads = [threading.Thread(target=fill) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        with anyio.fail_after(30):
+            with contextlib.suppress(ExecError):
+                await folder.remove()
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        os.close(place)
+
+    await LocalFolder(root, (), shows_hidden=True).list((), is_recursive=True, after=None, limit=9)
+    assert [path.name for path in root.iterdir() if path.name != "s"] == []
+
+
+def test_many_long_paths_for_an_archive_take_no_time() -> None:
+    """Each is held against the one before it alone."""
+    chosen = [(*("a",) * 2_000, str(number)) for number in range(100)]
+
+    assert _without_nested([*chosen, *chosen, chosen[0][:1000]]) == [chosen[0][:1000]]
+    assert len(_without_nested(chosen)) == 100
+    assert _without_nested([("b",), ("a", "x"), ("a",), ("a-b",)]) == [("a",), ("a-b",), ("b",)]
 
 
 async def test_the_folder_is_made_once(root: Path) -> None:

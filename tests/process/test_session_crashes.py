@@ -1,10 +1,13 @@
 """Sessions of servers that are killed or stopped: they and their executions end truthfully."""
 
+import contextlib
+import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -82,6 +85,34 @@ def test_folders_of_a_killed_server(start_server: Start) -> None:
     assert again.http.get(f"sessions/{kept['id']}/files/a").content == b"1"
     assert again.http.delete(f"sessions/{kept['id']}").status_code == 204
     assert not (again.root / kept["path"]).exists()
+
+
+def test_a_server_stops_whoever_moves_files(start_server: Start) -> None:
+    """Clients that stand still in uploads and downloads do not keep its process alive."""
+    server = start_server()
+    session = server.http.post("sessions", json={}).json()
+    folder = server.root / session["path"]
+    with (folder / "big").open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    url = httpx.URL(server.url)
+    path = f"{url.raw_path.decode()}exec/sessions/{session['id']}/files"
+    head = f" HTTP/1.1\r\nHost: localhost\r\nAuthorization: token {server.token}\r\n"
+    requests = [f"PUT {path}/f{n}{head}Content-Length: 100\r\n\r\n123" for n in range(8)]
+    requests += [f"GET {path}/big{head}\r\n"] * 8
+    with contextlib.ExitStack() as stack:
+        for request in requests:
+            client = stack.enter_context(socket.create_connection((url.host, url.port)))
+            client.sendall(request.encode())
+        deadline = time.monotonic() + 30
+        while len([*folder.iterdir()]) < 9 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+
+        seconds = server.stop()
+
+    assert seconds < 10
+    assert [path.name for path in folder.iterdir()] == ["big"]
+    assert "a defect" not in server.log
 
 
 def test_what_waited_for_prepared_answers_does_not_run_after_a_crash(start_server: Start) -> None:

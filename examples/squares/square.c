@@ -1,0 +1,3 @@
+#include "square.h"
+
+long square(long number) { return number * number; }
