@@ -309,6 +309,8 @@ def read_lines(source: str) -> list[str]:
         UsageError: They cannot be read.
     """
     try:
+        if source == "-" and sys.stdin is None:
+            raise UsageError("--stdin: standard input is closed")
         raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         text = raw.decode()
     except OSError as error:

@@ -286,7 +286,8 @@ def _download(
         except ClientError as error:
             screen.client_error(error)
         except OSError as error:
-            screen.error(f"--download: cannot write {error.filename}: {error.strerror or error}")
+            name = error.filename or download.text
+            screen.error(f"--download: cannot write {name}: {error.strerror or error}")
         else:
             if not plan.as_json:
                 left_out = ", ".join(counted(n, one) for one, n in fetched.left_out.items())

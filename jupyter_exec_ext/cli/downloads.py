@@ -103,6 +103,8 @@ def fetch(
         depth = next(i for i, part in enumerate(download.remote) if _WILD.search(part))
         base, place = download.remote[:depth], Path(download.local or ".")
     else:
+        if download.local is None and Path(download.remote[-1]).is_symlink():
+            raise OutsideError(f"{download.remote[-1]} is a link here, which may lead elsewhere")
         if download.remote:
             file = _fetch_file(client, session_id, download, on_progress)
             if file is not None:

@@ -170,7 +170,7 @@ async def test_a_client_that_hangs_up(
 
 async def test_cancelling_one_that_waits_interrupts_nobody(exec_api: ExecApi) -> None:
     """It leaves the queue alone; its neighbours run, and so does deleting it."""
-    session = await exec_api.new_session()
+    session = await exec_api.new_session(path="")
     running = await exec_api.start_code(
         "import pathlib, time\nprint('here', flush=True)\n"
         "while not pathlib.Path('go').exists(): time.sleep(0.005)",

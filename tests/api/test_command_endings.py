@@ -40,7 +40,7 @@ async def started(exec_api: ExecApi, tree: Tree, **fields: Any) -> dict[str, Any
 
 
 async def keep_a_variable(exec_api: ExecApi, kernel_name: str) -> dict[str, Any]:
-    session = await exec_api.new_session(kernel_name=kernel_name)
+    session = await exec_api.new_session(kernel_name=kernel_name, path="")
     await exec_api.run_code("x=5", session_id=session["id"])
     return session
 
@@ -138,7 +138,7 @@ async def test_deleting_or_restarting_the_session_leaves_nothing(
     exec_api: ExecApi, tree: Tree, kernel_name: str
 ) -> None:
     """What ran has failed, and after a restart the session takes commands again."""
-    session = await exec_api.new_session(kernel_name=kernel_name)
+    session = await exec_api.new_session(kernel_name=kernel_name, path="")
     record = await started(exec_api, tree, session_id=session["id"])
 
     await exec_api.request("POST", "sessions", session["id"], "restart", json={})

@@ -235,7 +235,8 @@ async def test_the_kernel_and_the_command_share_folder_and_environment(
         "test-ir": "setwd('sub'); Sys.setenv(SEEN = 'yes'); pipe <- paste <- NULL",
         "test-bash": "cd sub; export SEEN=yes; printf() { :; }; alias exec=false; set -eu",
     }[kernel_name]
-    await exec_api.run_code(code, session_name="s", kernel_name=kernel_name)
+    await exec_api.new_session(name="s", kernel_name=kernel_name, path="")
+    await exec_api.run_code(code, session_name="s")
 
     record = await run_command(exec_api, 'basename "$PWD"; echo $SEEN', session_name="s")
     failed = await run_command(exec_api, "exit 5", session_name="s")

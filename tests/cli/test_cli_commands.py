@@ -306,6 +306,28 @@ def test_a_time_out_names_its_step(here: Here, work: Path, named: RunningServer)
     assert "Timeout in the exec step: " in err
 
 
+@pytest.mark.parametrize("what", ["file", "nothing", "folder"])
+def test_a_download_goes_over_no_link(here: Here, work: Path, what: str) -> None:
+    """One in the current folder that has the name of what comes may lead anywhere."""
+    outside = work.parent / "outside"
+    outside.mkdir()
+    try:
+        (outside / "file").write_text("old")
+        (outside / "folder").mkdir()
+        (work / "l").symlink_to(outside / what)
+        make = "mkdir l && echo new > l/a" if what == "folder" else "echo new > l"
+
+        code, _, err = here("run", "--exec", make, "--download", "l")
+
+        assert code == 3
+        assert "--download: l is a link here" in err
+        assert (outside / "file").read_text() == "old"
+        assert sorted(path.name for path in outside.rglob("*")) == ["file", "folder"]
+    finally:
+        shutil.rmtree(outside)
+        (work / "l").unlink()
+
+
 def test_an_old_server_is_told(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 3: another server can do it."""
     with scripted_server() as server:
