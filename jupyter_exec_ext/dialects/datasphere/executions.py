@@ -121,7 +121,8 @@ class CancelHandler(DataSphereHandler):
     @authenticated
     @authorized(action="execute", resource="executions")
     async def get(self, operation_id: str) -> None:
-        """Cancel it."""
+        """Cancel it, but not for a page of another origin, whose images are GETs with cookies."""
+        self.check_xsrf_cookie()
         await self._cancel(operation_id)
 
     @authenticated

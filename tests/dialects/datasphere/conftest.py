@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -41,13 +42,14 @@ def datasphere(
     jp_auth_header: dict[str, str],
     jp_asyncio_loop: asyncio.AbstractEventLoop,
 ) -> Iterator[httpx.AsyncClient]:
-    """A client of the dialect; paths are relative to ``exec/``, and sent as they are."""
+    """A client of the dialect; paths are relative to ``exec/``, and no cookies are kept."""
     assert exec_api is not None
     token = jp_auth_header["Authorization"].split()[1]
     http = httpx.AsyncClient(
         base_url=f"http://localhost:{jp_http_port}{jp_base_url}exec/",
         headers={"Authorization": f"Bearer {token}"},
         timeout=WAIT_SECONDS,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
     yield http
     jp_asyncio_loop.run_until_complete(http.aclose())
