@@ -1,6 +1,7 @@
 """Handlers of runs, which are operations, and of what they left."""
 
 from dataclasses import replace
+from itertools import islice
 
 import msgspec
 from tornado.web import authenticated
@@ -35,6 +36,9 @@ from jupyter_exec_ext.dialects.datasphere.requests import (
 )
 from jupyter_exec_ext.web.reading import read_time
 from jupyter_exec_ext.web.rights import authorized
+
+MAX_RESULTS = 10
+"""How many results of runs are read for the variables that a client asks for."""
 
 
 class ExecuteHandler(DataSphereHandler):
@@ -137,7 +141,7 @@ class CancelHandler(DataSphereHandler):
 
 
 class StateVariablesHandler(DataSphereHandler):
-    """Variables that the last run of a notebook left which gathered any of them."""
+    """Variables of the last run of a notebook that left any of those asked for."""
 
     @authenticated
     @authorized(action="read", resource="executions")
@@ -146,17 +150,25 @@ class StateVariablesHandler(DataSphereHandler):
         folder = self.folder_of(project_id)
         request = self.read_request(StateVariablesRequest)
         path = path_of(self.checked(request.notebook_id, "notebookId"), folder)
-        asked = request.variable_names or []
         runs = await self.runs_of(path, request.checkpoint_id, FINAL_STATES)
         if not runs:
             await self.check_notebook(path)
+        asked = request.variable_names or []
+        gathered = (
+            (run.id, names)
+            for run in runs
+            if (
+                names := [
+                    name for name in asked or run.variable_names if name in run.variable_names
+                ]
+            )
+        )
         shown: dict[str, msgspec.Raw] = {}
-        for run in runs:
-            names = [name for name in asked or run.variable_names if name in run.variable_names]
-            if names:
-                result = await self.services.executions.result(run.id)
-                limit = self.dialect_options.max_output_variables_bytes
-                shown = values_of(result.variables, names, max_bytes=limit)
+        for run_id, names in islice(gathered, MAX_RESULTS):
+            result = await self.services.executions.result(run_id)
+            limit = self.dialect_options.max_output_variables_bytes
+            shown = values_of(result.variables, names, max_bytes=limit)
+            if shown:
                 break
         self.write_value({"variables": shown})
 

@@ -74,6 +74,8 @@ class DataSphere(Configurable):
             if isinstance(entry, dict):
                 if entry.keys() - {"kernel_name", "env"}:
                     raise TraitError(f"specs[{name!r}] has only 'kernel_name' and 'env'")
+                if not isinstance(entry.get("kernel_name", ""), str):
+                    raise TraitError(f"the kernel_name of specs[{name!r}] is a text")
                 _check_environment(entry.get("env", {}), f"specs[{name!r}]")
         return proposal["value"]
 
@@ -90,7 +92,7 @@ class DataSphere(Configurable):
             return None
         if isinstance(entry, str):
             return Spec(kernel_name=entry or None)
-        return Spec(kernel_name=entry.get("kernel_name"), environment=entry.get("env", {}))
+        return Spec(kernel_name=entry.get("kernel_name") or None, environment=entry.get("env", {}))
 
 
 def _check_environment(environment: object, name: str) -> None:

@@ -198,7 +198,7 @@ async def test_outputs_of_a_cell_are_those_of_its_last_run(
     assert (foreign.status_code, foreign.json()["code"]) == (404, 5)
 
 
-async def test_state_variables_are_those_of_the_last_run_that_gathered_any(
+async def test_state_variables_are_those_of_the_last_run_that_left_any(
     exec_api: ExecApi, datasphere: httpx.AsyncClient
 ) -> None:
     """From one run, never mixed; a checkpoint names it; nothing is there before the first."""
@@ -216,6 +216,7 @@ async def test_state_variables_are_those_of_the_last_run_that_gathered_any(
     await execute(
         datasphere, notebookId="nb.ipynb", inputVariables={"A": "2"}, outputVariableNames=["a"]
     )
+    await execute(datasphere, notebookId="nb.ipynb", outputVariableNames=["missing"])
     await execute(datasphere, notebookId="nb.ipynb")
 
     async def shown(**params: Any) -> Any:
