@@ -33,7 +33,7 @@ from jupyter_exec_ext.engine.contents import checked_content
 
 # nbclient logs the content of messages, which must not be logged. It is no logger that `logging`
 # knows of: each application that sets its logging up enables those again.
-_silent = logging.Logger(f"{__name__}.silent")
+_silent = logging.Logger(f"{__name__}.silent")  # noqa: LOG001
 _silent.disabled = True
 
 _TYPE_OF = {

@@ -65,8 +65,6 @@ class ProjectsHandler(DataSphereHandler):
 
     def _ids_of(self, request: ListProjectsRequest) -> list[str]:
         """Return the ids of the projects that match, after the page before."""
-        if request.owned_by_id and request.owned_by_id != self.current_user.username:
-            return []
         pattern = (request.project_name_pattern or "*").lower()
         if "*" not in pattern:
             pattern = f"*{pattern}*"

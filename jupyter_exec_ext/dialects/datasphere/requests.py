@@ -85,7 +85,6 @@ class ListProjectsRequest(Message, kw_only=True):
     page_size: int | str | None = None
     page_token: str | None = None
     project_name_pattern: str | None = None
-    owned_by_id: str | None = None
 
 
 def named_fields(kind: type[Message], given: Mapping[str, Any]) -> dict[str, Any]:
