@@ -1,7 +1,10 @@
 """How each end of an execution is told, and what the options may be."""
 
+import ast
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +25,7 @@ from jupyter_exec_ext.dialects.datasphere.failures import failure_of
 from jupyter_exec_ext.dialects.datasphere.operations import VERSION, operation_of
 from jupyter_exec_ext.dialects.datasphere.options import DataSphere
 
+DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "datasphere.md"
 MOMENT = datetime(2026, 11, 22, 9, 30, 0, 123456, tzinfo=UTC)
 FINAL = Execution(
     id="00000000-0000-4000-8000-000000000000",
@@ -142,3 +146,13 @@ def test_options_that_would_fail_each_request_fail_the_start(wrong: dict[str, An
     """An operator sees at once what a client would see later."""
     with pytest.raises(TraitError):
         DataSphere(**wrong)
+
+
+def test_the_docs_have_each_option_with_its_default() -> None:
+    """And none that is not there."""
+    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", DOCS.read_text(), re.MULTILINE)
+    traits = DataSphere.class_own_traits(config=True)
+
+    documented = {name: ast.literal_eval(default.strip()) for name, default in rows[-len(traits) :]}
+
+    assert documented == {name: getattr(DataSphere(), name) for name in traits}
