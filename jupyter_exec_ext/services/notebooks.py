@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -73,6 +74,22 @@ class Snapshot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file or folder of the contents, without what is in it.
+
+    Attributes:
+        created_time: ``None`` where the contents manager does not tell.
+        modified_time: The same.
+        size_bytes: The same; folders have none.
+    """
+
+    is_folder: bool
+    created_time: datetime | None
+    modified_time: datetime | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saved:
     """Where an executed notebook went; the fields are those of `core.models.Result`."""
 
@@ -111,6 +128,25 @@ class Notebooks:
             return bool(manager.allow_hidden or not await ensure_async(manager.is_hidden(path)))
         except (HTTPError, OSError, ValueError):
             return False
+
+    async def entry(self, path: str) -> Entry | None:
+        """Return what the caller may see at *path*, empty for the root; ``None`` for nothing."""
+        manager = self._contents_manager
+        if path and not is_plain(path):
+            return None
+        try:
+            model = await ensure_async(manager.get(path, content=False))
+            if path and not manager.allow_hidden and await ensure_async(manager.is_hidden(path)):
+                return None
+        except (HTTPError, OSError, ValueError):
+            return None
+        created, modified = model.get("created"), model.get("last_modified")
+        return Entry(
+            is_folder=model["type"] == "directory",
+            created_time=created if isinstance(created, datetime) else None,
+            modified_time=modified if isinstance(modified, datetime) else None,
+            size_bytes=model.get("size"),
+        )
 
     async def read(self, source: NotebookSource, *, max_bytes: int) -> Snapshot:
         """Read the notebook of *source* and choose its cells.
