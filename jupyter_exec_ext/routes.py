@@ -27,6 +27,7 @@ from jupyter_exec_ext.api.sessions import (
     SessionsHandler,
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
+from jupyter_exec_ext.dialects.azure import AZURE
 from jupyter_exec_ext.dialects.base import Dialect
 from jupyter_exec_ext.services.doors import Services
 
@@ -51,7 +52,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = ()
+DIALECTS: tuple[Dialect, ...] = (AZURE,)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 
