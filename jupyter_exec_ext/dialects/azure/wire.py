@@ -309,9 +309,14 @@ def session_view(session: Session) -> dict[str, Any]:
 def path_of(name: str, folder: str = "") -> str:
     """Return the path in the session's folder that a client means by *name* in *folder*.
 
-    Each can be absolute, below `DATA_FOLDER`; whether the rest is a path at all is not said.
+    Each can be absolute, below `DATA_FOLDER`.
+
+    Raises:
+        MalformedRequestError: One is absolute and elsewhere.
     """
     name, folder = _relative(name), _relative(folder)
+    if name.startswith("/") or folder.startswith("/"):
+        raise MalformedRequestError(f"a path is relative, or below {DATA_FOLDER}", target="path")
     return f"{folder}/{name}".strip("/") if folder else name
 
 
