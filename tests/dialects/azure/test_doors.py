@@ -1,0 +1,321 @@
+"""One session behind two doors, and what the dialect does beyond single exchanges."""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.conftest import Answer, ExecApi
+from tests.dialects.azure.conftest import NEW, OLD, Call
+
+FORM = '--B\r\nContent-Disposition: form-data; name="file"; filename="{}"\r\n\r\n{}\r\n--B--\r\n'
+
+
+class Pool:
+    """A session pool, as a client sees it."""
+
+    def __init__(self, send: Call, token: str) -> None:
+        self._send = send
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    async def call(
+        self, method: str, path: str, identifier: str = "both", *, version: str = NEW, **kwargs: Any
+    ) -> Answer:
+        """Send a call; ``json`` is its body, ``query`` more of the query, ``headers`` more headers."""
+        where = f"azure/{path}?api-version={version}&identifier={quote(identifier, safe='')}"
+        body = json.dumps(kwargs["json"]).encode() if "json" in kwargs else kwargs.get("body")
+        headers = {**self.headers, **kwargs.get("headers", {})}
+        return await self._send(method, where + kwargs.get("query", ""), headers, body)
+
+    async def run(self, code: str, identifier: str = "both", **members: Any) -> dict[str, Any]:
+        """Run code and return the execution."""
+        headers = members.pop("headers", {})
+        body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code, **members}
+        answer = await self.call("POST", "executions", identifier, json=body, headers=headers)
+        assert answer.status == 200, answer.body
+        shown: dict[str, Any] = answer.json
+        return shown
+
+    async def upload(self, name: str, content: str = "x", **kwargs: Any) -> Answer:
+        """Upload one file."""
+        headers = {"Content-Type": "multipart/form-data; boundary=B"}
+        body = FORM.format(name, content).encode()
+        return await self.call("POST", "files", headers=headers, body=body, **kwargs)
+
+
+@pytest.fixture
+def pool(send: Call, token: str) -> Pool:
+    return Pool(send, token)
+
+
+async def _native_session(exec_api: ExecApi, name: str) -> dict[str, Any]:
+    answer = await exec_api.request("GET", "sessions", params={"name": name})
+    (session,) = answer.json["sessions"]
+    found: dict[str, Any] = session
+    return found
+
+
+async def test_what_the_dialect_does_is_in_the_native_api(pool: Pool, exec_api: ExecApi) -> None:
+    """The session by its name, its label and idle time, its executions and its files."""
+    shown = await pool.run("print('seen'); kept = 41; open('made', 'w').write('m')")
+    assert (await pool.upload("in/a.csv", "1,2")).status == 200
+
+    session = await _native_session(exec_api, "both")
+    record = await exec_api.get({"id": shown["id"]})
+    again = await exec_api.run_code("kept + 1", session_name="both")
+    listed = await exec_api.request(
+        "GET", "sessions", session["id"], "files", params={"recursive": "true"}
+    )
+
+    assert session["labels"] == record["labels"] == {"dialect": "azure"}
+    assert (session["keep_files"], session["idle_timeout_seconds"]) == (False, 300)
+    assert record["session_id"] == again["session_id"] == session["id"]
+    assert record["result"]["stdout"] == "seen\n"
+    assert record["timeout_seconds"] == 220
+    assert again["result"]["value"] == 42
+    assert [file["path"] for file in listed.json["files"]] == ["in", "in/a.csv", "made"]
+    assert (exec_api.root / session["path"] / "in/a.csv").read_text() == "1,2"
+
+    assert (await pool.call("DELETE", "session")).status == 204
+    assert not (exec_api.root / session["path"]).exists()
+    assert (await exec_api.request("GET", "sessions", session["id"])).status == 404
+
+
+async def test_what_the_native_api_does_is_in_the_dialect(pool: Pool, exec_api: ExecApi) -> None:
+    """A session with a name, whatever its kernel and files; one without a name has no identifier."""
+    session = await exec_api.new_session(name="both", description="mine")
+    await exec_api.new_session()
+    put = await exec_api.request("PUT", "sessions", session["id"], "files/a.csv", body=b"1,2")
+    assert put.status == 201
+    mine = await exec_api.run_code("kept = 20\nkept + 1", session_id=session["id"])
+
+    listed = await pool.call("GET", "listSessions")
+    files = await pool.call("GET", "files", version=OLD)
+    shown = await pool.call("GET", f"executions/{mine['id']}")
+    used = await pool.run("kept + len(open('/mnt/data/a.csv').read())")
+
+    assert [item["identifier"] for item in listed.json["sessions"]] == ["both"]
+    assert [file["properties"]["filename"] for file in files.json["value"]] == ["a.csv"]
+    assert shown.json["result"]["executionResult"] == 21
+    assert used["result"]["executionResult"] == 23
+    assert (await exec_api.session(session["id"]))["description"] == "mine"
+
+
+async def test_an_execution_is_that_of_its_session(pool: Pool, exec_api: ExecApi) -> None:
+    """For another identifier it is not there, also one without a session that lasts."""
+    await pool.run("1", "other")
+    mine = await pool.run("1", "both", headers={"operation-id": "op-1"})
+    alone = await exec_api.run_code("1")
+
+    for identifier, key, status in (
+        ("both", "op-1", 200),
+        ("other", "op-1", 404),
+        ("unknown", "op-1", 404),
+        ("both", alone["id"], 404),
+    ):
+        answer = await pool.call("GET", f"executions/{key}", identifier)
+        assert answer.status == status, (identifier, key)
+    assert mine["id"] == "op-1"
+
+
+async def test_an_operation_id_is_one_execution(pool: Pool) -> None:
+    """Sent again it runs nothing again; with other code it is refused; a new session knows none."""
+    op = {"operation-id": "op-1"}
+    code = "n = globals().get('n', 0) + 1; n"
+
+    first = await pool.run(code, headers=op)
+    again = await pool.run(code, headers=op)
+    other = {"codeInputType": "Inline", "executionType": "Synchronous", "code": "2"}
+    refused = await pool.call("POST", "executions", json=other, headers=op)
+    await pool.call("DELETE", "session")
+    anew = await pool.run("5", headers=op)
+
+    assert first == again
+    assert (refused.status, refused.headers["x-ms-error-code"]) == (409, "IdempotencyConflict")
+    assert anew["result"]["executionResult"] == 5
+
+
+async def test_an_empty_kernel_is_in_the_same_folder(pool: Pool, exec_api: ExecApi) -> None:
+    """It sees the files and not the variables, has an id of its own, and goes without the files."""
+    await pool.run("kept = 1; open('a', 'w').write('x')")
+
+    empty = await pool.run(
+        "open('/mnt/data/a').read(), 'kept' in globals()",
+        useEmptyKernel=True,
+        headers={"operation-id": "op-1"},
+    )
+    again = await pool.call("GET", "executions/op-1")
+    record = await exec_api.request("GET", "executions", params={"label": "dialect=azure"})
+    beside = record.json["executions"][0]["session_id"]
+    ended = await exec_api.until_session(beside, lambda shown: shown["state"] == "ended")
+
+    assert empty["result"]["executionResult"] == "('x', False)"
+    assert again.json == empty
+    assert "name" not in ended
+    assert (await pool.run("open('a').read(), kept"))["result"]["executionResult"] == "('x', 1)"
+
+
+@pytest.mark.parametrize(
+    "identifier", ["a/../b", "..", "|-&^%$#(){}[];<>", "a+b", "\"'`\\", "x" * 256, "%41"]
+)
+async def test_any_identifier_is_a_session_of_its_own(
+    identifier: str, pool: Pool, exec_api: ExecApi
+) -> None:
+    """Its folder is below that of all sessions, and nothing of it is in a path."""
+    shown = await pool.run("import os; os.getcwd()", identifier)
+    session = await pool.call("GET", "session", identifier)
+
+    folder = (exec_api.root / "exec-sessions").resolve()
+    assert shown["identifier"] == session.json["identifier"] == identifier
+    assert shown["result"]["executionResult"].strip("'").startswith(f"{folder}/")
+    assert len(list(folder.iterdir())) == 1
+
+
+async def test_an_identifier_that_is_not_escaped_is_read_too(
+    send: Call, token: str, pool: Pool
+) -> None:
+    """Some clients put it into the URL as it is: a plus in it is a plus."""
+    await pool.run("kept = 7", "a+b%zz")
+
+    answer = await send(
+        "POST",
+        f"azure/code/execute?api-version={OLD}&identifier=a+b%zz",
+        {"Authorization": f"Bearer {token}"},
+        b'{"properties":{"codeInputType":"inline","executionType":"synchronous","code":"kept"}}',
+    )
+
+    assert answer.json["properties"]["result"] == 7
+
+
+async def test_a_list_of_files_starts_the_kernel(pool: Pool, exec_api: ExecApi) -> None:
+    """What clients ask for first, so that the first run need not wait for it."""
+    assert (await pool.call("GET", "files", version=OLD)).json == {"value": []}
+
+    session = await _native_session(exec_api, "both")
+    ready = await exec_api.until_session(session["id"], lambda shown: shown["state"] == "idle")
+    assert ready["kernel_id"]
+
+
+async def test_lists_show_what_the_service_has_a_word_for(pool: Pool, exec_api: ExecApi) -> None:
+    """Files and folders, no links; the older shape all files at any depth."""
+    await pool.run(
+        "import os; os.makedirs('d/e'); open('d/e/f', 'w').close(); os.symlink('d/e/f', 'link')"
+    )
+
+    old = await pool.call("GET", "files", version="2024-08-02-preview")
+    new = await pool.call("GET", "files", query="&recursive=true")
+    link = await pool.call("GET", "files/link/content")
+
+    assert [item["properties"]["filename"] for item in old.json["value"]] == ["d/e/f"]
+    assert [(item["directory"], item["name"]) for item in new.json["value"]] == [
+        ("", "d"),
+        ("d", "e"),
+        ("d/e", "f"),
+    ]
+    assert (link.status, link.json["error"]["code"]) == (400, "LinkRefused")
+
+
+async def test_a_long_list_has_a_next_link(
+    pool: Pool, send: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which gets the rest, with the parameters of the first call."""
+    monkeypatch.setattr("jupyter_exec_ext.dialects.azure.files.PAGE_SIZE", 2)
+    for name in ("in/a", "in/b", "in/c"):
+        await pool.upload(name)
+
+    first = (await pool.call("GET", "files", query="&path=in")).json
+    rest = await send("GET", first["nextLink"].partition("/exec/")[2], pool.headers)
+
+    assert [item["name"] for item in first["value"]] == ["a", "b"]
+    assert [item["name"] for item in rest.json["value"]] == ["c"]
+    assert rest.json["nextLink"] is None
+
+
+async def test_a_run_whose_client_is_gone_leaves_the_session_free(
+    pool: Pool, exec_api: ExecApi, jp_http_port: int, jp_base_url: str
+) -> None:
+    """It is cancelled, and the variables stay; with an operation-id it goes on."""
+    await pool.run("kept = 3")
+    url = f"http://127.0.0.1:{jp_http_port}{jp_base_url}exec/azure/executions"
+    long = "import time, pathlib\npathlib.Path('began').touch()\nwhile True: time.sleep(0.02)"
+    folder = exec_api.root / (await _native_session(exec_api, "both"))["path"]
+    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": long}
+
+    async def leave(**headers: str) -> None:
+        async with httpx.AsyncClient(headers={**pool.headers, **headers}) as client:
+            query = {"api-version": NEW, "identifier": "both"}
+            asked = asyncio.create_task(client.post(url, params=query, json=body, timeout=60))
+            async with asyncio.timeout(30):
+                while not (folder / "began").exists():
+                    await asyncio.sleep(0.02)
+            asked.cancel()
+            await asyncio.wait([asked])
+
+    await leave()
+    after = await pool.run("kept")
+    (folder / "began").unlink()
+    await leave(**{"operation-id": "op-1"})
+    await asyncio.sleep(0.3)
+    still = await pool.call("GET", "executions/op-1")
+
+    assert after["result"]["executionResult"] == 3
+    assert still.json["status"] == "Running"
+    await pool.call("DELETE", "session")
+
+
+@pytest.mark.parametrize("exec_config", [{"max_sessions": 1}])
+async def test_a_full_pool_has_no_session(pool: Pool) -> None:
+    """404, as the service says it; what is there goes on."""
+    await pool.run("1", "one")
+
+    refused = [
+        await pool.call("GET", "files", "two"),
+        await pool.upload("a", identifier="two"),
+    ]
+
+    assert [answer.status for answer in refused] == [404, 404]
+    assert refused[0].headers["x-ms-error-code"] == "NoMoreSessions"
+    assert (await pool.run("2", "one"))["status"] == "Succeeded"
+
+
+async def test_a_running_session_of_another_kernel_is_taken_as_it_is(
+    pool: Pool, exec_api: ExecApi, echo_kernel_name: str
+) -> None:
+    """The kernel is the session's, whatever the dialect would have chosen."""
+    await exec_api.new_session(name="both", kernel_name=echo_kernel_name)
+
+    assert (await pool.run("hello"))["status"] == "Succeeded"
+    shell = await pool.call("POST", "executions", json={"shellCommand": "ls"})
+    assert (shell.status, shell.json["error"]["target"]) == (400, "command")
+
+
+async def test_output_is_cut_as_the_service_does(pool: Pool) -> None:
+    """To 4096 characters of each stream from 2025-10-02 on, and not before."""
+    code = "import sys; print('o' * 5000); print('e' * 5000, file=sys.stderr)"
+    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code}
+
+    shown = await pool.run(code)
+    before = await pool.call("POST", "executions", version="2025-02-02-preview", json=body)
+
+    assert [len(shown["result"][name]) for name in ("stdout", "stderr")] == [4096, 4096]
+    assert [len(before.json["result"][name]) for name in ("stdout", "stderr")] == [5001, 5001]
+
+
+async def test_metadata_tells_of_the_kernel_and_its_packages(pool: Pool) -> None:
+    """All members that the specification requires."""
+    shown = (await pool.call("GET", "metadata")).json
+
+    packages = {package["name"]: package["version"] for package in shown["preInstalledPackages"]}
+    assert shown["runtimes"][0]["name"] == "python"
+    assert shown["jupyterKernel"]["name"] == "python3"
+    assert shown["jupyterKernel"]["version"] == packages["ipykernel"]
+    assert set(shown) == {
+        "runtimes",
+        "preInstalledPackages",
+        "createdAt",
+        "lastUpdatedAt",
+        "jupyterKernel",
+    }
