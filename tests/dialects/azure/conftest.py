@@ -4,13 +4,27 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from traitlets.config import Config
 
 from jupyter_exec_ext.app import ExecApp
 from tests.conftest import WAIT_SECONDS, Answer
+from tests.process.conftest import start_server as start_server
 
 Call = Callable[..., Awaitable[Answer]]
 NEW = "2025-10-02-preview"
 OLD = "2024-02-02-preview"
+
+
+@pytest.fixture
+def azure_config() -> dict[str, Any]:
+    """Options of the dialect for a test; override it by parametrizing."""
+    return {}
+
+
+@pytest.fixture
+def jp_server_config(jp_server_config: Config, azure_config: dict[str, Any]) -> Config:
+    jp_server_config["AzureDialect"] = Config(azure_config)
+    return jp_server_config
 
 
 @pytest.fixture

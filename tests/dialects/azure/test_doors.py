@@ -24,7 +24,7 @@ class Pool:
     async def call(
         self, method: str, path: str, identifier: str = "both", *, version: str = NEW, **kwargs: Any
     ) -> Answer:
-        """Send a call; ``json`` is its body, ``query`` more of the query, ``headers`` more headers."""
+        """Send a call; ``json`` is its body, ``query`` more of its query."""
         where = f"azure/{path}?api-version={version}&identifier={quote(identifier, safe='')}"
         body = json.dumps(kwargs["json"]).encode() if "json" in kwargs else kwargs.get("body")
         headers = {**self.headers, **kwargs.get("headers", {})}
@@ -85,7 +85,7 @@ async def test_what_the_dialect_does_is_in_the_native_api(pool: Pool, exec_api: 
 
 
 async def test_what_the_native_api_does_is_in_the_dialect(pool: Pool, exec_api: ExecApi) -> None:
-    """A session with a name, whatever its kernel and files; one without a name has no identifier."""
+    """A session with a name, and what is in it; one without a name has no identifier."""
     session = await exec_api.new_session(name="both", description="mine")
     await exec_api.new_session()
     put = await exec_api.request("PUT", "sessions", session["id"], "files/a.csv", body=b"1,2")
