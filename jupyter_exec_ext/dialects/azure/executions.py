@@ -17,7 +17,6 @@ from jupyter_exec_ext.core.models import (
     CommandSource,
     Execution,
     NewExecution,
-    OnKernelDeath,
     Result,
     Source,
 )
@@ -86,7 +85,6 @@ class _Execute(Call):
                 limit,
                 self.services.limits.max_execution_seconds,
             ),
-            on_kernel_death=OnKernelDeath.CONTINUE,
             labels=LABELS,
             annotations=annotations,
             idempotency_key=key,

@@ -52,7 +52,6 @@ try:
     tool_of("wrong").execute("1")
 except requests.HTTPError as error:
     told["refused"] = error.response.status_code
-input("ready")
 tool.delete_session()
 query = {"identifier": "chat-1", "api-version": "2025-10-02-preview"}
 headers = {"Authorization": "Bearer " + os.environ["JUPYTER_TOKEN"]}
@@ -96,11 +95,10 @@ def langchain(request: pytest.FixtureRequest) -> Path:
 def run_client(langchain: Path) -> Callable[[ServerProcess, str], str]:
     """Run a program of the client, and return what it printed."""
 
-    def run(server: ServerProcess, program: str, answers: str = "") -> str:
+    def run(server: ServerProcess, program: str) -> str:
         done = subprocess.run(
             [langchain, "-c", program],
             env={**os.environ, "JUPYTER_URL": server.url, "JUPYTER_TOKEN": server.token},
-            input=answers,
             capture_output=True,
             text=True,
             timeout=120,
@@ -131,7 +129,7 @@ def test_the_python_tool_works_as_it_is(
     """Runs, state, errors, pictures, files in both directions, a wrong token, the end."""
     server = start_server("--debug")
 
-    told = told_in(run_client(server, PYTHON_CLIENT, "\n"))
+    told = told_in(run_client(server, PYTHON_CLIENT))
 
     ran = told["execute"]
     assert (ran["status"], ran["result"], ran["stdout"], ran["stderr"]) == (
@@ -180,7 +178,7 @@ def test_the_example_of_the_docs_runs(
 def test_the_kernelspec_of_the_docs_mounts_the_folder(
     start_server: Callable[..., ServerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a path which code puts together works, each session has its own, and can be stopped."""
+    """A path that code puts together works, each session has its own, and can be stopped."""
     bubblewrap = shutil.which("bwrap")
     if (
         bubblewrap is None

@@ -319,3 +319,70 @@ async def test_metadata_tells_of_the_kernel_and_its_packages(pool: Pool) -> None
         "lastUpdatedAt",
         "jupyterKernel",
     }
+
+
+@pytest.mark.parametrize("exec_config", [{"max_wait_seconds": 1}])
+async def test_an_answer_does_not_wait_for_ever(pool: Pool, exec_api: ExecApi) -> None:
+    """The newer shape tells where to ask again; in the older nobody could, so the run ends."""
+    code = "import time\nwhile True: time.sleep(0.02)"
+    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code}
+
+    old = await pool.call("POST", "code/execute", version=OLD, json={"properties": body})
+    listed = (await exec_api.request("GET", "executions")).json["executions"]
+    ended = await exec_api.until(listed[0], lambda shown: shown["state"] == "cancelled")
+    new = await pool.call("POST", "executions", json=body)
+    later = await pool.call("GET", f"executions/{new.json['id']}")
+
+    assert (old.status, old.json["properties"]["status"]) == (200, "Failure")
+    assert "did not end" in old.json["properties"]["stderr"]
+    assert ended["id"] == listed[0]["id"]
+    assert (new.json["status"], later.json["status"]) == ("Running", "Running")
+    assert "result" not in new.json
+    await pool.call("DELETE", "session")
+
+
+async def test_an_execution_whose_session_ended_is_there(pool: Pool) -> None:
+    """By its own id, with what became of it; what ran is failed."""
+    body = {"codeInputType": "Inline", "executionType": "Asynchronous"}
+    code = "import time\nprint('seen', flush=True)\ntime.sleep(60)"
+    started = await pool.call("POST", "executions", json={**body, "code": code})
+    where = f"executions/{started.json['id']}"
+    async with asyncio.timeout(30):
+        while (await pool.call("GET", where)).json["status"] != "Running":
+            await asyncio.sleep(0.02)
+
+    await pool.call("DELETE", "session")
+
+    shown = (await pool.call("GET", where)).json
+    assert shown["status"] == "Failed"
+    assert shown["error"]["error"]["code"] == "SessionLost"
+
+
+async def test_a_kernel_that_dies_fails_what_runs_and_is_replaced(pool: Pool) -> None:
+    """The next run has a fresh one."""
+    died = await pool.run("kept = 1; import os; os._exit(3)")
+    after = await pool.run("'kept' in globals()")
+
+    assert died["status"] == "Failed"
+    assert died["error"]["error"]["code"] == "KernelDied"
+    assert died["result"]["stderr"]
+    assert after["result"]["executionResult"] == "False"
+
+
+async def test_runs_of_a_session_wait_for_each_other(pool: Pool) -> None:
+    """And those of others do not."""
+    wait = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n"
+    first = asyncio.create_task(pool.run(wait + "x = 'first'"))
+    async with asyncio.timeout(30):
+        while not (await pool.call("GET", "listSessions")).json["sessions"]:
+            await asyncio.sleep(0.02)
+    second = asyncio.create_task(pool.run("x"))
+
+    other = await pool.run("1", "other")
+    assert not first.done()
+    assert not second.done()
+    await pool.upload("go")
+
+    assert other["status"] == "Succeeded"
+    assert (await first)["status"] == "Succeeded"
+    assert (await second)["result"]["executionResult"] == "'first'"
