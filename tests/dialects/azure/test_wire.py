@@ -1,5 +1,7 @@
 """What of the translation needs no server."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,7 +9,9 @@ import pytest
 
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.models import CellResult, Result
-from jupyter_exec_ext.dialects.azure import wire
+from jupyter_exec_ext.dialects.azure import AzureDialect, wire
+
+DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "azure.md"
 
 
 @pytest.mark.parametrize(
@@ -115,3 +119,15 @@ def test_the_last_picture_wins() -> None:
     shown = wire.value_view(_result(first, last, _value(text_plain="5")))
 
     assert shown == {"type": "image", "format": "png", "base64_data": "Zm9v"}
+
+
+def test_the_docs_name_each_option_with_its_default() -> None:
+    """As the service starts without any configuration."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", DOCS.read_text(), re.MULTILINE))
+    options = AzureDialect()
+
+    named = {name: str(getattr(options, name)) for name in options.traits(config=True)}
+    assert {name: rows.get(name) for name in named} == {
+        **{name: value.removesuffix(".0") for name, value in named.items()},
+        "kernel_name": "the server's default",
+    }
