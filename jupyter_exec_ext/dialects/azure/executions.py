@@ -109,15 +109,14 @@ class _Execute(Call):
         known = None if key is None else await self.services.executions.of_key(key)
         if known is not None:
             return await self.services.sessions.get(known.session_id)
-        await self.require("write", "exec-sessions")
-        new = NewSession(
-            kernel_name=session.kernel_name,
-            path=session.path,
-            idle_timeout_seconds=EMPTY_KERNEL_IDLE_SECONDS,
-            labels=LABELS,
+        return await self.make_session(
+            NewSession(
+                kernel_name=session.kernel_name,
+                path=session.path,
+                idle_timeout_seconds=EMPTY_KERNEL_IDLE_SECONDS,
+                labels=LABELS,
+            )
         )
-        made, _ = await self.services.sessions.create(new, owner=self.current_user.username)
-        return made
 
     def _read_operation_id(self) -> str | None:
         operation_id: str | None = self.request.headers.get("operation-id")

@@ -234,6 +234,27 @@ async def test_a_long_list_has_a_next_link(
     assert rest.json["nextLink"] is None
 
 
+async def test_a_long_list_of_sessions_has_a_next_link(
+    pool: Pool,
+    send: Call,
+    exec_api: ExecApi,
+    echo_kernel_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which skips those that were shown; the oldest come first."""
+    monkeypatch.setattr("jupyter_exec_ext.dialects.azure.pool.PAGE_SIZE", 2)
+    for name in ("a", "b", "c"):
+        await exec_api.new_session(name=name, kernel_name=echo_kernel_name)
+    where, shown = f"azure/listSessions?api-version={NEW}", []
+
+    while where:
+        page = (await send("GET", where, pool.headers)).json
+        shown.append([session["identifier"] for session in page["sessions"]])
+        where = (page["nextLink"] or "").partition("/exec/")[2]
+
+    assert shown == [["a", "b"], ["c"]]
+
+
 async def test_a_run_whose_client_is_gone_leaves_the_session_free(
     pool: Pool, exec_api: ExecApi, jp_http_port: int, jp_base_url: str
 ) -> None:
@@ -276,8 +297,11 @@ async def test_a_full_pool_has_no_session(pool: Pool) -> None:
         await pool.upload("a", identifier="two"),
     ]
 
-    assert [answer.status for answer in refused] == [404, 404]
-    assert refused[0].headers["x-ms-error-code"] == "NoMoreSessions"
+    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": "1"}
+    fresh = {**body, "useEmptyKernel": True}
+    refused.append(await pool.call("POST", "executions", "one", json=fresh))
+    assert [answer.status for answer in refused] == [404, 404, 404]
+    assert {answer.headers["x-ms-error-code"] for answer in refused} == {"NoMoreSessions"}
     assert (await pool.run("2", "one"))["status"] == "Succeeded"
 
 
