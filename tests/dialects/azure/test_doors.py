@@ -1,54 +1,13 @@
 """One session behind two doors, and what the dialect does beyond single exchanges."""
 
 import asyncio
-import json
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
 
-from tests.conftest import Answer, ExecApi
-from tests.dialects.azure.conftest import NEW, OLD, Call
-
-FORM = '--B\r\nContent-Disposition: form-data; name="file"; filename="{}"\r\n\r\n{}\r\n--B--\r\n'
-
-
-class Pool:
-    """A session pool, as a client sees it."""
-
-    def __init__(self, send: Call, token: str) -> None:
-        self._send = send
-        self.headers = {"Authorization": f"Bearer {token}"}
-
-    async def call(
-        self, method: str, path: str, identifier: str = "both", *, version: str = NEW, **kwargs: Any
-    ) -> Answer:
-        """Send a call; ``json`` is its body, ``query`` more of its query."""
-        where = f"azure/{path}?api-version={version}&identifier={quote(identifier, safe='')}"
-        body = json.dumps(kwargs["json"]).encode() if "json" in kwargs else kwargs.get("body")
-        headers = {**self.headers, **kwargs.get("headers", {})}
-        return await self._send(method, where + kwargs.get("query", ""), headers, body)
-
-    async def run(self, code: str, identifier: str = "both", **members: Any) -> dict[str, Any]:
-        """Run code and return the execution."""
-        headers = members.pop("headers", {})
-        body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code, **members}
-        answer = await self.call("POST", "executions", identifier, json=body, headers=headers)
-        assert answer.status == 200, answer.body
-        shown: dict[str, Any] = answer.json
-        return shown
-
-    async def upload(self, name: str, content: str = "x", **kwargs: Any) -> Answer:
-        """Upload one file."""
-        headers = {"Content-Type": "multipart/form-data; boundary=B"}
-        body = FORM.format(name, content).encode()
-        return await self.call("POST", "files", headers=headers, body=body, **kwargs)
-
-
-@pytest.fixture
-def pool(send: Call, token: str) -> Pool:
-    return Pool(send, token)
+from tests.conftest import ExecApi
+from tests.dialects.azure.conftest import NEW, OLD, Call, Pool
 
 
 async def _native_session(exec_api: ExecApi, name: str) -> dict[str, Any]:
