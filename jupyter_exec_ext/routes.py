@@ -28,6 +28,7 @@ from jupyter_exec_ext.api.sessions import (
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.dialects import datasphere
+from jupyter_exec_ext.dialects.azure import AZURE
 from jupyter_exec_ext.dialects.base import Dialect
 from jupyter_exec_ext.services.doors import Services
 
@@ -52,7 +53,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = (datasphere.DIALECT,)
+DIALECTS: tuple[Dialect, ...] = (AZURE, datasphere.DIALECT)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 

@@ -88,6 +88,23 @@ class FileService:
             next_page_token=_encode_token(shown[-1].path) if len(entries) > page_size else None,
         )
 
+    async def stat(self, session_id: str, path: str) -> FileEntry:
+        """Return what is at a path of the session.
+
+        Raises:
+            ExecError: Nothing is there that is shown; see `core.ports.Folder`.
+        """
+        parts = parts_of(path)
+        folder = self._folders.of(await self._sessions.get(session_id))
+        return _presentable(await folder.stat(parts))
+
+    def place_of(self, session: Session) -> str | None:
+        """Return where the kernel of a session finds its files, as a path of the system.
+
+        ``None`` where it does not work in its folder.
+        """
+        return self._folders.place_of(session)
+
     @asynccontextmanager
     async def open(self, session_id: str, path: str) -> AsyncIterator[OpenFile]:
         """Give a file to read.

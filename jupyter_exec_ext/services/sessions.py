@@ -97,6 +97,16 @@ class SessionService:
         """
         return await self._open(NewSession(name=name, kernel_name=kernel_name), owner)
 
+    async def named(self, name: str) -> Session | None:
+        """Return the session that has *name* and has not ended; ``None`` when there is none.
+
+        Raises:
+            RunsElsewhereError: It is another server process's.
+        """
+        async with self._lock("name", name):
+            session = await self._find_name(name)
+        return None if session is None else session.view()
+
     async def _open(self, new: NewSession, owner: str) -> tuple[LiveSession, bool]:
         """Return the session that has the name of *new*, else a new one; and whether it is new."""
         check_session(new, self._limits)
