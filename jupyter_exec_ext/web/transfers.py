@@ -10,8 +10,9 @@ import anyio
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from jupyter_exec_ext.core.errors import ExecError
+from jupyter_exec_ext.core.errors import ConflictError, ExecError
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.ports import OpenFile
 from jupyter_exec_ext.services.files import FileService, Receiver
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.web.errors import status_of
@@ -165,6 +166,20 @@ class FileHandler(ExecHandler):
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             self.files.close_soon(receiver)
+
+    async def send_part(self, file: OpenFile, start: int, stop: int) -> None:
+        """Send the bytes of *file* at these positions.
+
+        Raises:
+            ConflictError: They are not there any more; what was sent must not look whole.
+            StreamClosedError: The client is gone.
+        """
+        while start < stop:
+            data = await file.read(start, min(READ_BYTES, stop - start))
+            if not data:
+                raise ConflictError("the file became shorter while it was read")
+            start += len(data)
+            await self.send(data)
 
     async def send(self, data: bytes) -> None:
         """Send a piece of the answer; a client that takes nothing for too long is cut off.

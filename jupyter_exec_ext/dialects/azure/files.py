@@ -7,7 +7,7 @@ from typing import ClassVar
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
-from jupyter_exec_ext.core.errors import ConflictError, MalformedRequestError, TooLargeError
+from jupyter_exec_ext.core.errors import MalformedRequestError, TooLargeError
 from jupyter_exec_ext.core.files import NO_PRECONDITION, FileEntry
 from jupyter_exec_ext.dialects.azure import wire
 from jupyter_exec_ext.dialects.azure.calls import FileCall
@@ -15,7 +15,6 @@ from jupyter_exec_ext.services.files import Receiver
 from jupyter_exec_ext.web.forms import MULTIPART, FormFile, FormReader
 from jupyter_exec_ext.web.reading import read_flag
 from jupyter_exec_ext.web.rights import authorized
-from jupyter_exec_ext.web.transfers import FLUSH_BYTES
 
 PAGE_SIZE = 10_000
 """How many files a list has at once; clients do not ask for more of it."""
@@ -150,23 +149,16 @@ class _OneFile(FileCall):
         """Return where in the folder of the session it is."""
         return wire.path_of(name, self.parameter("path") or "")
 
-    async def send(self, name: str) -> None:
+    async def send_content(self, name: str) -> None:
         """Send the content of a file."""
         session = await self.find_session()
         # When the client is gone there is nobody to tell.
         with suppress(StreamClosedError):
             async with self.files.open(session.id, self.path_of(name)) as file:
-                size, position = file.entry.size_bytes or 0, 0
+                size = file.entry.size_bytes or 0
                 self.set_header("Content-Type", _BYTES)
                 self.set_header("Content-Length", str(size))
-                while position < size:
-                    data = await file.read(position, min(FLUSH_BYTES, size - position))
-                    if not data:
-                        # It must not look whole.
-                        raise ConflictError("the file became shorter while it was read")
-                    position += len(data)
-                    self.write(data)
-                    await self.send_pieces()
+                await self.send_part(file, 0, size)
                 self.finish(set_content_type=_BYTES)
 
     async def show(self, name: str) -> None:
@@ -214,7 +206,7 @@ class Content(_OneFile):
     @authorized(action="read", resource="exec-files")
     async def get(self, name: str) -> None:
         """Send it."""
-        await self.send(name)
+        await self.send_content(name)
 
 
 class Upload(_Upload, _OneFile):  # type: ignore[misc]
