@@ -28,6 +28,7 @@ from jupyter_exec_ext.api.sessions import (
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.dialects.base import Dialect
+from jupyter_exec_ext.dialects.qinling import QINLING
 from jupyter_exec_ext.services.doors import Services
 
 ROUTES = (
@@ -51,7 +52,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = ()
+DIALECTS: tuple[Dialect, ...] = (QINLING,)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 
