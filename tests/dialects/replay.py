@@ -1,9 +1,9 @@
 """Replays recorded exchanges of a service against the server, and compares every field.
 
-A recording is a list of calls: a ``request`` (``method``, ``path`` below ``exec/``, ``headers``, and
-``json`` or ``body``) and its ``answer`` (``status``, ``headers``, and ``json`` or ``body``). What
-cannot be known beforehand stands there as a placeholder, ``<kind>`` or ``<kind name>``; a named
-one is remembered, and ``${name}`` in what follows is what it was.
+A recording is a list of calls: a ``request`` (``method``, ``path`` below ``exec/``, ``headers``,
+and ``json`` or ``body``) and its ``answer`` (``status``, ``headers``, and ``json`` or ``body``).
+What cannot be known beforehand stands there as a placeholder, ``<kind>`` or ``<kind name>``; a
+named one is remembered, and ``${name}`` in what follows is what it was.
 """
 
 import json

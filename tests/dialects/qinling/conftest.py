@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.api.conftest import keep_final as keep_final
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 
 Call = Callable[..., Awaitable[Answer]]
