@@ -31,8 +31,9 @@ from jupyter_exec_ext.engine.areas import (
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import checked_content
 
-# nbclient logs the content of messages, which must not be logged.
-_silent = logging.getLogger(f"{__name__}.silent")
+# nbclient logs the content of messages, which must not be logged. A logger of nobody's: one that
+# `getLogger` knows is enabled again when the server configures its logging.
+_silent = logging.Logger(f"{__name__}.silent")
 _silent.disabled = True
 
 _TYPE_OF = {
