@@ -33,7 +33,7 @@ from jupyter_exec_ext.engine.contents import checked_content
 
 # nbclient logs the content of messages, which must not be logged. A logger of nobody's: one that
 # `getLogger` knows is enabled again when the server configures its logging.
-_silent = logging.Logger(f"{__name__}.silent")
+_silent = logging.Logger(f"{__name__}.silent")  # noqa: LOG001 - see above
 _silent.disabled = True
 
 _TYPE_OF = {

@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.conftest import keep_final as keep_final
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
+from tests.process.conftest import start_server as start_server
 
 Call = Callable[..., Awaitable[Answer]]
 
