@@ -107,7 +107,7 @@ def package_of(**files: str | bytes) -> bytes:
 
 def notebook_text(*sources: str, **metadata: Any) -> str:
     """Return a notebook of code cells."""
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": f"c{number}",

@@ -247,3 +247,19 @@ async def test_who_waits_too_long_is_told_that_it_runs(qinling: Qinling) -> None
     assert (shown["status"], shown["result"], shown["sync"]) == ("running", None, True)
     assert final["state"] == "succeeded"
     assert (await qinling.get(f"executions/{shown['id']}"))["status"] == "success"
+
+
+async def test_much_output_is_sent_in_pieces(qinling: Qinling) -> None:
+    """A list and a log of several megabytes are whole."""
+    code = "print('y' * 3_000_000)\n'x' * 2_000_000"
+    qinling.api.write_notebook("nb.ipynb", code)
+
+    keys = [(await qinling.create("nb.ipynb"))["id"] for _ in range(2)]
+    log = await qinling.request("GET", f"executions/{keys[0]}/log")
+    listed = await qinling.listed()
+
+    assert [shown["id"] for shown in listed] == keys
+    assert all(shown["result"].count("x") == 2_000_000 for shown in listed)
+    assert log.headers["Content-Type"] == "text/plain; charset=UTF-8"
+    assert log.body.count(b"y") == 3_000_000
+    assert log.body.endswith(f"Finished execution: {keys[0]}\n".encode())

@@ -163,6 +163,7 @@ async def test_what_is_refused_does_nothing(qinling: Qinling, recorder: Recorder
     assert (asked.status, asked.body) == (200, b"")
 
 
+WRONG: tuple[Any, ...] = (1.5, -1, [], {}, [[1]], "\0", "é" * 10, True, 10**30)
 HOSTILE: list[bytes] = [
     b"\xff\xfe",
     b'"\xff"',
@@ -175,7 +176,7 @@ HOSTILE: list[bytes] = [
     *(
         json.dumps({"function_id": "nb.ipynb", name: value}).encode()
         for name in ("id", "function_id", "function_version", "function_alias", "sync", "input")
-        for value in (1.5, -1, [], {}, [[1]], "\0", "é" * 10, True, 10**30)
+        for value in WRONG
     ),
     b'{"function_id": "nb.ipynb", "input": "' + b"[" * 50_000 + b'"}',
     b'{"function_id": "nb.ipynb", "description": "' + b"x" * 256 + b'"}',
