@@ -1,5 +1,6 @@
 """Notebooks as functions: found, made of packages, changed, downloaded, deleted."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -211,6 +212,35 @@ async def test_a_package_has_a_limit(qinling: Qinling) -> None:
     answer = await send_form(qinling, "POST", "functions", b"x" * 200_000)
 
     assert (answer.status, list(answer.json)) == (413, ["faultstring"])
+
+
+@pytest.mark.parametrize("exec_config", [{"QinlingOptions": {"max_packages": 1}}])
+async def test_packages_come_one_at_a_time(
+    qinling: Qinling, jp_http_port: int, jp_base_url: str
+) -> None:
+    """As many as may be: one more is refused with 503, until one has come, or its sender left."""
+    _, writer = await asyncio.open_connection("localhost", jp_http_port)
+    head = (
+        f"POST {jp_base_url}exec/qinling/v1/functions HTTP/1.1",
+        f"Host: localhost:{jp_http_port}",
+        f"X-Auth-Token: {qinling.token}",
+        "Content-Length: 1000",
+    )
+    writer.write("\r\n".join((*head, "", "part of it")).encode())
+    await writer.drain()
+
+    async def status_of(number: int) -> int:
+        answer = await send_form(qinling, "POST", "functions", PACKAGE, name=f"{number}")
+        return answer.status
+
+    numbers = iter(range(1_000))
+    while (refused := await status_of(next(numbers))) != 503:
+        assert refused == 201
+    writer.close()
+    while await status_of(next(numbers)) == 503:
+        pass
+
+    assert await status_of(next(numbers)) == 201
 
 
 async def test_a_form_can_be_anything(qinling: Qinling) -> None:

@@ -62,10 +62,12 @@ class Recorder(Authorizer):
         super().__init__(**kwargs)
         self.asked: set[tuple[str, str]] = set()
         self.denied: set[tuple[str, str]] = set()
+        self.headers: set[str] = set()
 
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
         assert handler.current_user == user
         self.asked.add((action, resource))
+        self.headers |= {name.lower() for name in handler.request.headers}
         return (action, resource) not in self.denied
 
 
@@ -115,6 +117,16 @@ async def test_each_verb_asks_for_its_rights(
         recorder.asked = set()
         await send_one(qinling, method, path, one.id)
         assert recorder.asked == rights, (method, path)
+
+
+async def test_credentials_are_forgotten_once_they_are_read(
+    qinling: Qinling, recorder: Recorder
+) -> None:
+    """Whatever shows a request later, a log for example, shows none of Qinling's headers."""
+    await qinling.request("GET", "executions", X_Auth_User="a", X_Auth_Key="b", X_Region_Name="c")
+
+    assert recorder.headers >= {"authorization", "x-region-name"}
+    assert not recorder.headers & {"x-auth-token", "x-auth-user", "x-auth-key"}
 
 
 async def test_stopping_needs_the_right_to_execute(
