@@ -22,7 +22,7 @@ from jupyter_exec_ext.core.errors import (
     TooLargeError,
 )
 from jupyter_exec_ext.core.paths import is_plain
-from jupyter_exec_ext.services.notebooks import Notebooks, without_trust
+from jupyter_exec_ext.services.notebooks import Notebooks
 
 Content = dict[str, Any]
 """A notebook, as nbformat has it."""
@@ -153,9 +153,7 @@ class NotebookFiles:
             return await self._save(path, change(notebook))
 
     async def _save(self, path: str, notebook: Content) -> NotebookFile:
-        # That a cell is trusted is for the user to say, not for the file.
-        cells = [without_trust(cell) for cell in notebook["cells"]]
-        content = nbformat.from_dict({**notebook, "cells": cells})
+        content = nbformat.from_dict(notebook)
         with _refusals():
             model = {"type": "notebook", "format": "json", "content": content}
             saved = await ensure_async(self._manager.save(model, path))
@@ -174,7 +172,7 @@ class NotebookFiles:
 
 
 def notebook_of(text: str) -> Content:
-    """Return the notebook that *text* is, in the current nbformat.
+    """Return the notebook that *text* is, in the current nbformat, and without marks of trust.
 
     Raises:
         InvalidNotebookError: It is none.
