@@ -28,6 +28,7 @@ from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
+from jupyter_exec_ext.services.notebook_files import NotebookFiles
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.openings import SessionOpener
 from jupyter_exec_ext.services.runs import RunService
@@ -192,6 +193,9 @@ class ExecApp(ExtensionApp):
             following=self.following,
             kernelspecs=kernelspecs,
             notebooks=notebooks,
+            notebook_files=NotebookFiles(
+                serverapp.contents_manager, notebooks, max_bytes=limits.max_notebook_bytes
+            ),
             limits=limits,
         )
         self.upkeep = Upkeep(

@@ -30,6 +30,7 @@ from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.dialects import datasphere
 from jupyter_exec_ext.dialects.azure import AZURE
 from jupyter_exec_ext.dialects.base import Dialect
+from jupyter_exec_ext.dialects.qinling import QINLING
 from jupyter_exec_ext.services.doors import Services
 
 ROUTES = (
@@ -53,7 +54,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = (AZURE, datasphere.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (AZURE, datasphere.DIALECT, QINLING)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +56,7 @@ from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import Supervisor
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
+from jupyter_exec_ext.store.records import clean_text
 from jupyter_exec_ext.store.store import Store
 
 
@@ -287,6 +288,13 @@ class ExecutionService:
             for execution in page.executions
         ]
         return replace(page, executions=fresh)
+
+    async def counts(self, paths: Iterable[str]) -> dict[str, int]:
+        """Return how many executions there are of the notebooks at *paths*, by path."""
+        wanted = list(paths)
+        filters = Filters(path=wanted[0]) if len(wanted) == 1 else Filters(type="notebook")
+        counts = await self._store.counts(filters) if wanted else {}
+        return {path: counts.get(clean_text(path), 0) for path in wanted}
 
     async def cancel(self, execution_id: str) -> Execution:
         """Stop exactly this execution, and return its record at once; final ones stay as they are.

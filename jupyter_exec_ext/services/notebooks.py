@@ -109,7 +109,8 @@ class Notebooks:
         self._contents_manager = contents_manager
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-    def _lock(self, path: str) -> anyio.Lock:
+    def lock(self, path: str) -> anyio.Lock:
+        """Return what is held while the notebook at *path* is read or written."""
         return self._locks.setdefault(path, anyio.Lock())
 
     async def kernel_path(self, path: str) -> str:
@@ -160,7 +161,7 @@ class Notebooks:
         path = source.path.strip("/")
         if not is_plain(path):
             raise NotebookNotFoundError
-        async with self._lock(path):
+        async with self.lock(path):
             notebook = await self._get(path, max_bytes)
         digest = await threads.run_sync(_digest, notebook)
         indexes = select_cells(notebook["cells"], source.cells)
@@ -242,7 +243,7 @@ class Notebooks:
         model = {"type": "notebook", "format": "json", "content": content}
         is_conflict = False
         try:
-            async with self._lock(path):
+            async with self.lock(path):
                 if is_in_place and not await self._is_unchanged(path, snapshot.digest):
                     is_conflict = True
                     path = await self._name_of_copy(path)

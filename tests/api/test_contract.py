@@ -29,7 +29,7 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.base import DialectMixin
-from jupyter_exec_ext.routes import ROUTES
+from jupyter_exec_ext.routes import DIALECTS, ROUTES
 from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
 from jupyter_exec_ext.web.handler import ExecHandler
@@ -110,7 +110,7 @@ def test_an_answer_that_is_not_described_does_not_pass(contract: Contract) -> No
     """The check of all API tests refuses what the document does not say."""
     good = {"version": "1", "features": [], "default_kernel_name": "p", "kernelspecs": []} | {
         "limits": {field.name: field.default for field in fields(Limits)},
-        "dialects": [],
+        "dialects": sorted(dialect.name for dialect in DIALECTS),
         "time": "2026-01-01T00:00:00Z",
     }
     error = b'{"code": "A", "message": "b", "details": []}'
