@@ -66,6 +66,8 @@ class _Upload(FileCall):
                 name = wire.decoded_name(found.path)
                 await receiver.begin(wire.path_of(name, self._folder), target="filename")
                 continue
+            if not isinstance(found, bytes):
+                continue
             self._size += len(found)
             if self._size > self.dialect_options.max_upload_bytes:
                 raise TooLargeError(
