@@ -191,6 +191,7 @@ class ExecApp(ExtensionApp):
             following=self.following,
             kernelspecs=kernelspecs,
             notebooks=notebooks,
+            supervisor=self.supervisor,
             limits=limits,
         )
         self.upkeep = Upkeep(

@@ -21,6 +21,7 @@ from jupyter_exec_ext.api.service import (
     UnknownHandler,
 )
 from jupyter_exec_ext.api.sessions import (
+    CompleteHandler,
     InterruptHandler,
     RestartHandler,
     SessionHandler,
@@ -44,6 +45,7 @@ ROUTES = (
     Route("exec/sessions", SessionsHandler),
     Route("exec/sessions/{session_id}", SessionHandler),
     Route("exec/sessions/{session_id}/archive", ArchiveHandler),
+    Route("exec/sessions/{session_id}/complete", CompleteHandler),
     Route("exec/sessions/{session_id}/files", FilesHandler),
     Route("exec/sessions/{session_id}/files/{path}", OneFileHandler),
     Route("exec/sessions/{session_id}/interrupt", InterruptHandler),
@@ -77,7 +79,8 @@ def handlers(
     arguments |= {EventsHandler: of_streams, LogHandler: of_streams}
     of_sessions = {"sessions": services.sessions}
     arguments |= dict.fromkeys(
-        (SessionsHandler, SessionHandler, InterruptHandler, RestartHandler), of_sessions
+        (SessionsHandler, SessionHandler, CompleteHandler, InterruptHandler, RestartHandler),
+        of_sessions,
     )
     of_files = {"files": services.files}
     arguments |= dict.fromkeys((ArchiveHandler, FilesHandler, OneFileHandler), of_files)

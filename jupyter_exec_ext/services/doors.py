@@ -9,6 +9,7 @@ from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.services.supervisor import Supervisor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,4 +22,5 @@ class Services:
     following: Following
     kernelspecs: Kernelspecs
     notebooks: Notebooks
+    supervisor: Supervisor
     limits: Limits

@@ -288,6 +288,10 @@ class ExecutionService:
         ]
         return replace(page, executions=fresh)
 
+    async def count(self, filters: Filters) -> int:
+        """Return how many records match."""
+        return await self._store.count(filters)
+
     async def cancel(self, execution_id: str) -> Execution:
         """Stop exactly this execution, and return its record at once; final ones stay as they are.
 

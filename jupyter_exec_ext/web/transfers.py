@@ -103,6 +103,8 @@ class FileHandler(ExecHandler):
         if not self.is_upload:
             super().refuse(refusal)
             return
+        if self._refused_at is not None:
+            return  # It has its answer.
         self._refused_at = time.monotonic()
         error = refusal if isinstance(refusal, ExecError) else None
         if isinstance(refusal, HTTPError):
