@@ -28,6 +28,7 @@ from jupyter_exec_ext.api.sessions import (
     SessionsHandler,
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
+from jupyter_exec_ext.dialects.backendai import BACKENDAI
 from jupyter_exec_ext.dialects.base import Dialect
 from jupyter_exec_ext.services.doors import Services
 
@@ -53,7 +54,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = ()
+DIALECTS: tuple[Dialect, ...] = (BACKENDAI,)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 

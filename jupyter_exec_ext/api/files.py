@@ -112,11 +112,11 @@ class FilesHandler(FileHandler):
     async def take_upload(self, receiver: Receiver, chunk: bytes) -> None:
         """Take a piece of the form."""
         for found in self._form.feed(chunk):
-            if isinstance(found, FormFile):
+            if isinstance(found, bytes):
+                await receiver.write(found)
+            elif isinstance(found, FormFile):
                 path = f"{self._folder}/{found.path}" if self._folder else found.path
                 await receiver.begin(path, target="filename")
-            else:
-                await receiver.write(found)
 
     @operation(
         "Upload files",

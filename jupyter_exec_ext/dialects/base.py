@@ -57,15 +57,18 @@ class DialectMixin(Generic[Options]):
     """Makes a handler speak as a service does.
 
     It stands before `ExecHandler`, or what is built on that, among the bases of the handler.
+
+    Attributes:
+        dialect_options: The settings; Tornado calls ``options`` for the verb of that name.
     """
 
     services: Services
-    options: Options
+    dialect_options: Options
 
     def initialize(self, *, services: Services, options: Options) -> None:
         """Take the services and the settings of the dialect."""
         self.services = services
-        self.options = options
+        self.dialect_options = options
         limits = services.limits
         handler: Any = self
         base: Any = super()

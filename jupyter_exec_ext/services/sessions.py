@@ -109,6 +109,16 @@ class SessionService:
         """
         return await self._open(NewSession(name=name, kernel_name=kernel_name), owner)
 
+    async def named(self, name: str) -> Session | None:
+        """Return the session that has *name* and has not ended; ``None`` when there is none.
+
+        Raises:
+            RunsElsewhereError: It is another server process's.
+        """
+        async with self._lock("name", name):
+            session = await self._find_name(name)
+        return None if session is None else session.view()
+
     async def _open(self, new: NewSession, owner: str) -> tuple[LiveSession, bool]:
         """Return the session that has the name of *new*, else a new one; and whether it is new."""
         check_session(new, self._limits)
@@ -328,15 +338,6 @@ class SessionService:
             return await complete(await session.kernels.ready(), code, position)
         except RunError as error:
             raise UnavailableError(f"the session has no kernel: {error}") from error
-
-    async def named(self, name: str) -> Session | None:
-        """Return the record of the session that has *name*; ``None`` without one.
-
-        Raises:
-            RunsElsewhereError: It is another server process's.
-        """
-        session = await self._find_name(name)
-        return None if session is None else session.view()
 
     async def wait_for_kernel(self, session_id: str, *, seconds: float) -> Session:
         """Return the record once the first kernel has started, or as it is after *seconds*."""

@@ -109,9 +109,10 @@ class ExecHandler(APIHandler):
         """Ask the server's authorizer for one more right than the verb itself needs.
 
         Raises:
-            HTTPError: 403, the user lacks it.
+            HTTPError: 403, the user lacks it, or there is none: an authorizer that allows
+                everything would allow it to nobody too.
         """
-        if not await ensure_async(
+        if not self.current_user or not await ensure_async(
             self.authorizer.is_authorized(self, self.current_user, action, resource)
         ):
             raise HTTPError(HTTPStatus.FORBIDDEN)
