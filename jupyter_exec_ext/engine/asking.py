@@ -12,6 +12,9 @@ from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
 ANSWER_SECONDS = 10.0
 """How long a kernel may take to answer."""
 
+COMPLETE_SECONDS = 30.0
+"""How long it may take to complete code; IPython reads a lot the first time."""
+
 
 async def ask(
     kernel: Kernel,
@@ -20,6 +23,7 @@ async def ask(
     *,
     channel: RequestChannel = "shell",
     subshell_id: str | None = None,
+    seconds: float = ANSWER_SECONDS,
 ) -> dict[str, Any] | None:
     """Return the content of the reply to a request; ``None`` when none comes in time.
 
@@ -36,7 +40,7 @@ async def ask(
 
     msg_id = kernel.channels.send(msg_type, content, channel=channel, subshell_id=subshell_id)
     kernel.channels.subscribe(msg_id, receive)
-    deadline = time.monotonic() + ANSWER_SECONDS
+    deadline = time.monotonic() + seconds
     try:
         while not replies and time.monotonic() < deadline:
             await kernel.check()
@@ -54,7 +58,7 @@ async def complete(kernel: Kernel, code: str, cursor_pos: int) -> Completion:
         RunError: The kernel is gone.
     """
     content = {"code": code, "cursor_pos": cursor_pos}
-    reply = await ask(kernel, "complete_request", content)
+    reply = await ask(kernel, "complete_request", content, seconds=COMPLETE_SECONDS)
     if reply is None:
         raise KernelBusyError
     found = reply.get("matches")

@@ -332,7 +332,7 @@ class SessionService:
             raise InvalidArgumentError("the cursor is not in the code", target="cursor_pos")
         session = await self.find(session_id)
         session.touch()
-        if session.running is not None:
+        if session.running is not None and not session.running.execution.state.is_final:
             raise KernelBusyError
         try:
             return await complete(await session.kernels.ready(), code, position)

@@ -19,7 +19,8 @@ async def complete(exec_api: ExecApi, session: dict[str, Any], code: str, **more
 async def test_a_kernel_completes_by_the_values_it_has(exec_api: ExecApi) -> None:
     """At the end, or where the cursor stands; positions count characters, not bytes."""
     session = await exec_api.new_session(kernel_name="python3")
-    await exec_api.run_code("unheard_of = 1", session_id=session["id"])
+    code = "unheard_of = 1; get_ipython().Completer.use_jedi = False"
+    await exec_api.run_code(code, session_id=session["id"])
 
     at_end = (await complete(exec_api, session, "'ä😀'; unheard_")).json
     in_code = (await complete(exec_api, session, "unheard_ + 1", cursor_pos=8)).json

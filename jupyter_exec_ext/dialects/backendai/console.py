@@ -2,9 +2,13 @@
 
 import base64
 import binascii
+from collections.abc import Iterable
 from typing import Any
 
+from jupyter_exec_ext.core.models import Event, EventType
+
 Item = list[Any]
+STREAMS = ("stdout", "stderr")
 
 _PICTURES = ("image/png", "image/jpeg")
 _SVG = "image/svg+xml"
@@ -23,7 +27,7 @@ class Console:
 
     def __init__(self, max_chars: int) -> None:
         self.items: list[Item] = []
-        self._left = {"stdout": max_chars, "stderr": max_chars}
+        self._left = dict.fromkeys(STREAMS, max_chars)
 
     def add(self, kind: str, data: Any) -> int:
         """Add an entry; return how many characters of a text were taken, and 0 for what is none."""
@@ -37,6 +41,17 @@ class Console:
         elif text:
             self.items.append([kind, text])
         return len(text)
+
+
+def text_of(events: Iterable[Event]) -> str:
+    """Return all text that *events* put on the console, of both streams."""
+    items: list[Item | None] = []
+    for event in events:
+        if event.type is EventType.STREAM:
+            items.append(["stdout", event.content["text"]])
+        elif event.type in (EventType.OUTPUT, EventType.UPDATE):
+            items.append(item_of(event.content))
+    return "".join(item[1] for item in items if item is not None and item[0] in STREAMS)
 
 
 def item_of(content: dict[str, Any]) -> Item | None:

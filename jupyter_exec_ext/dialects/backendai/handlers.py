@@ -12,6 +12,7 @@ from tornado.web import HTTPError, authenticated
 
 from jupyter_exec_ext.core.errors import ExecError, SessionEndedError, TooManyError
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
+from jupyter_exec_ext.dialects.backendai.console import text_of
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
 from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.signing import (
@@ -44,7 +45,6 @@ from jupyter_exec_ext.dialects.backendai.wire import (
 )
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.services.doors import Services
-from jupyter_exec_ext.services.following import LogFold
 from jupyter_exec_ext.store.listing import Filters, ListQuery, SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
@@ -437,12 +437,12 @@ class LogsHandler(Handler):
         self.write_json({"result": {"logs": "".join(reversed(texts))}})
 
     async def _log_of(self, execution_id: str) -> str:
-        """Return the end of what one execution printed."""
-        follower, log, data = self.services.following.so_far(execution_id), LogFold(), b""
+        """Return the end of what one execution showed on the console."""
+        follower, text = self.services.following.so_far(execution_id), ""
         while not follower.has_ended:
-            data += log.add(await follower.read(seconds=0))
-            data = data[-4 * self.dialect_options.max_log_chars :]
-        return data.decode("utf-8", "replace")
+            text += text_of(await follower.read(seconds=0))
+            text = text[-self.dialect_options.max_log_chars :]
+        return text
 
 
 class RenameHandler(Handler):

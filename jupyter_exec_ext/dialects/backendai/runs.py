@@ -24,7 +24,7 @@ from jupyter_exec_ext.core.models import (
 )
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.dialects.backendai.console import Console, item_of
+from jupyter_exec_ext.dialects.backendai.console import STREAMS, Console, item_of
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
 from jupyter_exec_ext.dialects.backendai.wire import (
     DIALECT_LABEL,
@@ -280,7 +280,7 @@ class Runs:
             if isinstance(data, str):
                 data = data[run.place.chars :]
             taken = console.add(item[0], data)
-            if item[0] in ("stdout", "stderr") and taken < len(data):
+            if item[0] in STREAMS and taken < len(data):
                 run.place = replace(run.place, chars=run.place.chars + taken)
                 return CONTINUED
         if status == WAITING:
