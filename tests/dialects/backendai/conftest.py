@@ -120,6 +120,7 @@ async def messages(socket: WebSocketClientConnection) -> list[Any]:
     found = []
     while (message := await socket.read_message()) is not None:
         found.append(json.loads(message))
+    socket.close()
     return found
 
 
