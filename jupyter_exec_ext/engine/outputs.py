@@ -33,7 +33,9 @@ from jupyter_exec_ext.engine.contents import checked_content
 
 # nbclient logs the content of messages, which must not be logged.
 _silent = logging.getLogger(f"{__name__}.silent")
+# Not only disabled: a server that configures its logging enables all loggers again.
 _silent.disabled = True
+_silent.setLevel(logging.CRITICAL + 1)
 
 _TYPE_OF = {
     "stream": EventType.STREAM,
