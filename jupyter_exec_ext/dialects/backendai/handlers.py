@@ -248,7 +248,7 @@ class SessionsHandler(Handler):
         await self.require("execute", "kernels")
         body = self.read_body(CreateBody)
         session, is_new = await self._create(body)
-        if is_new and body.waits:
+        if body.waits:
             session = await self.services.sessions.wait_for_kernel(
                 session.id, seconds=self.dialect_options.create_timeout_seconds
             )

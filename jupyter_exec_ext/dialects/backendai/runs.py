@@ -16,6 +16,7 @@ from jupyter_exec_ext.core.models import (
     STEPS,
     CodeSource,
     CommandSource,
+    CommandStep,
     Event,
     EventType,
     Execution,
@@ -306,11 +307,14 @@ class Runs:
         executions = self._services.executions
         codes = (await executions.result(run.execution_id)).exit_codes or {}
         execution = await executions.get(run.execution_id)
+        last = _last_step(execution)
 
-        def code_of(step: Any) -> int:
-            if step not in source.steps:
-                return 0
-            return codes[step] if step in codes else _exit_code_of_end(execution)
+        def code_of(step: CommandStep) -> int:
+            if step in codes:
+                return codes[step]
+            # A step before the last has no code when there was nothing to do.
+            is_over = last is not None and STEPS.index(step) < STEPS.index(last)
+            return 0 if is_over or step not in source.steps else _exit_code_of_end(execution)
 
         if status == FINISHED and code_of("build"):
             return NOT_RUN
@@ -332,6 +336,13 @@ def _steps_over(event: Event) -> int:
         return len(STEPS)
     step = event.content.get("current_step")
     return STEPS.index(step) if step in STEPS else 0
+
+
+def _last_step(execution: Execution) -> CommandStep | None:
+    """Return the step of a command in which it ended; ``None`` where that is not known."""
+    if execution.error is not None and execution.error.step is not None:
+        return execution.error.step
+    return execution.progress.current_step if execution.progress is not None else None
 
 
 def _exit_code_of_end(execution: Execution) -> int:

@@ -72,6 +72,8 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
             body = decode_body(data, ExecuteBody)
             if body.mode not in ("query", "batch"):
                 raise RefusalError("Missing or invalid API parameters.", "no such mode")
+            # There is no loop of requests that would need an id.
+            body = msgspec.structs.replace(body, run_id=None, snake_run_id=None)
             run = await self.runs.start(self._session, body, owner=self._user, is_remembered=False)
         except ExecError as error:
             await self._fail(error)

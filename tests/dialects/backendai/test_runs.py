@@ -146,6 +146,10 @@ async def test_the_native_door_can_answer(client: BackendClient, exec_api: ExecA
             [("clean-finished", 0), ("build-finished", 0), ("finished", 137)],
         ),
         (
+            {"clean": "*", "exec": "exit 3"},
+            [("clean-finished", 0), ("build-finished", 0), ("finished", 3)],
+        ),
+        (
             {"clean": "true"},
             [("clean-finished", 0), ("build-finished", 0), ("finished", 0)],
         ),
@@ -287,35 +291,26 @@ async def test_a_forgotten_run_is_told_again_from_its_record(client: BackendClie
 async def test_a_lost_answer_is_given_again(client: BackendClient, exec_api: ExecApi) -> None:
     """A client that hangs up before its answer has not seen it."""
     await client.create()
-    slow = asyncio.create_task(client.execute("query", f"print('one')\n{UNTIL_GO}", runId="mine"))
-    await exec_api.until(
-        {"id": await _first(exec_api)}, lambda record: "one" in record["result"]["stdout"]
-    )
-    uri = f"{client.base_url}exec/backendai/session/demo-01"
+    code = f"{UNTIL_GO}\nprint('two', flush=True)\ntime.sleep(60)"
+    assert (await client.execute("query", code, runId="mine"))["console"] == []
+    (record,) = (await exec_api.request("GET", "executions")).json["executions"]
     body = b'{"mode":"continue","code":"","runId":"mine"}'
-    await slow
     headers = client.headers("POST", "/session/demo-01", "application/json")
-    lines = [f"POST {uri} HTTP/1.1", f"Host: {client.host}", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.host[10:]))
-    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-    await writer.drain()
-    await exec_api.run_code("print('elsewhere')")
-    await let_go(client, exec_api)
-    writer.close()
-    del reader
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Host: {client.host}", f"Content-Length: {len(body)}", "", ""]
+    uri = f"{client.base_url}exec/backendai/session/demo-01"
 
+    _, writer = await asyncio.open_connection(*client.host.split(":"))
+    writer.write("\r\n".join([f"POST {uri} HTTP/1.1", *lines]).encode() + body)
+    await writer.drain()
+    await asyncio.sleep(0.3)
+    writer.close()
+    await let_go(client, exec_api)
+    await exec_api.until_printed(record, "two")
     last = await client.execute("continue", runId="mine")
 
-    while last["status"] != "finished":
-        last = await client.execute("continue", runId="mine")
-    assert last["exitCode"] == 0
-
-
-async def _first(exec_api: ExecApi) -> str:
-    while not (found := (await exec_api.request("GET", "executions")).json["executions"]):
-        await asyncio.sleep(0.01)
-    return str(found[0]["id"])
+    assert text_of([last]) == "two\n"
+    await exec_api.request("POST", "executions", record["id"], "cancel")
 
 
 @pytest.mark.parametrize(

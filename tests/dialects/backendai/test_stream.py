@@ -34,7 +34,7 @@ async def test_input_goes_as_plain_text(client: BackendClient) -> None:
     asked = json.loads(str(await socket.read_message()))
 
     await socket.write_message("Bob")
-    frames = []
+    frames: list[Any] = []
     while not frames or frames[-1]["status"] != "waiting-input":
         frames.append(json.loads(str(await socket.read_message())))
     await socket.write_message("x")
