@@ -196,6 +196,7 @@ class ExecApp(ExtensionApp):
             notebook_files=NotebookFiles(
                 serverapp.contents_manager, notebooks, max_bytes=limits.max_notebook_bytes
             ),
+            supervisor=self.supervisor,
             limits=limits,
         )
         self.upkeep = Upkeep(

@@ -21,6 +21,7 @@ from jupyter_exec_ext.api.service import (
     UnknownHandler,
 )
 from jupyter_exec_ext.api.sessions import (
+    CompleteHandler,
     InterruptHandler,
     RestartHandler,
     SessionHandler,
@@ -29,6 +30,7 @@ from jupyter_exec_ext.api.sessions import (
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
 from jupyter_exec_ext.dialects import datasphere
 from jupyter_exec_ext.dialects.azure import AZURE
+from jupyter_exec_ext.dialects.backendai import BACKENDAI
 from jupyter_exec_ext.dialects.base import Dialect
 from jupyter_exec_ext.dialects.qinling import QINLING
 from jupyter_exec_ext.services.doors import Services
@@ -47,6 +49,7 @@ ROUTES = (
     Route("exec/sessions", SessionsHandler),
     Route("exec/sessions/{session_id}", SessionHandler),
     Route("exec/sessions/{session_id}/archive", ArchiveHandler),
+    Route("exec/sessions/{session_id}/complete", CompleteHandler),
     Route("exec/sessions/{session_id}/files", FilesHandler),
     Route("exec/sessions/{session_id}/files/{path}", OneFileHandler),
     Route("exec/sessions/{session_id}/interrupt", InterruptHandler),
@@ -54,7 +57,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = (AZURE, datasphere.DIALECT, QINLING)
+DIALECTS: tuple[Dialect, ...] = (AZURE, BACKENDAI, datasphere.DIALECT, QINLING)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 
@@ -80,7 +83,8 @@ def handlers(
     arguments |= {EventsHandler: of_streams, LogHandler: of_streams}
     of_sessions = {"sessions": services.sessions}
     arguments |= dict.fromkeys(
-        (SessionsHandler, SessionHandler, InterruptHandler, RestartHandler), of_sessions
+        (SessionsHandler, SessionHandler, CompleteHandler, InterruptHandler, RestartHandler),
+        of_sessions,
     )
     of_files = {"files": services.files}
     arguments |= dict.fromkeys((ArchiveHandler, FilesHandler, OneFileHandler), of_files)

@@ -259,6 +259,10 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class SettingsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Settings of a session; what is absent stays as it is."""
 
+    name: Annotated[
+        str | None,
+        msgspec.Meta(description="A new name, which no other session has."),
+    ] = None
     idle_timeout_seconds: _IdleTimeout = None
     keep_files: _KeepFiles = None
     labels: Annotated[
@@ -269,3 +273,13 @@ class SettingsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     def to_domain(self) -> SessionSettings:
         """Return the request as the service takes it."""
         return SessionSettings(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+
+class CompletionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Code that somebody is writing."""
+
+    code: Annotated[str, msgspec.Meta(description="As far as it is written.")]
+    cursor_pos: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="Where the cursor stands, in characters. Absent: at the end."),
+    ] = None

@@ -24,6 +24,7 @@ FEATURES = [
     "cells",
     "sessions",
     "attach",
+    "complete",
     "files",
     "archives",
     "subshells",

@@ -100,10 +100,27 @@ class SessionSettings:
     """What can be changed of a session; ``None`` leaves it as it is.
 
     Attributes:
+        name: Executions keep the name that it had when they were accepted.
         idle_timeout_seconds: 0 means never.
     """
 
+    name: str | None = None
     idle_timeout_seconds: float | None = None
     keep_files: bool | None = None
     labels: dict[str, str] | None = None
     description: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What can stand at the cursor in a piece of code.
+
+    Attributes:
+        matches: Texts, of which each can replace that from ``cursor_start`` to ``cursor_end``.
+        cursor_start: 0-based position in the code, in characters.
+        cursor_end: The same; that before which the replaced text ends.
+    """
+
+    matches: list[str]
+    cursor_start: int
+    cursor_end: int

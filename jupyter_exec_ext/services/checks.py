@@ -47,6 +47,7 @@ def check_session(new: NewSession, limits: Limits) -> None:
 
 def check_session_settings(settings: SessionSettings, limits: Limits) -> None:
     """Raise `InvalidArgumentError`, naming the field, when *settings* break a limit."""
+    _check_session_name(settings.name, target="name")
     _check_idle_timeout(settings.idle_timeout_seconds)
     _check_words(settings.labels or {}, settings.description or "", limits)
 
@@ -57,17 +58,22 @@ def _check_source(new: NewExecution, limits: Limits) -> None:
         _check_command(new, source, limits)
     if not isinstance(source, CodeSource):
         return
-    # What is not Unicode text (a lone surrogate) could be neither stored nor sent.
-    try:
-        size = len(source.code.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError("the code is not Unicode text", target="code") from error
-    if size > limits.max_code_bytes:
-        raise TooLargeError(f"code has at most {limits.max_code_bytes} bytes", target="code")
+    check_code(source.code, limits)
     if new.cell_timeout_seconds is not None:
         raise InvalidArgumentError(
             "code has no cells; timeout_seconds limits it", target="cell_timeout_seconds"
         )
+
+
+def check_code(code: str, limits: Limits) -> None:
+    """Raise `InvalidArgumentError` for *code* that no kernel can be sent."""
+    # What is not Unicode text (a lone surrogate) could be neither stored nor sent.
+    try:
+        size = len(code.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("the code is not Unicode text", target="code") from error
+    if size > limits.max_code_bytes:
+        raise TooLargeError(f"code has at most {limits.max_code_bytes} bytes", target="code")
 
 
 def _check_command(new: NewExecution, source: CommandSource, limits: Limits) -> None:

@@ -10,6 +10,7 @@ from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.notebook_files import NotebookFiles
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.services.supervisor import Supervisor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +24,5 @@ class Services:
     kernelspecs: Kernelspecs
     notebooks: Notebooks
     notebook_files: NotebookFiles
+    supervisor: Supervisor
     limits: Limits

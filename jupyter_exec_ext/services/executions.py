@@ -289,6 +289,10 @@ class ExecutionService:
         ]
         return replace(page, executions=fresh)
 
+    async def count(self, filters: Filters) -> int:
+        """Return how many records match."""
+        return await self._store.count(filters)
+
     async def counts(self, paths: Iterable[str]) -> dict[str, int]:
         """Return how many executions there are of the notebooks at *paths*, by path."""
         wanted = list(paths)

@@ -121,8 +121,14 @@ class FileService:
             finally:
                 file.close()
 
-    async def archive(self, session_id: str, paths: Sequence[str]) -> AsyncGenerator[bytes]:
+    async def archive(
+        self, session_id: str, paths: Sequence[str], *, has_whole_paths: bool = True
+    ) -> AsyncGenerator[bytes]:
         """Yield the pieces of a tar file of what is at *paths*; of all there is without any.
+
+        Args:
+            has_whole_paths: Whether names in it are paths from the folder of the session on; else
+                each begins with the last part of the path that was asked for.
 
         Raises:
             ExecError: It cannot be read, before anything is yielded; see `core.ports.Folder`.
@@ -133,7 +139,9 @@ class FileService:
             )
         chosen = [parts_of(path.strip("/")) for path in paths] or [()]
         async with self._transfer(session_id, is_writing=False) as session:
-            async for piece in tar.stream(self._folders.of(session), chosen):
+            async for piece in tar.stream(
+                self._folders.of(session), chosen, has_whole_paths=has_whole_paths
+            ):
                 yield piece
 
     async def delete(

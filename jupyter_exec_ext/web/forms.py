@@ -98,10 +98,9 @@ class FormReader:
         name = header.get_filename()
         if not name:
             if self._takes_fields:
-                field = header.get_param("name", "", header="Content-Disposition")
-                self._found.append(
-                    FormField(str(field).encode("latin-1").decode("utf-8", "replace"))
-                )
+                field = str(header.get_param("name", "", header="Content-Disposition"))
+                text = field.encode("latin-1", "replace").decode("utf-8", "replace")
+                self._found.append(FormField(text))
                 return
             raise MalformedRequestError(
                 "each part of the form is a file with a name", target="filename"

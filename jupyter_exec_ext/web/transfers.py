@@ -107,6 +107,8 @@ class FileHandler(ExecHandler):
         if not self.is_upload:
             super().refuse(refusal)
             return
+        if self.is_refused:
+            return  # It has its answer.
         self._body = None
         error = refusal if isinstance(refusal, ExecError) else None
         if isinstance(refusal, HTTPError):

@@ -226,7 +226,11 @@ async def test_every_answer_is_as_described(
         parts = re.sub(r"\{\w+\}", key, path).removeprefix("/exec/")
         return await exec_api.request(verb.upper(), parts or "/", **kwargs)
 
-    bodies = {f"{one}/input": b'{"value":"x"}', session: b"{}"}
+    bodies = {
+        f"{one}/input": b'{"value":"x"}',
+        session: b"{}",
+        f"{session}/complete": b'{"code":""}',
+    }
     for path, verb in contract.responses:
         where = re.sub(r"\{\w+\}", NOBODY, path).lstrip("/")
         assert (await bare_request(verb.upper(), where, body="")).status == 403
@@ -363,13 +367,20 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
         assert (await visit(verb, path, key=key)).status == 200
     settings = {"idle_timeout_seconds": 0.2}
     assert (await visit("put", session, key=key, json={"idle_timeout_seconds": -1})).status == 422
+    assert (await visit("put", session, key=key, json={"name": elsewhere.name})).status == 409
     assert (await visit("put", session, key=key, json=settings)).status == 200
+    code = {"code": "print", "cursor_pos": 3}
+    completed = await visit("post", f"{session}/complete", key=key, json=code)
+    assert (completed.status, completed.json["cursor_end"]) == (200, 3)
+    code["cursor_pos"] = 6
+    assert (await visit("post", f"{session}/complete", key=key, json=code)).status == 422
     async with asyncio.timeout(WAIT_SECONDS):
         while (await visit("get", session, key=key)).json["state"] != "ended":
             await asyncio.sleep(0.05)
     assert (await visit("put", session, key=key, json=settings)).status == 409
-    for action in ("interrupt", "restart"):
-        assert (await visit("post", f"{session}/{action}", key=key)).status == 409
+    for action in ("interrupt", "restart", "complete"):
+        body = {"json": {"code": ""}} if action == "complete" else {}
+        assert (await visit("post", f"{session}/{action}", key=key, **body)).status == 409
     assert (await visit("delete", session, key=key)).status == 204
 
 
