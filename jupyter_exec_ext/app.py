@@ -12,21 +12,23 @@ import anyio
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Bool, CaselessStrEnum, Float, Integer, TraitType, Unicode
+from traitlets import Bool, CaselessStrEnum, Enum, Float, Integer, List, TraitType, Unicode
 
 from jupyter_exec_ext.core.errors import ServerStoppedError
 from jupyter_exec_ext.core.files import FilePolicy
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.paths import parts_of
 from jupyter_exec_ext.engine.launching import ServerHost
-from jupyter_exec_ext.routes import Services, handlers
+from jupyter_exec_ext.routes import DIALECTS, handlers
 from jupyter_exec_ext.services.announcer import Announcer
+from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
+from jupyter_exec_ext.services.notebook_files import NotebookFiles
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.openings import SessionOpener
 from jupyter_exec_ext.services.runs import RunService
@@ -57,6 +59,7 @@ class ExecApp(ExtensionApp):
 
     name = "jupyter_exec_ext"
     load_other_extensions = True
+    classes = [dialect.options for dialect in DIALECTS]  # noqa: RUF012 - as traitlets has it
 
     db_url = Unicode(
         help="Where records are kept, as an SQLAlchemy URL: sqlite:///PATH or postgresql://…"
@@ -73,6 +76,11 @@ class ExecApp(ExtensionApp):
         " the root folder and the base URL."
     ).tag(config=True)
 
+    dialects = List(
+        Enum([dialect.name for dialect in DIALECTS]),
+        [dialect.name for dialect in DIALECTS],
+        help="Whose wire formats are served besides the native API.",
+    ).tag(config=True)
     sessions_folder = Unicode(
         FilePolicy.sessions_folder,
         help="Path, relative to the server's root, of the folder in which each session gets a"
@@ -178,6 +186,19 @@ class ExecApp(ExtensionApp):
         self.following = Following(
             store=self.store, live_of=self.executions.live_of, max_streams=limits.max_streams
         )
+        self.services = Services(
+            executions=self.executions,
+            sessions=self.sessions,
+            files=self.files,
+            following=self.following,
+            kernelspecs=kernelspecs,
+            notebooks=notebooks,
+            notebook_files=NotebookFiles(
+                serverapp.contents_manager, notebooks, max_bytes=limits.max_notebook_bytes
+            ),
+            supervisor=self.supervisor,
+            limits=limits,
+        )
         self.upkeep = Upkeep(
             store=self.store,
             turns=self.turns,
@@ -191,14 +212,12 @@ class ExecApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
-        services = Services(
-            executions=self.executions,
-            sessions=self.sessions,
-            files=self.files,
-            following=self.following,
-            limits=self.limits,
-        )
-        self.handlers.extend(handlers(services))
+        dialects = {
+            dialect: dialect.options(parent=self)
+            for dialect in DIALECTS
+            if dialect.name in self.dialects
+        }
+        self.handlers.extend(handlers(self.services, dialects))
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""

@@ -1,7 +1,9 @@
 """The only table of URLs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+
+from traitlets.config import Configurable
 
 from jupyter_exec_ext.api.executions import (
     CancelHandler,
@@ -19,17 +21,19 @@ from jupyter_exec_ext.api.service import (
     UnknownHandler,
 )
 from jupyter_exec_ext.api.sessions import (
+    CompleteHandler,
     InterruptHandler,
     RestartHandler,
     SessionHandler,
     SessionsHandler,
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
-from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.services.executions import ExecutionService
-from jupyter_exec_ext.services.files import FileService
-from jupyter_exec_ext.services.following import Following
-from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.dialects import datasphere
+from jupyter_exec_ext.dialects.azure import AZURE
+from jupyter_exec_ext.dialects.backendai import BACKENDAI
+from jupyter_exec_ext.dialects.base import Dialect
+from jupyter_exec_ext.dialects.qinling import QINLING
+from jupyter_exec_ext.services.doors import Services
 
 ROUTES = (
     Route("exec/", CapabilitiesHandler),
@@ -45,6 +49,7 @@ ROUTES = (
     Route("exec/sessions", SessionsHandler),
     Route("exec/sessions/{session_id}", SessionHandler),
     Route("exec/sessions/{session_id}/archive", ArchiveHandler),
+    Route("exec/sessions/{session_id}/complete", CompleteHandler),
     Route("exec/sessions/{session_id}/files", FilesHandler),
     Route("exec/sessions/{session_id}/files/{path}", OneFileHandler),
     Route("exec/sessions/{session_id}/interrupt", InterruptHandler),
@@ -52,22 +57,24 @@ ROUTES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What the handlers work with."""
-
-    executions: ExecutionService
-    sessions: SessionService
-    files: FileService
-    following: Following
-    limits: Limits
+DIALECTS: tuple[Dialect, ...] = (AZURE, BACKENDAI, datasphere.DIALECT, QINLING)
+"""The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 
-def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
-    """Return the table for Tornado, relative to the base URL."""
+def handlers(
+    services: Services, dialects: Mapping[Dialect, Configurable]
+) -> list[tuple[str, type, dict[str, Any]]]:
+    """Return the table for Tornado, relative to the base URL.
+
+    Args:
+        dialects: Those that are served, with their settings.
+    """
     contract = {"document": build_document(ROUTES)}
     arguments: dict[type, dict[str, Any]] = {
-        CapabilitiesHandler: {},
+        CapabilitiesHandler: {
+            "kernelspecs": services.kernelspecs,
+            "dialects": sorted(dialect.name for dialect in dialects),
+        },
         ContractHandler: contract,
         DocsHandler: contract,
     }
@@ -76,7 +83,8 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
     arguments |= {EventsHandler: of_streams, LogHandler: of_streams}
     of_sessions = {"sessions": services.sessions}
     arguments |= dict.fromkeys(
-        (SessionsHandler, SessionHandler, InterruptHandler, RestartHandler), of_sessions
+        (SessionsHandler, SessionHandler, CompleteHandler, InterruptHandler, RestartHandler),
+        of_sessions,
     )
     of_files = {"files": services.files}
     arguments |= dict.fromkeys((ArchiveHandler, FilesHandler, OneFileHandler), of_files)
@@ -88,6 +96,11 @@ def handlers(services: Services) -> list[tuple[str, type, dict[str, Any]]]:
                 {"limits": services.limits, **arguments.get(route.handler, of_executions)},
             )
             for route in ROUTES
+        ),
+        *(
+            entry
+            for dialect, options in dialects.items()
+            for entry in dialect.handlers(services, options)
         ),
         (r"exec(?:/.*)?", UnknownHandler, {"limits": services.limits}),
     ]

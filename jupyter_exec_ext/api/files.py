@@ -11,7 +11,6 @@ from jupyter_exec_ext.api.lists import PAGE_PARAMETERS, read_page_size
 from jupyter_exec_ext.api.operations import CONTENT_RANGE, Answer, Parameter, header, operation
 from jupyter_exec_ext.api.responses import UploadedFiles
 from jupyter_exec_ext.core.errors import (
-    ConflictError,
     InvalidArgumentError,
     MalformedRequestError,
     PreconditionFailedError,
@@ -114,11 +113,11 @@ class FilesHandler(FileHandler):
     async def take_upload(self, receiver: Receiver, chunk: bytes) -> None:
         """Take a piece of the form."""
         for found in self._form.feed(chunk):
-            if isinstance(found, FormFile):
+            if isinstance(found, bytes):
+                await receiver.write(found)
+            elif isinstance(found, FormFile):
                 path = f"{self._folder}/{found.path}" if self._folder else found.path
                 await receiver.begin(path, target="filename")
-            else:
-                await receiver.write(found)
 
     @operation(
         "Upload files",
@@ -306,13 +305,7 @@ class OneFileHandler(FileHandler):
         position, stop = (0, size) if wanted is None else (wanted.start, wanted.stop)
         self.set_header("Content-Type", BYTES)
         self.set_header("Content-Length", str(stop - position))
-        while position < stop:
-            data = await file.read(position, min(READ_BYTES, stop - position))
-            if not data:
-                # It must not look whole.
-                raise ConflictError("the file became shorter while it was read")
-            position += len(data)
-            await self.send(data)
+        await self.send_part(file, position, stop)
         self.finish(set_content_type=BYTES)
 
     @operation(

@@ -19,6 +19,10 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
 _Labels = Annotated[dict[str, str], msgspec.Meta(description="Names and values to find it by.")]
+_Annotations = Annotated[
+    dict[str, str],
+    msgspec.Meta(description="Texts to find in the record again; nothing is looked up by them."),
+]
 _Description = Annotated[str, msgspec.Meta(description="For people.")]
 
 
@@ -150,6 +154,7 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         msgspec.Meta(description="Cancel it when this request, which waits, is cut off."),
     ] = False
     labels: _Labels = {}
+    annotations: _Annotations = {}
     description: _Description = ""
 
     @property
@@ -243,6 +248,7 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = {}
     idle_timeout_seconds: _IdleTimeout = None
     labels: Annotated[dict[str, str], msgspec.Meta(description="For programs and people.")] = {}
+    annotations: _Annotations = {}
     description: _Description = ""
 
     def to_domain(self) -> NewSession:
@@ -253,6 +259,10 @@ class SessionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class SettingsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Settings of a session; what is absent stays as it is."""
 
+    name: Annotated[
+        str | None,
+        msgspec.Meta(description="A new name, which no other session has."),
+    ] = None
     idle_timeout_seconds: _IdleTimeout = None
     keep_files: _KeepFiles = None
     labels: Annotated[
@@ -263,3 +273,13 @@ class SettingsBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     def to_domain(self) -> SessionSettings:
         """Return the request as the service takes it."""
         return SessionSettings(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+
+class CompletionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Code that somebody is writing."""
+
+    code: Annotated[str, msgspec.Meta(description="As far as it is written.")]
+    cursor_pos: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="Where the cursor stands, in characters. Absent: at the end."),
+    ] = None

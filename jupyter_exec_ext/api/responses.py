@@ -13,6 +13,7 @@ from jupyter_exec_ext.core.files import FileEntry
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CommandStep, Execution, ExecutionError, MimeBundle, Output
 from jupyter_exec_ext.core.sessions import Session
+from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
 Uuid: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
 
@@ -137,6 +138,7 @@ class ExecutionRecord(Execution):
         owner: The user who asked for it.
         description: As given by the client.
         labels: As given by the client.
+        annotations: As given by the client; empty in lists.
         input_names: Whose values are kept nowhere.
         variable_names: What is gathered after the run.
         on_error: What happens after a cell that failed.
@@ -180,6 +182,7 @@ class SessionRecord(Session):
         owner: The user who asked for it.
         description: As given by the client.
         labels: As given by the client.
+        annotations: As given by the client.
         created_time: When it was accepted.
         end_time: When it ended.
     """
@@ -225,25 +228,6 @@ class DeletedCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelspecView:
-    """A kernel that executions can use.
-
-    Attributes:
-        name: What a request calls it.
-        display_name: What people call it.
-        language: The language it speaks.
-        reads_variables: Whether output variables can be gathered in its language.
-        runs_commands: Whether it can run commands.
-    """
-
-    name: str
-    display_name: str
-    language: str
-    reads_variables: bool
-    runs_commands: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What this service can do.
 
@@ -260,7 +244,7 @@ class Capabilities:
     version: str
     features: list[str]
     default_kernel_name: str
-    kernelspecs: list[KernelspecView]
+    kernelspecs: list[Kernelspec]
     limits: Limits
     dialects: list[str] = field(default_factory=list)
     time: datetime

@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
 from jupyter_exec_ext import threads
 from jupyter_exec_ext._version import __version__
 from jupyter_exec_ext.api.operations import operation
 from jupyter_exec_ext.api.page import STYLE_SOURCE, render_page
-from jupyter_exec_ext.api.responses import Capabilities, KernelspecView
+from jupyter_exec_ext.api.responses import Capabilities
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.engine.languages import language_of, runs_commands
+from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
 
@@ -25,6 +24,7 @@ FEATURES = [
     "cells",
     "sessions",
     "attach",
+    "complete",
     "files",
     "archives",
     "subshells",
@@ -44,9 +44,13 @@ class CapabilitiesHandler(ExecHandler):
 
     _track_activity = False
 
-    def initialize(self, *, limits: Limits) -> None:  # type: ignore[override]
-        """Take the limits."""
+    def initialize(  # type: ignore[override]
+        self, *, kernelspecs: Kernelspecs, dialects: list[str], limits: Limits
+    ) -> None:
+        """Take what there is to show."""
         super().initialize(max_body_bytes=limits.max_body_bytes)
+        self.kernelspecs = kernelspecs
+        self.dialects = dialects
         self.limits = limits
 
     @operation(
@@ -58,23 +62,13 @@ class CapabilitiesHandler(ExecHandler):
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """Show version, features, kernelspecs and limits."""
-        manager: Any = self.kernel_spec_manager
-        specs = await ensure_async(manager.get_all_specs())
         self.write_value(
             Capabilities(
                 version=__version__,
                 features=FEATURES,
-                default_kernel_name=self.kernel_manager.default_kernel_name,
-                kernelspecs=[
-                    KernelspecView(
-                        name=name,
-                        display_name=found["spec"]["display_name"],
-                        language=found["spec"]["language"],
-                        reads_variables=language_of(found["spec"]["language"]) is not None,
-                        runs_commands=runs_commands(found["spec"]["language"]),
-                    )
-                    for name, found in sorted(specs.items())
-                ],
+                default_kernel_name=self.kernelspecs.default_name,
+                kernelspecs=[*await self.kernelspecs.list()],
+                dialects=self.dialects,
                 limits=self.limits,
                 time=datetime.now(UTC),
             )

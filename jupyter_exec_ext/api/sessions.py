@@ -6,9 +6,10 @@ from tornado.web import authenticated
 
 from jupyter_exec_ext.api.lists import LIST_PARAMETERS, read_list_arguments
 from jupyter_exec_ext.api.operations import Answer, Parameter, header, operation
-from jupyter_exec_ext.api.requests import SessionBody, SettingsBody
+from jupyter_exec_ext.api.requests import CompletionBody, SessionBody, SettingsBody
 from jupyter_exec_ext.api.responses import SessionList, SessionRecord
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.sessions import Completion
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler
@@ -187,3 +188,31 @@ class RestartHandler(_Handler):
         """Restart it."""
         await self.require("execute", "kernels")
         self.write_value(await self.sessions.restart(session_id))
+
+
+class CompleteHandler(_Handler):
+    """What can stand where somebody writes code."""
+
+    @operation(
+        "Complete code in a session",
+        description="What the kernel itself proposes, by the values that it has. A session that"
+        " runs something refuses this, since its kernel answers nothing meanwhile.",
+        body=CompletionBody,
+        example={"code": "pri", "cursor_pos": 3},
+        answers={HTTPStatus.OK: Completion},
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
+        more_rights=("execute kernels",),
+    )
+    @authenticated
+    @authorized(action="execute", resource="exec-sessions")
+    async def post(self, session_id: str) -> None:
+        """Ask the kernel."""
+        await self.require("execute", "kernels")
+        body = self.read_body(CompletionBody)
+        self.write_value(
+            await self.sessions.complete(session_id, body.code, cursor_pos=body.cursor_pos)
+        )

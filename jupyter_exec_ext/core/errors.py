@@ -234,6 +234,25 @@ class SessionDiffersError(ConflictError):
         self.session_id = session_id
 
 
+class SessionNameTakenError(ConflictError):
+    """Another session has the name."""
+
+    code = "SessionNameTaken"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id} has this name", target="name")
+        self.session_id = session_id
+
+
+class KernelBusyError(ConflictError):
+    """The kernel runs something, and answers nothing meanwhile."""
+
+    code = "KernelBusy"
+
+    def __init__(self) -> None:
+        super().__init__("the kernel is busy")
+
+
 class SessionBusyError(ConflictError):
     """The session is busy, and the request said not to wait for it."""
 

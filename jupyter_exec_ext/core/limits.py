@@ -54,6 +54,9 @@ class Limits:
     max_variables: int = _limit(256, "How many output variables are gathered.")
     max_labels: int = _limit(32, "How many labels an execution may have.")
     max_label_length: int = _limit(64, "Longest name or value of a label, in characters.")
+    max_annotation_bytes: int = _limit(
+        262_144, "How long all annotations of a record are together, in bytes of UTF-8."
+    )
     max_description_length: int = _limit(1_024, "Longest description, in characters.")
     max_notebook_bytes: int = _limit(64_000_000, "Largest notebook that is executed.")
     max_output_bytes: int = _limit(

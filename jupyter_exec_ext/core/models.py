@@ -281,6 +281,8 @@ class Execution:
         session_name: The name that session had; ``None`` without one.
         session_created: Whether no session had the name, so that one was created for it.
         kernel_id: The kernel it runs or ran in; ``None`` before it has one.
+        annotations: What the client wants to find in the record again; nothing is looked up by
+            it, and lists leave it out.
         idempotency_key: The client's own name for the request; ``None`` when it gave none.
         stdin_count: How many answers to ``input()`` were prepared, which are never stored;
             ``None`` when none were, and somebody may answer while it runs.
@@ -308,6 +310,7 @@ class Execution:
     idempotency_key: str | None = None
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     input_names: list[str] = field(default_factory=list)
     variable_names: list[str] = field(default_factory=list)
     stdin_count: int | None = None
@@ -355,6 +358,7 @@ class NewExecution:
     on_busy: OnBusy = OnBusy.QUEUE
     on_kernel_death: OnKernelDeath = OnKernelDeath.FAIL
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     description: str = ""
     idempotency_key: str | None = None
 

@@ -34,6 +34,7 @@ class Session:
         keep_files: Whether a folder of its own stays when it ends, however that is; ``None`` for
             what the server does by default.
         environment_names: Variables its kernels start with; their values are kept nowhere.
+        annotations: What the client wants to find in the record again.
         idle_timeout_seconds: It ends after so long without an execution; ``None`` for never.
         expire_time: When it will end, if nothing happens until then.
         pending_count: How many executions wait in its queue.
@@ -56,6 +57,7 @@ class Session:
     owner: str = ""
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     idle_timeout_seconds: float | None = None
     created_time: datetime
     last_activity_time: datetime
@@ -89,6 +91,7 @@ class NewSession:
     environment: dict[str, Any] = field(default_factory=dict)
     idle_timeout_seconds: float | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     description: str = ""
 
 
@@ -97,10 +100,27 @@ class SessionSettings:
     """What can be changed of a session; ``None`` leaves it as it is.
 
     Attributes:
+        name: Executions keep the name that it had when they were accepted.
         idle_timeout_seconds: 0 means never.
     """
 
+    name: str | None = None
     idle_timeout_seconds: float | None = None
     keep_files: bool | None = None
     labels: dict[str, str] | None = None
     description: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What can stand at the cursor in a piece of code.
+
+    Attributes:
+        matches: Texts, of which each can replace that from ``cursor_start`` to ``cursor_end``.
+        cursor_start: 0-based position in the code, in characters.
+        cursor_end: The same; that before which the replaced text ends.
+    """
+
+    matches: list[str]
+    cursor_start: int
+    cursor_end: int

@@ -31,9 +31,9 @@ from jupyter_exec_ext.engine.areas import (
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import checked_content
 
-# nbclient logs the content of messages, which must not be logged.
-_silent = logging.getLogger(f"{__name__}.silent")
-_silent.disabled = True
+# nbclient logs the content of messages, which must not be logged. A logger of the registry would
+# be enabled again whenever the server configures its own logging.
+_silent = logging.Logger(f"{__name__}.silent", logging.CRITICAL + 1)  # noqa: LOG001
 
 _TYPE_OF = {
     "stream": EventType.STREAM,

@@ -1,17 +1,11 @@
 """Something beside what a kernel runs: its subshells (JEP 91), where it has them."""
 
-import time
-from typing import Any
-
 import anyio
 
 from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError
-from jupyter_exec_ext.engine.channels import Channel, Message
-from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
+from jupyter_exec_ext.engine.asking import ask
+from jupyter_exec_ext.engine.kernels import Kernel
 from jupyter_exec_ext.engine.languages import language_of
-
-ANSWER_SECONDS = 10.0
-"""How long a kernel may take to make or end a subshell."""
 
 
 class Subshell:
@@ -30,7 +24,7 @@ class Subshell:
             KernelStartFailedError: The kernel did not make one.
             RunError: The kernel is gone.
         """
-        reply = await _ask(kernel, "create_subshell_request", {}, channel="control")
+        reply = await ask(kernel, "create_subshell_request", {}, channel="control")
         subshell_id = (reply or {}).get("subshell_id")
         if not isinstance(subshell_id, str):
             raise KernelStartFailedError("the kernel made no subshell")
@@ -51,7 +45,7 @@ class Subshell:
             # ipykernel has one switch for all its shells: what runs must not lose it.
             "allow_stdin": True,
         }
-        await _ask(self._kernel, "execute_request", content, subshell_id=other.subshell_id)
+        await ask(self._kernel, "execute_request", content, subshell_id=other.subshell_id)
         await other.close()
 
     def leave(self) -> None:
@@ -65,35 +59,6 @@ class Subshell:
         with anyio.CancelScope(shield=True):
             try:
                 content = {"subshell_id": self.subshell_id}
-                await _ask(self._kernel, "delete_subshell_request", content, channel="control")
+                await ask(self._kernel, "delete_subshell_request", content, channel="control")
             except RunError:
                 return  # The kernel is gone, and its subshells with it.
-
-
-async def _ask(
-    kernel: Kernel,
-    msg_type: str,
-    content: dict[str, Any],
-    *,
-    channel: Any = "shell",
-    subshell_id: str | None = None,
-) -> dict[str, Any] | None:
-    """Return the content of the reply to a request; ``None`` when none comes in time."""
-    await kernel.check()
-    replies: list[dict[str, Any]] = []
-
-    def receive(where: Channel, message: Message) -> None:
-        if where != "iopub":
-            replies.append(message["content"])
-            kernel.changed.fire()
-
-    msg_id = kernel.channels.send(msg_type, content, channel=channel, subshell_id=subshell_id)
-    kernel.channels.subscribe(msg_id, receive)
-    deadline = time.monotonic() + ANSWER_SECONDS
-    try:
-        while not replies and time.monotonic() < deadline:
-            await kernel.check()
-            await kernel.changed.wait(LIVENESS_SECONDS)
-    finally:
-        kernel.channels.unsubscribe(msg_id)
-    return replies[0] if replies else None

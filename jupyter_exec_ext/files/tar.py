@@ -20,10 +20,16 @@ READ_BYTES = 1024 * 1024
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
-async def stream(folder: Folder, chosen: Sequence[Parts]) -> AsyncGenerator[bytes]:
+async def stream(
+    folder: Folder, chosen: Sequence[Parts], *, has_whole_paths: bool = True
+) -> AsyncGenerator[bytes]:
     """Yield the pieces of a tar file of what is at *chosen*, directories with all in them.
 
     What cannot be read, or is gone when its turn comes, is not in it.
+
+    Args:
+        has_whole_paths: Whether the names in it are paths from *folder* on; else they begin with
+            the last part of what was chosen, as of a copy.
 
     Raises:
         ExecError: The first of *chosen* that is not there, before anything is yielded; or a file
@@ -37,16 +43,17 @@ async def stream(folder: Folder, chosen: Sequence[Parts]) -> AsyncGenerator[byte
             error.details = ("/".join(parts)[:200],)
             raise
     for parts, entry in tops:
+        prefix = "" if has_whole_paths else "".join(f"{part}/" for part in parts[:-1])
         if parts:
-            async for piece in _member(folder, parts, entry):
+            async for piece in _member(folder, parts, entry, prefix):
                 yield piece
         if entry.type is FileType.DIRECTORY:
-            async for piece in _below(folder, parts):
+            async for piece in _below(folder, parts, prefix):
                 yield piece
     yield _END
 
 
-async def _below(folder: Folder, parts: Parts) -> AsyncGenerator[bytes]:
+async def _below(folder: Folder, parts: Parts, prefix: str) -> AsyncGenerator[bytes]:
     after: Parts | None = None
     while True:
         try:
@@ -55,15 +62,18 @@ async def _below(folder: Folder, parts: Parts) -> AsyncGenerator[bytes]:
             return
         for entry in entries:
             after = tuple(entry.path.split("/"))
-            async for piece in _member(folder, after, entry):
+            async for piece in _member(folder, after, entry, prefix):
                 yield piece
         if len(entries) < LIST_AT_ONCE:
             return
 
 
-async def _member(folder: Folder, parts: Parts, entry: FileEntry) -> AsyncGenerator[bytes]:
+async def _member(
+    folder: Folder, parts: Parts, entry: FileEntry, prefix: str
+) -> AsyncGenerator[bytes]:
+    """Yield one entry, whose name is its path without *prefix*."""
     if entry.type is FileType.DIRECTORY:
-        yield _header(entry)
+        yield _header(entry, prefix)
     if entry.type is not FileType.FILE:
         return
     try:
@@ -72,7 +82,7 @@ async def _member(folder: Folder, parts: Parts, entry: FileEntry) -> AsyncGenera
         return
     with closing(file):
         size = file.entry.size_bytes or 0
-        yield _header(file.entry)
+        yield _header(file.entry, prefix)
         position = 0
         while position < size:
             data = await file.read(position, min(READ_BYTES, size - position))
@@ -83,8 +93,8 @@ async def _member(folder: Folder, parts: Parts, entry: FileEntry) -> AsyncGenera
         yield bytes(-size % tarfile.BLOCKSIZE)
 
 
-def _header(entry: FileEntry) -> bytes:
-    info = tarfile.TarInfo(entry.path)
+def _header(entry: FileEntry, prefix: str) -> bytes:
+    info = tarfile.TarInfo(entry.path.removeprefix(prefix))
     if entry.type is FileType.DIRECTORY:
         info.type, info.mode = tarfile.DIRTYPE, 0o755
     else:

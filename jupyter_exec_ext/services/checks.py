@@ -34,6 +34,7 @@ def check_request(new: NewExecution, limits: Limits) -> None:
             target="stdin",
         )
     _check_words(new.labels, new.description, limits)
+    _check_annotations(new.annotations, limits)
 
 
 def check_session(new: NewSession, limits: Limits) -> None:
@@ -41,10 +42,12 @@ def check_session(new: NewSession, limits: Limits) -> None:
     _check_session_name(new.name, target="name")
     _check_idle_timeout(new.idle_timeout_seconds)
     _check_words(new.labels, new.description, limits)
+    _check_annotations(new.annotations, limits)
 
 
 def check_session_settings(settings: SessionSettings, limits: Limits) -> None:
     """Raise `InvalidArgumentError`, naming the field, when *settings* break a limit."""
+    _check_session_name(settings.name, target="name")
     _check_idle_timeout(settings.idle_timeout_seconds)
     _check_words(settings.labels or {}, settings.description or "", limits)
 
@@ -55,17 +58,22 @@ def _check_source(new: NewExecution, limits: Limits) -> None:
         _check_command(new, source, limits)
     if not isinstance(source, CodeSource):
         return
-    # What is not Unicode text (a lone surrogate) could be neither stored nor sent.
-    try:
-        size = len(source.code.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError("the code is not Unicode text", target="code") from error
-    if size > limits.max_code_bytes:
-        raise TooLargeError(f"code has at most {limits.max_code_bytes} bytes", target="code")
+    check_code(source.code, limits)
     if new.cell_timeout_seconds is not None:
         raise InvalidArgumentError(
             "code has no cells; timeout_seconds limits it", target="cell_timeout_seconds"
         )
+
+
+def check_code(code: str, limits: Limits) -> None:
+    """Raise `InvalidArgumentError` for *code* that no kernel can be sent."""
+    # What is not Unicode text (a lone surrogate) could be neither stored nor sent.
+    try:
+        size = len(code.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("the code is not Unicode text", target="code") from error
+    if size > limits.max_code_bytes:
+        raise TooLargeError(f"code has at most {limits.max_code_bytes} bytes", target="code")
 
 
 def _check_command(new: NewExecution, source: CommandSource, limits: Limits) -> None:
@@ -162,4 +170,15 @@ def _check_words(labels: dict[str, str], description: str, limits: Limits) -> No
     if len(description) > limits.max_description_length:
         raise InvalidArgumentError(
             f"at most {limits.max_description_length} characters", target="description"
+        )
+
+
+def _check_annotations(annotations: dict[str, str], limits: Limits) -> None:
+    try:
+        size = sum(len(name.encode()) + len(text.encode()) for name, text in annotations.items())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError("this is not Unicode text", target="annotations") from error
+    if size > limits.max_annotation_bytes:
+        raise InvalidArgumentError(
+            f"they have at most {limits.max_annotation_bytes} bytes together", target="annotations"
         )

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +56,7 @@ from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import Supervisor
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
+from jupyter_exec_ext.store.records import clean_text
 from jupyter_exec_ext.store.store import Store
 
 
@@ -243,6 +244,11 @@ class ExecutionService:
         live = self.live_of(execution_id)
         return await self._store.get(execution_id) if live is None else self._shown(live)
 
+    async def of_key(self, key: str) -> Execution | None:
+        """Return the execution that was accepted with an idempotency key; ``None`` without one."""
+        found = await self._store.find_key(key)
+        return None if found is None else await self.get(found[0])
+
     async def wait(self, execution_id: str, *, seconds: float) -> tuple[Execution, Result | None]:
         """Return the record once it is final, or as it is after *seconds*.
 
@@ -282,6 +288,17 @@ class ExecutionService:
             for execution in page.executions
         ]
         return replace(page, executions=fresh)
+
+    async def count(self, filters: Filters) -> int:
+        """Return how many records match."""
+        return await self._store.count(filters)
+
+    async def counts(self, paths: Iterable[str]) -> dict[str, int]:
+        """Return how many executions there are of the notebooks at *paths*, by path."""
+        wanted = list(paths)
+        filters = Filters(path=wanted[0]) if len(wanted) == 1 else Filters(type="notebook")
+        counts = await self._store.counts(filters) if wanted else {}
+        return {path: counts.get(clean_text(path), 0) for path in wanted}
 
     async def cancel(self, execution_id: str) -> Execution:
         """Stop exactly this execution, and return its record at once; final ones stay as they are.
@@ -407,6 +424,7 @@ def _execution_of(
         idempotency_key=new.idempotency_key,
         description=new.description,
         labels=new.labels,
+        annotations=new.annotations,
         input_names=sorted(new.inputs),
         variable_names=new.variable_names,
         stdin_count=None if new.stdin is None else len(new.stdin),

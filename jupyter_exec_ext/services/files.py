@@ -88,6 +88,23 @@ class FileService:
             next_page_token=_encode_token(shown[-1].path) if len(entries) > page_size else None,
         )
 
+    async def stat(self, session_id: str, path: str) -> FileEntry:
+        """Return what is at a path of the session.
+
+        Raises:
+            ExecError: Nothing is there that is shown; see `core.ports.Folder`.
+        """
+        parts = parts_of(path)
+        folder = self._folders.of(await self._sessions.get(session_id))
+        return _presentable(await folder.stat(parts))
+
+    def place_of(self, session: Session) -> str | None:
+        """Return where the kernel of a session finds its files, as a path of the system.
+
+        ``None`` where it does not work in its folder.
+        """
+        return self._folders.place_of(session)
+
     @asynccontextmanager
     async def open(self, session_id: str, path: str) -> AsyncIterator[OpenFile]:
         """Give a file to read.
@@ -104,8 +121,14 @@ class FileService:
             finally:
                 file.close()
 
-    async def archive(self, session_id: str, paths: Sequence[str]) -> AsyncGenerator[bytes]:
+    async def archive(
+        self, session_id: str, paths: Sequence[str], *, has_whole_paths: bool = True
+    ) -> AsyncGenerator[bytes]:
         """Yield the pieces of a tar file of what is at *paths*; of all there is without any.
+
+        Args:
+            has_whole_paths: Whether names in it are paths from the folder of the session on; else
+                each begins with the last part of the path that was asked for.
 
         Raises:
             ExecError: It cannot be read, before anything is yielded; see `core.ports.Folder`.
@@ -116,7 +139,9 @@ class FileService:
             )
         chosen = [parts_of(path.strip("/")) for path in paths] or [()]
         async with self._transfer(session_id, is_writing=False) as session:
-            async for piece in tar.stream(self._folders.of(session), chosen):
+            async for piece in tar.stream(
+                self._folders.of(session), chosen, has_whole_paths=has_whole_paths
+            ):
                 yield piece
 
     async def delete(

@@ -99,6 +99,12 @@ class Folders:
             raise NoFolderError("its kernel does not work below the root of this server")
         return self._at(session.path)
 
+    def place_of(self, session: Session) -> str | None:
+        """Return the system's path of a session's folder; ``None`` if no kernel works there."""
+        if session.path is None or not session.works_in_folder or not self.hold_kernels:
+            return None
+        return str(self._root.joinpath(*parts_of(session.path)))
+
     def _at(self, path: str) -> Folder:
         parts = parts_of(path)
         if self._are_local:

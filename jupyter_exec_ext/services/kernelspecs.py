@@ -1,5 +1,7 @@
 """Which kernel a request means, and whether it can have the inputs that it asks for."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jupyter_server.utils import ensure_async
@@ -10,11 +12,49 @@ from jupyter_exec_ext.engine.languages import command_languages, language_of, ru
 from jupyter_exec_ext.engine.launching import ServerHost
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kernelspec:
+    """A kernel that executions can use.
+
+    Attributes:
+        name: What a request calls it.
+        display_name: What people call it.
+        language: The language it speaks.
+        reads_variables: Whether output variables can be gathered in its language.
+        runs_commands: Whether it can run commands.
+    """
+
+    name: str
+    display_name: str
+    language: str
+    reads_variables: bool
+    runs_commands: bool
+
+
 class Kernelspecs:
     """The kernelspecs of the server."""
 
     def __init__(self, host: ServerHost) -> None:
         self._host = host
+
+    @property
+    def default_name(self) -> str:
+        """The name of the kernelspec that is used where nothing names one."""
+        return str(self._host.kernel_manager.default_kernel_name)
+
+    async def list(self) -> Sequence[Kernelspec]:
+        """Return all of them, by name."""
+        specs = await ensure_async(self._host.kernel_spec_manager.get_all_specs())
+        return [
+            Kernelspec(
+                name=name,
+                display_name=found["spec"]["display_name"],
+                language=found["spec"]["language"],
+                reads_variables=language_of(found["spec"]["language"]) is not None,
+                runs_commands=runs_commands(found["spec"]["language"]),
+            )
+            for name, found in sorted(specs.items())
+        ]
 
     async def choose(self, asked: str | None, of_notebook: str | None) -> str:
         """Return the name of the kernelspec to use: the one asked for, the notebook's, the default.

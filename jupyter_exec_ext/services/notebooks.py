@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -73,6 +74,22 @@ class Snapshot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file or folder of the contents, without what is in it.
+
+    Attributes:
+        created_time: ``None`` where the contents manager does not tell.
+        modified_time: The same.
+        size_bytes: The same; folders have none.
+    """
+
+    is_folder: bool
+    created_time: datetime | None
+    modified_time: datetime | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saved:
     """Where an executed notebook went; the fields are those of `core.models.Result`."""
 
@@ -92,7 +109,8 @@ class Notebooks:
         self._contents_manager = contents_manager
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-    def _lock(self, path: str) -> anyio.Lock:
+    def lock(self, path: str) -> anyio.Lock:
+        """Return what is held while the notebook at *path* is read or written."""
         return self._locks.setdefault(path, anyio.Lock())
 
     async def kernel_path(self, path: str) -> str:
@@ -112,6 +130,25 @@ class Notebooks:
         except (HTTPError, OSError, ValueError):
             return False
 
+    async def entry(self, path: str) -> Entry | None:
+        """Return what the caller may see at *path*, empty for the root; ``None`` for nothing."""
+        manager = self._contents_manager
+        if path and not is_plain(path):
+            return None
+        try:
+            model = await ensure_async(manager.get(path, content=False))
+            if path and not manager.allow_hidden and await ensure_async(manager.is_hidden(path)):
+                return None
+        except (HTTPError, OSError, ValueError):
+            return None
+        created, modified = model.get("created"), model.get("last_modified")
+        return Entry(
+            is_folder=model["type"] == "directory",
+            created_time=created if isinstance(created, datetime) else None,
+            modified_time=modified if isinstance(modified, datetime) else None,
+            size_bytes=model.get("size"),
+        )
+
     async def read(self, source: NotebookSource, *, max_bytes: int) -> Snapshot:
         """Read the notebook of *source* and choose its cells.
 
@@ -124,7 +161,7 @@ class Notebooks:
         path = source.path.strip("/")
         if not is_plain(path):
             raise NotebookNotFoundError
-        async with self._lock(path):
+        async with self.lock(path):
             notebook = await self._get(path, max_bytes)
         digest = await threads.run_sync(_digest, notebook)
         indexes = select_cells(notebook["cells"], source.cells)
@@ -206,7 +243,7 @@ class Notebooks:
         model = {"type": "notebook", "format": "json", "content": content}
         is_conflict = False
         try:
-            async with self._lock(path):
+            async with self.lock(path):
                 if is_in_place and not await self._is_unchanged(path, snapshot.digest):
                     is_conflict = True
                     path = await self._name_of_copy(path)

@@ -96,6 +96,7 @@ class SessionOpener:
             owner=owner,
             description=new.description,
             labels=new.labels,
+            annotations=new.annotations,
             idle_timeout_seconds=seconds or None,
             keep_files=new.keep_files,
             created_time=now,

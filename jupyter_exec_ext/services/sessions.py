@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
 
 from jupyter_exec_ext.core.errors import (
+    InvalidArgumentError,
+    KernelBusyError,
     KernelInUseError,
     RunError,
     RunsElsewhereError,
@@ -21,14 +24,23 @@ from jupyter_exec_ext.core.errors import (
     SessionEndedError,
     SessionIdleError,
     SessionLostError,
+    SessionNameTakenError,
     SessionNotFoundError,
     StoreUnavailableError,
     TooManyError,
+    UnavailableError,
 )
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
+from jupyter_exec_ext.core.sessions import (
+    Completion,
+    NewSession,
+    Session,
+    SessionSettings,
+    SessionState,
+)
+from jupyter_exec_ext.engine.asking import complete
 from jupyter_exec_ext.engine.cells import error_of
-from jupyter_exec_ext.services.checks import check_session, check_session_settings
+from jupyter_exec_ext.services.checks import check_code, check_session, check_session_settings
 from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.live import LiveSession
 from jupyter_exec_ext.services.openings import SessionOpener
@@ -96,6 +108,16 @@ class SessionService:
             ExecError: It can be neither found nor created.
         """
         return await self._open(NewSession(name=name, kernel_name=kernel_name), owner)
+
+    async def named(self, name: str) -> Session | None:
+        """Return the session that has *name* and has not ended; ``None`` when there is none.
+
+        Raises:
+            RunsElsewhereError: It is another server process's.
+        """
+        async with self._lock("name", name):
+            session = await self._find_name(name)
+        return None if session is None else session.view()
 
     async def _open(self, new: NewSession, owner: str) -> tuple[LiveSession, bool]:
         """Return the session that has the name of *new*, else a new one; and whether it is new."""
@@ -237,6 +259,7 @@ class SessionService:
             session.lose_kernel(error)
         finally:
             session.is_starting = False
+            session.changed.fire()
         if not session.is_ending:
             self._on_change(session.view())
 
@@ -274,14 +297,54 @@ class SessionService:
         session = await self.find(session_id)
         changes = {
             name: getattr(settings, name)
-            for name in ("labels", "description", "keep_files")
+            for name in ("name", "labels", "description", "keep_files")
             if getattr(settings, name) is not None
         }
         if settings.idle_timeout_seconds is not None:
             changes["idle_timeout_seconds"] = settings.idle_timeout_seconds or None
-        changed = replace(session.record, **changes)
-        await self._store.update(changed)
+        if settings.name is None:
+            return await self._change(session, changes)
+        async with self._lock("name", settings.name):
+            other = await self._find_name(settings.name)
+            if other not in (None, session):
+                raise SessionNameTakenError(other.record.id)
+            return await self._change(session, changes)
+
+    async def _change(self, session: LiveSession, changes: dict[str, Any]) -> Session:
+        await self._store.update(replace(session.record, **changes))
         session.record = replace(session.record, **changes)
+        return session.view()
+
+    async def complete(self, session_id: str, code: str, *, cursor_pos: int | None) -> Completion:
+        """Return what can stand at the cursor in *code*, as the kernel of a session knows it.
+
+        Args:
+            cursor_pos: In characters; ``None`` means the end.
+
+        Raises:
+            KernelBusyError: The session is busy, and its kernel answers nothing meanwhile.
+            UnavailableError: It has no kernel, and none could be started.
+            ExecError: It cannot be found, or the code cannot be sent.
+        """
+        check_code(code, self._limits)
+        position = len(code) if cursor_pos is None else cursor_pos
+        if not 0 <= position <= len(code):
+            raise InvalidArgumentError("the cursor is not in the code", target="cursor_pos")
+        session = await self.find(session_id)
+        session.touch()
+        if session.running is not None and not session.running.execution.state.is_final:
+            raise KernelBusyError
+        try:
+            return await complete(await session.kernels.ready(), code, position)
+        except RunError as error:
+            raise UnavailableError(f"the session has no kernel: {error}") from error
+
+    async def wait_for_kernel(self, session_id: str, *, seconds: float) -> Session:
+        """Return the record once the first kernel has started, or as it is after *seconds*."""
+        session = await self.find(session_id)
+        deadline = time.monotonic() + seconds
+        while session.is_starting and (left := deadline - time.monotonic()) > 0:
+            await session.changed.wait(left)
         return session.view()
 
     async def interrupt(self, session_id: str) -> Session:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from jupyter_exec_ext.core.errors import ConflictError, StoreUnavailableError
@@ -274,6 +274,29 @@ class Store:
             executions=self._all_decoded((row.id, row.record) for row in shown),
             next_page_token=token,
         )
+
+    async def count(self, filters: Filters) -> int:
+        """Return how many executions *filters* choose."""
+        statement = (
+            select(func.count())
+            .select_from(executions)
+            .where(executions.c.server_id == self._rows.server_id, *conditions_of(filters))
+        )
+        return await self._database.read(lambda connection: connection.scalar(statement)) or 0
+
+    async def counts(self, filters: Filters) -> dict[str, int]:
+        """Return how many executions *filters* choose of each notebook.
+
+        Returns:
+            By the `records.clean_text` of its path, which is empty for what is no notebook.
+        """
+        statement = (
+            select(executions.c.path, func.count())
+            .where(executions.c.server_id == self._rows.server_id, *conditions_of(filters))
+            .group_by(executions.c.path)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return {path: count for path, count in rows}  # noqa: C416 - rows are no pairs to mypy
 
     async def delete(self, execution_id: str) -> None:
         """Remove a final execution with all that belongs to it.

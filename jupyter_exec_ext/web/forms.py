@@ -18,17 +18,25 @@ class FormFile:
     path: str
 
 
+@dataclass(frozen=True)
+class FormField:
+    """A part that is no file begins; the pieces that follow are its value."""
+
+    name: str
+
+
 class FormReader:
     """Turns the pieces of a body into files and their pieces.
 
     Args:
         content_type: The header of the request.
+        takes_fields: Whether a part may be no file.
 
     Raises:
         MalformedRequestError: The body is no form.
     """
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(self, content_type: str, *, takes_fields: bool = False) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if kind != MULTIPART.encode() or not boundary:
@@ -36,7 +44,8 @@ class FormReader:
                 f"this takes {MULTIPART} with a boundary; PUT …/files/{{path}} takes one file",
                 target="Content-Type",
             )
-        self._found: list[FormFile | bytes] = []
+        self._takes_fields = takes_fields
+        self._found: list[FormFile | FormField | bytes] = []
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
         self._disposition = b""
         self.is_complete = False
@@ -60,8 +69,8 @@ class FormReader:
         except FormParserError as error:
             raise _malformed() from error
 
-    def feed(self, data: bytes) -> list[FormFile | bytes]:
-        """Return what *data* completes: files that begin, and pieces of the last one.
+    def feed(self, data: bytes) -> list[FormFile | FormField | bytes]:
+        """Return what *data* completes: parts that begin, and pieces of the last one.
 
         Raises:
             MalformedRequestError: The form is broken, or a part of it is no file.
@@ -88,6 +97,11 @@ class FormReader:
         header["Content-Disposition"] = self._disposition.decode("latin-1")
         name = header.get_filename()
         if not name:
+            if self._takes_fields:
+                field = str(header.get_param("name", "", header="Content-Disposition"))
+                text = field.encode("latin-1", "replace").decode("utf-8", "replace")
+                self._found.append(FormField(text))
+                return
             raise MalformedRequestError(
                 "each part of the form is a file with a name", target="filename"
             )

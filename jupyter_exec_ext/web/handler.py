@@ -32,7 +32,12 @@ class ExecHandler(APIHandler):
 
     The body is streamed, so that of one that is too large, or whose sender may not send it,
     nothing stays in memory. Tornado calls the verb when the body is complete.
+
+    Attributes:
+        error_content_type: What the body of an error is.
     """
+
+    error_content_type = "application/json"
 
     def initialize(self, *, max_body_bytes: int) -> None:
         """Take the limit; subclasses take their services."""
@@ -175,7 +180,8 @@ class ExecHandler(APIHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Write the body of an error; never a traceback of the server."""
-        self.finish(self.error_body(status_code, _error_in(kwargs)))
+        body = self.error_body(status_code, _error_in(kwargs))
+        self.finish(body, set_content_type=self.error_content_type)
 
     def error_body(self, status_code: int, error: ExecError | None) -> bytes:
         """Return the body of an error and set the headers that go with it.

@@ -38,6 +38,18 @@ def decode_body(body: bytes, kind: type[T]) -> T:
         raise MalformedRequestError("the body is nested too deeply") from error
 
 
+def convert_value(value: object, kind: type[T]) -> T:
+    """Return *value*, which was decoded already, as a *kind*.
+
+    Raises:
+        MalformedRequestError: It has not the shape of *kind*.
+    """
+    try:
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as error:
+        raise _malformed(str(error), kind) from error
+
+
 def _malformed(message: str, kind: type) -> MalformedRequestError:
     """Make an error of msgspec's message, which ends with the path of the value."""
     found = _PATH.search(message)

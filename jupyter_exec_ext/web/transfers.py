@@ -10,8 +10,9 @@ import anyio
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from jupyter_exec_ext.core.errors import ExecError
+from jupyter_exec_ext.core.errors import ConflictError, ExecError
 from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.ports import OpenFile
 from jupyter_exec_ext.services.files import FileService, Receiver
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.web.errors import status_of
@@ -72,12 +73,16 @@ class FileHandler(ExecHandler):
                     self.check_xsrf_cookie()
                 return
             await self.require("write", "exec-files")
-            self.receiver = await self.files.receive(self.path_args[0])
+            self.receiver = await self.files.receive(await self.session_of_upload())
             await self.begin_upload(self.receiver)
             self._watch_for(self.limits.transfer_timeout_seconds)
         except (HTTPError, ExecError) as refusal:
             await self._drop()
             self.refuse(refusal)
+
+    async def session_of_upload(self) -> str:
+        """Return the id of the session that the files are for."""
+        return str(self.path_args[0])
 
     async def begin_upload(self, receiver: Receiver) -> None:
         """Check what can be known before the body comes."""
@@ -102,6 +107,8 @@ class FileHandler(ExecHandler):
         if not self.is_upload:
             super().refuse(refusal)
             return
+        if self.is_refused:
+            return  # It has its answer.
         self._body = None
         error = refusal if isinstance(refusal, ExecError) else None
         if isinstance(refusal, HTTPError):
@@ -115,9 +122,9 @@ class FileHandler(ExecHandler):
         body = self.error_body(status, error)
         if "Expect" in self.request.headers:
             # It waits for the word to go on, and does not get it.
-            self.finish(body)
+            self.finish(body, set_content_type=self.error_content_type)
             return
-        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Type", self.error_content_type)
         self.set_header("Content-Length", str(len(body)))
         self.write(body)
         # Whether it arrives is up to the client; the connection stays, to be read until the end.
@@ -161,6 +168,20 @@ class FileHandler(ExecHandler):
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             self.files.close_soon(receiver)
+
+    async def send_part(self, file: OpenFile, start: int, stop: int) -> None:
+        """Send the bytes of *file* at these positions.
+
+        Raises:
+            ConflictError: They are not there any more; what was sent must not look whole.
+            StreamClosedError: The client is gone.
+        """
+        while start < stop:
+            data = await file.read(start, min(READ_BYTES, stop - start))
+            if not data:
+                raise ConflictError("the file became shorter while it was read")
+            start += len(data)
+            await self.send(data)
 
     async def send(self, data: bytes) -> None:
         """Send a piece of the answer; a client that takes nothing for too long is cut off.

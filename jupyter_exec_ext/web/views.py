@@ -77,6 +77,7 @@ def basic_view(execution: Execution) -> dict[str, Any]:
         shown["source"] = {
             step: _beginning(command) for step, command in execution.source.steps.items()
         }
+    shown["annotations"] = {}
     if execution.error is not None:
         shown["error"] = {
             key: value

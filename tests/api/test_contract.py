@@ -28,7 +28,8 @@ from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.routes import ROUTES
+from jupyter_exec_ext.dialects.base import DialectMixin
+from jupyter_exec_ext.routes import DIALECTS, ROUTES
 from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
 from jupyter_exec_ext.web.handler import ExecHandler
@@ -52,12 +53,15 @@ def rules_of(router: Any) -> Iterator[Any]:
 
 
 async def test_every_verb_of_every_route_is_described(exec_api: ExecApi, jp_serverapp: Any) -> None:
-    """What the server itself routes below ``exec`` is in its document; nothing else is."""
+    """What the server itself routes below ``exec`` is in its document, but for what is another
+    service's; nothing else is.
+    """
     served = {
         (rule.matcher.regex.pattern.removeprefix("/user/a%40b/").removesuffix("$"), verb)
         for rule in rules_of(jp_serverapp.web_app.default_router)
         if rule.matcher.regex.pattern.startswith("/user/a%40b/exec")
         and rule.target is not UnknownHandler
+        and not issubclass(rule.target, DialectMixin)
         for verb in VERBS
         if getattr(rule.target, verb) is not getattr(RequestHandler, verb)
     }
@@ -106,7 +110,7 @@ def test_an_answer_that_is_not_described_does_not_pass(contract: Contract) -> No
     """The check of all API tests refuses what the document does not say."""
     good = {"version": "1", "features": [], "default_kernel_name": "p", "kernelspecs": []} | {
         "limits": {field.name: field.default for field in fields(Limits)},
-        "dialects": [],
+        "dialects": sorted(dialect.name for dialect in DIALECTS),
         "time": "2026-01-01T00:00:00Z",
     }
     error = b'{"code": "A", "message": "b", "details": []}'
@@ -222,7 +226,11 @@ async def test_every_answer_is_as_described(
         parts = re.sub(r"\{\w+\}", key, path).removeprefix("/exec/")
         return await exec_api.request(verb.upper(), parts or "/", **kwargs)
 
-    bodies = {f"{one}/input": b'{"value":"x"}', session: b"{}"}
+    bodies = {
+        f"{one}/input": b'{"value":"x"}',
+        session: b"{}",
+        f"{session}/complete": b'{"code":""}',
+    }
     for path, verb in contract.responses:
         where = re.sub(r"\{\w+\}", NOBODY, path).lstrip("/")
         assert (await bare_request(verb.upper(), where, body="")).status == 403
@@ -359,13 +367,20 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
         assert (await visit(verb, path, key=key)).status == 200
     settings = {"idle_timeout_seconds": 0.2}
     assert (await visit("put", session, key=key, json={"idle_timeout_seconds": -1})).status == 422
+    assert (await visit("put", session, key=key, json={"name": elsewhere.name})).status == 409
     assert (await visit("put", session, key=key, json=settings)).status == 200
+    code = {"code": "print", "cursor_pos": 3}
+    completed = await visit("post", f"{session}/complete", key=key, json=code)
+    assert (completed.status, completed.json["cursor_end"]) == (200, 3)
+    code["cursor_pos"] = 6
+    assert (await visit("post", f"{session}/complete", key=key, json=code)).status == 422
     async with asyncio.timeout(WAIT_SECONDS):
         while (await visit("get", session, key=key)).json["state"] != "ended":
             await asyncio.sleep(0.05)
     assert (await visit("put", session, key=key, json=settings)).status == 409
-    for action in ("interrupt", "restart"):
-        assert (await visit("post", f"{session}/{action}", key=key)).status == 409
+    for action in ("interrupt", "restart", "complete"):
+        body = {"json": {"code": ""}} if action == "complete" else {}
+        assert (await visit("post", f"{session}/{action}", key=key, **body)).status == 409
     assert (await visit("delete", session, key=key)).status == 204
 
 

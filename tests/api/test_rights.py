@@ -49,6 +49,7 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("PUT", "exec/sessions/{session_id}"): [WRITE_SESSIONS],
     ("DELETE", "exec/sessions/{session_id}"): [WRITE_SESSIONS],
     ("GET", "exec/sessions/{session_id}/archive"): [READ_FILES],
+    ("POST", "exec/sessions/{session_id}/complete"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
     ("GET", "exec/sessions/{session_id}/files"): [READ_FILES],
     ("POST", "exec/sessions/{session_id}/files"): [WRITE_FILES],
     ("GET", "exec/sessions/{session_id}/files/{path}"): [READ_FILES],

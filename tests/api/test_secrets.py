@@ -105,7 +105,7 @@ async def test_secrets_are_nowhere_but_in_the_kernel(
     await exec_api.run_code(
         "import os; os._exit(1)", session_id=session["id"], inputs={"A_KEY": "canary-input"}
     )
-    coded = await exec_api.run_code("'canary-code' and None", session_id=session["id"])
+    coded = await exec_api.run_code("'canary-code'", session_id=session["id"])
     await send("GET", "executions")
     for what in ("", "/events", "/log", "/notebook"):
         answers += [await exec_api.request("GET", f"executions/{asking['id']}{what}")]

@@ -23,7 +23,9 @@ STOP_SECONDS = 20
 class ServerProcess:
     """A Jupyter Server with the extension, in a process of its own."""
 
-    def __init__(self, home: Path, root: Path, *arguments: str) -> None:
+    def __init__(
+        self, home: Path, root: Path, *arguments: str, base_url: str = "/user/a%40b/"
+    ) -> None:
         self.root = root
         self.token = secrets.token_hex()
         self.log_path = home / f"server-{secrets.token_hex(4)}.log"
@@ -49,7 +51,7 @@ class ServerProcess:
                     "--allow-root",
                     "--ServerApp.ip=127.0.0.1",
                     "--ServerApp.port=0",
-                    "--ServerApp.base_url=/user/a%40b/",
+                    f"--ServerApp.base_url={base_url}",
                     f"--ServerApp.root_dir={root}",
                     *arguments,
                 ],

@@ -44,6 +44,7 @@ USEFUL: dict[str, list[Any]] = {
     "cells": [[0], ["c1", 0], {"up_to": 0}],
     "clean": [None, "make clean"],
     "code": ["one", "print(1)"],
+    "cursor_pos": [None, 0, 3],
     "environment": [{}, {"COLOUR": "red"}],
     "exec": ["./main", ["./main", "x"], "*"],
     "execution_id": [KNOWN_ID],

@@ -1,0 +1,219 @@
+"""What all calls of the service have in common: parameters, the session they mean, errors."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote, urlencode
+
+from tornado.web import HTTPError
+
+from jupyter_exec_ext.core.errors import (
+    ExecError,
+    MalformedRequestError,
+    NotFoundError,
+    SessionDiffersError,
+    SessionNotFoundError,
+    TooManyError,
+)
+from jupyter_exec_ext.core.sessions import NewSession, Session
+from jupyter_exec_ext.dialects.azure import wire
+from jupyter_exec_ext.dialects.azure.options import AzureDialect
+from jupyter_exec_ext.dialects.base import DialectMixin, Failure
+from jupyter_exec_ext.web.errors import body_of, body_of_status
+from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.transfers import FileHandler
+
+NAME = "azure"
+LABELS = {"dialect": NAME}
+
+SUPPORTED_VERSIONS = (
+    "2024-02-02-preview",
+    "2024-08-02-preview",
+    "2024-10-02-preview",
+    "2025-02-02-preview",
+    "2025-10-02-preview",
+)
+
+_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
+_IDENTIFIER = re.compile(r"[!-~]{1,256}")
+_CODES = {
+    "MalformedRequest": "InvalidRequest",
+    "InvalidArgument": "InvalidRequest",
+    "TooLarge": "PayloadTooLarge",
+}
+
+
+class InvalidVersionError(MalformedRequestError):
+    """The api-version is missing, or is none."""
+
+    code = "InvalidApiVersion"
+
+
+class InvalidIdentifierError(MalformedRequestError):
+    """The identifier of the session is missing, or none can be called so."""
+
+    code = "InvalidIdentifier"
+
+
+class NoMoreSessionsError(NotFoundError):
+    """There are as many sessions as may be; of the service too that is a 404."""
+
+    code = "NoMoreSessions"
+
+
+class _Calls(DialectMixin[AzureDialect]):
+    """What stands before a base of handlers."""
+
+    request: Any
+    current_user: Any
+    _track_activity = False
+
+    def set_default_headers(self) -> None:
+        """Tell the versions of the service, as it does."""
+        base: Any = super()
+        base.set_default_headers()
+        handler: Any = self
+        handler.set_header("api-supported-versions", ", ".join(SUPPORTED_VERSIONS))
+
+    def failure(self, status: int, error: ExecError | None) -> Failure:
+        """Return how the service says an error; what is wrong in a request is 400."""
+        found = body_of_status(status) if error is None else body_of(error)
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            status = HTTPStatus.BAD_REQUEST
+        code = _CODES.get(found.code, found.code)
+        told: dict[str, Any] = {"code": code, "message": found.message}
+        if found.target:
+            told["target"] = found.target
+        if found.details:
+            told["details"] = [{"code": code, "message": detail} for detail in found.details]
+        headers = {"x-ms-error-code": code}
+        if status == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Failure(status=status, body={"error": told}, headers=headers)
+
+    def parameter(self, name: str) -> str | None:
+        """Return a parameter of the query as it was sent: a plus in it is a plus.
+
+        Raises:
+            MalformedRequestError: It is no Unicode text.
+        """
+        for part in self.request.query.split("&"):
+            key, _, value = part.partition("=")
+            if key == name:
+                try:
+                    return unquote(value, errors="strict")
+                except UnicodeDecodeError as error:
+                    raise MalformedRequestError("this is not UTF-8", target=name) from error
+        return None
+
+    def read_version(self) -> str:
+        """Return the api-version; one that nobody knows yet counts as the newest.
+
+        Raises:
+            InvalidVersionError: There is none.
+        """
+        version = self.parameter("api-version") or ""
+        if not _VERSION.fullmatch(version):
+            raise InvalidVersionError(
+                f"the query has to have one of {', '.join(SUPPORTED_VERSIONS)}",
+                target="api-version",
+            )
+        return version
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the client wants the older shape."""
+        return self.read_version() < wire.FIRST_FLAT_VERSION
+
+    def read_identifier(self) -> str:
+        """Return the name of the session that the call is about, after a look at the version.
+
+        Raises:
+            InvalidIdentifierError: There is none.
+        """
+        self.read_version()
+        identifier = self.parameter("identifier") or ""
+        if not _IDENTIFIER.fullmatch(identifier):
+            raise InvalidIdentifierError(
+                "the query has to have an identifier of 1 to 256 visible ASCII characters",
+                target="identifier",
+            )
+        return identifier
+
+    async def find_session(self) -> Session:
+        """Return the session that the call names.
+
+        Raises:
+            SessionNotFoundError: There is none.
+        """
+        identifier = self.read_identifier()
+        session = await self.services.sessions.named(identifier)
+        if session is None:
+            raise SessionNotFoundError(identifier, target="identifier")
+        return session
+
+    async def need_session(self) -> Session:
+        """Return the session that the call names; a new one, for users who may, if there is none.
+
+        Raises:
+            HTTPError: There is none, and the user may not make one.
+            ExecError: There is none, and none can be made.
+        """
+        identifier = self.read_identifier()
+        session = await self.services.sessions.named(identifier)
+        if session is not None:
+            return session
+        return await self.make_session(
+            NewSession(
+                name=identifier,
+                kernel_name=self.dialect_options.kernel_name or None,
+                keep_files=False,
+                idle_timeout_seconds=self.dialect_options.session_idle_seconds,
+                labels=LABELS,
+            )
+        )
+
+    async def make_session(self, new: NewSession) -> Session:
+        """Return a new session, or the one that has its name by now.
+
+        Raises:
+            HTTPError: The user may not make one.
+            ExecError: None can be made.
+        """
+        handler: Any = self
+        await handler.require("write", "exec-sessions")
+        await handler.require("execute", "kernels")
+        try:
+            session, _ = await self.services.sessions.create(new, owner=self.current_user.username)
+        except SessionDiffersError as error:
+            # Another door was faster, and chose another kernel.
+            return await self.services.sessions.get(error.session_id)
+        except TooManyError as error:
+            raise NoMoreSessionsError(f"no more sessions: {error.message}") from error
+        return session
+
+    def call_url(self, *parts: str, **query: str) -> str:
+        """Return the absolute URL of a call, with the version and the session of this one."""
+        named = {"api-version": self.read_version(), "identifier": self.parameter("identifier")}
+        named = {name: value for name, value in (named | query).items() if value is not None}
+        return f"{self.public_url(NAME, *parts)}?{urlencode(named)}"
+
+
+class Call(_Calls, ExecHandler):  # type: ignore[misc]
+    """A call of the service."""
+
+
+class FileCall(_Calls, FileHandler):  # type: ignore[misc]
+    """A call of the service about files."""
+
+
+class UnknownCall(Call):
+    """Every path of the dialect that the service has not."""
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Refuse whatever it is, once the caller is known."""
+        await super().prepare()
+        if self.current_user:
+            self.refuse(NotFoundError("the service has no such path"))
+        else:
+            self.refuse(HTTPError(HTTPStatus.FORBIDDEN))

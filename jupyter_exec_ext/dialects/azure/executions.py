@@ -1,0 +1,252 @@
+"""The calls that run code and commands."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from tornado.web import authenticated
+
+from jupyter_exec_ext.core.errors import (
+    ExecutionNotFoundError,
+    MalformedRequestError,
+    SessionEndedError,
+)
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    CommandSource,
+    Execution,
+    NewExecution,
+    Result,
+    Source,
+)
+from jupyter_exec_ext.core.sessions import NewSession, Session
+from jupyter_exec_ext.dialects.azure import wire
+from jupyter_exec_ext.dialects.azure.calls import LABELS, NAME, Call
+from jupyter_exec_ext.web.rights import authorized
+
+EMPTY_KERNEL_IDLE_SECONDS = 5.0
+"""How long the kernel of one run in a fresh one stays after it."""
+
+_OPERATION_ID = re.compile(r"[\w.~:-]{1,200}", re.ASCII)
+
+
+class _Execute(Call):
+    """What runs something and waits for it."""
+
+    _track_activity = True
+    _cancelled_by_disconnect: str | None = None
+    _is_gone = False
+
+    async def start(self, request: wire.Request) -> Execution:
+        """Accept what *request* asks for, in the session that the call names.
+
+        Raises:
+            ExecError: It is refused.
+        """
+        await self.require("execute", "kernels")
+        request.check()
+        operation_id = self._read_operation_id()
+        version = self.read_version()
+        for is_last in (False, True):
+            session = await self.need_session()
+            try:
+                new = await self._new_execution(request, session, operation_id, version)
+                return await self.services.executions.create(new, owner=self.current_user.username)
+            except SessionEndedError:
+                # It was not used for too long at this very moment; the next has its name.
+                if is_last:
+                    raise
+        raise AssertionError
+
+    async def _new_execution(
+        self, request: wire.Request, session: Session, operation_id: str | None, version: str
+    ) -> NewExecution:
+        source, limit = self._source_of(request, session)
+        annotations = {wire.IDENTIFIER: str(session.name)}
+        if request.execution_type is not None:
+            annotations[wire.EXECUTION_TYPE] = request.execution_type
+        if operation_id is not None:
+            annotations[wire.OPERATION_ID] = operation_id
+        length = request.output_streams_max_length
+        if length is None and version >= wire.FIRST_SHORT_VERSION:
+            length = self.dialect_options.output_streams_max_length
+        if length is not None:
+            annotations[wire.STREAM_LENGTH] = str(length)
+        key = None if operation_id is None else _key(session, operation_id)
+        if request.use_empty_kernel:
+            session = await self._beside(session, key)
+        return NewExecution(
+            source=source,
+            session_id=session.id,
+            stdin=[] if isinstance(source, CodeSource) else None,
+            timeout_seconds=min(
+                limit if request.timeout_in_seconds is None else request.timeout_in_seconds,
+                limit,
+                self.services.limits.max_execution_seconds,
+            ),
+            labels=LABELS,
+            annotations=annotations,
+            idempotency_key=key,
+        )
+
+    def _source_of(self, request: wire.Request, session: Session) -> tuple[Source, float]:
+        """Return what is run, and how long it may run."""
+        place = None
+        if self.dialect_options.translates_paths:
+            place = self.services.files.place_of(session)
+        if request.shell_command is not None:
+            command = wire.translated(request.shell_command, place)
+            return CommandSource(exec=command), self.dialect_options.max_command_seconds
+        code = wire.translated(request.source_text(), place)
+        return CodeSource(code=code), self.dialect_options.max_code_seconds
+
+    async def _beside(self, session: Session, key: str | None) -> Session:
+        """Return a session for one run, with a kernel of its own in the same folder.
+
+        For a request that was accepted already it is the one it has.
+        """
+        known = None if key is None else await self.services.executions.of_key(key)
+        if known is not None:
+            return await self.services.sessions.get(known.session_id)
+        return await self.make_session(
+            NewSession(
+                kernel_name=session.kernel_name,
+                path=session.path,
+                idle_timeout_seconds=EMPTY_KERNEL_IDLE_SECONDS,
+                labels=LABELS,
+            )
+        )
+
+    def _read_operation_id(self) -> str | None:
+        operation_id: str | None = self.request.headers.get("operation-id")
+        if operation_id is not None and not _OPERATION_ID.fullmatch(operation_id):
+            raise MalformedRequestError(
+                "this has 1 to 200 letters, digits and . ~ : - _", target="operation-id"
+            )
+        return operation_id
+
+    async def finish_run(self, execution: Execution) -> tuple[Execution, Result]:
+        """Return the record once it is final, or after the longest wait; and what it left."""
+        if "operation-id" not in self.request.headers:
+            # Nobody knows by which name to ask for it later.
+            self._cancelled_by_disconnect = execution.id
+            if self._is_gone:
+                self.services.executions.cancel_soon(execution.id)
+        executions = self.services.executions
+        seconds = self.services.limits.max_wait_seconds
+        final, result = await executions.wait(execution.id, seconds=seconds)
+        return final, result or await executions.result(execution.id)
+
+    def on_connection_close(self) -> None:
+        """Cancel what nobody can get any more."""
+        super().on_connection_close()
+        self._is_gone = True
+        if self._cancelled_by_disconnect is not None:
+            self.services.executions.cancel_soon(self._cancelled_by_disconnect)
+
+
+class CodeExecute(_Execute):
+    """The older shape."""
+
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self) -> None:
+        """Run code and wait for it."""
+        self.read_identifier()
+        self.write_value({"properties": await self.run(self.read_body(wire.Envelope).properties)})
+
+    async def run(self, request: wire.Request) -> dict[str, Any]:
+        """Return what a run left, as the older shape has it."""
+        if request.is_asynchronous or request.shell_command is not None:
+            raise MalformedRequestError(
+                "only synchronous code runs here", target="properties.executionType"
+            )
+        execution, result = await self.finish_run(await self.start(request))
+        if not execution.state.is_final:
+            self.services.executions.cancel_soon(execution.id)
+            late = "the code did not end while a request may wait"
+            return {**wire.properties_view(execution, result), "stderr": late}
+        return wire.properties_view(execution, result)
+
+
+class PythonExecute(CodeExecute):
+    """The oldest shape, whose endpoint some clients still have in their settings."""
+
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self) -> None:
+        """Run code and wait for it."""
+        self.read_identifier()
+        asked = self.read_body(wire.LegacyEnvelope).properties
+        self.write_value(
+            await self.run(
+                wire.Request(
+                    code=asked.code if asked.python_code is None else asked.python_code,
+                    code_input_type=asked.code_input_type or "inline",
+                    execution_type=asked.execution_type or "synchronous",
+                    timeout_in_seconds=asked.timeout_in_seconds,
+                )
+            )
+        )
+
+
+class _Shown(Call):
+    """What answers with an execution in the newer shape."""
+
+    def write_execution(self, execution: Execution, result: Result, status: HTTPStatus) -> None:
+        """Answer with it, and say where it can be seen."""
+        identifier = str(self.parameter("identifier"))
+        shown = wire.execution_view(execution, result, identifier)
+        self.set_header("operation-id", shown["id"])
+        url = self.call_url("executions", quote(shown["id"], safe=""))
+        self.set_header("Operation-Location", url)
+        if not execution.state.is_final:
+            self.set_header("Retry-After", "1")
+        self.write_value(shown, status)
+
+
+class Executions(_Shown, _Execute):  # type: ignore[misc]
+    """The newer shape."""
+
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self) -> None:
+        """Run code or a command, and wait for it unless the client does not want that."""
+        self.read_identifier()
+        request = self.read_body(wire.Request)
+        execution, result = await self.start(request), Result()
+        if not request.is_asynchronous:
+            execution, result = await self.finish_run(execution)
+        is_accepted = self.read_version() < "2025"
+        self.write_execution(
+            execution, result, HTTPStatus.ACCEPTED if is_accepted else HTTPStatus.OK
+        )
+
+
+class OneExecution(_Shown):
+    """One execution of a session."""
+
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, execution_id: str) -> None:
+        """Show it."""
+        identifier = self.read_identifier()
+        executions = self.services.executions
+        session = await self.services.sessions.named(identifier)
+        found = None
+        if session is not None and _OPERATION_ID.fullmatch(execution_id):
+            found = await executions.of_key(_key(session, execution_id))
+        if found is None:
+            found = await executions.get(execution_id)
+        if identifier not in (found.session_name, found.annotations.get(wire.IDENTIFIER)):
+            raise ExecutionNotFoundError(execution_id)
+        result = Result()
+        if found.state.is_final:
+            result = await executions.result(found.id)
+        self.write_execution(found, result, HTTPStatus.OK)
+
+
+def _key(session: Session, operation_id: str) -> str:
+    """Return the key of an execution: a session that comes after has ids of its own."""
+    return f"{NAME}:{session.id}:{operation_id}"

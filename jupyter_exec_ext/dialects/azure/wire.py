@@ -1,0 +1,340 @@
+"""What clients of the service send and read, and how it follows from our records."""
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from jupyter_exec_ext.core.errors import MalformedRequestError
+from jupyter_exec_ext.core.files import FileEntry, FileType
+from jupyter_exec_ext.core.models import Execution, MimeBundle, Result
+from jupyter_exec_ext.core.sessions import Session
+from jupyter_exec_ext.core.states import State
+
+DATA_FOLDER = "/mnt/data"
+"""Where the service's code finds the files of its session."""
+
+FIRST_FLAT_VERSION = "2024-10"
+"""From this api-version on bodies have no envelope."""
+
+FIRST_SHORT_VERSION = "2025-10"
+"""From this api-version on an answer has a part of long output only."""
+
+IDENTIFIER = "azure.identifier"
+OPERATION_ID = "azure.operation_id"
+EXECUTION_TYPE = "azure.execution_type"
+STREAM_LENGTH = "azure.output_streams_max_length"
+
+_MAX_VALUE_LENGTH = 1_000_000
+"""A longer value is answered as text: it would have to be read whole to know that it is JSON."""
+
+_MAX_SECONDS = 2**31 - 1
+_STOPPED_STATUS = "124"
+"""The exit code of a command that was ended from outside, as `timeout` of coreutils has it."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = timedelta(days=365)
+_FORMATS = {
+    "image/png": "png",
+    "image/jpeg": "jpeg",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/svg+xml": "svg",
+}
+_STATUS = {
+    State.PENDING: "NotStarted",
+    State.RUNNING: "Running",
+    State.CANCELLING: "Running",
+    State.SUCCEEDED: "Succeeded",
+    State.FAILED: "Failed",
+    State.CANCELLED: "Canceled",
+}
+_CODE_OF_RUN = {"CodeError": "CodeExecutionFailed", "Timeout": "ExecutionTimeout"}
+
+# Part of a longer name, such as /mnt/database or {root}/mnt/data, is another place.
+_DATA_FOLDER = re.compile(r"(?<![\w.~})-])/mnt/data(?![\w-]|\.\w)")
+_SAFE_PLACE = re.compile(r"[\w/.,:@+=~-]+")
+
+
+class Request(msgspec.Struct, rename="camel"):
+    """What is to be executed."""
+
+    code_input_type: str | None = None
+    execution_type: str | None = None
+    code: str | None = None
+    timeout_in_seconds: int | None = None
+    output_streams_max_length: int | None = None
+    use_empty_kernel: bool = False
+    shell_command: str | None = None
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the client does not wait for the end."""
+        return (self.execution_type or "").lower() == "asynchronous"
+
+    def check(self) -> None:
+        """Raise `MalformedRequestError`, naming the member, for what the service refuses."""
+        for name, number in (
+            ("timeoutInSeconds", self.timeout_in_seconds),
+            ("outputStreamsMaxLength", self.output_streams_max_length),
+        ):
+            if number is not None and not 0 < number <= _MAX_SECONDS:
+                raise MalformedRequestError("this is a whole number above 0", target=name)
+        if self.shell_command is not None:
+            for name, value in (
+                ("code", self.code),
+                ("codeInputType", self.code_input_type),
+                ("executionType", self.execution_type),
+            ):
+                if value is not None:
+                    raise MalformedRequestError("shellCommand goes without this", target=name)
+            return
+        if self.code is None:
+            raise MalformedRequestError("code or shellCommand is required", target="code")
+        _check_choice(
+            "codeInputType", self.code_input_type, ("inline", "inlinebase64", "inlinetext")
+        )
+        _check_choice("executionType", self.execution_type, ("synchronous", "asynchronous"))
+
+    def source_text(self) -> str:
+        """Return the code.
+
+        Raises:
+            MalformedRequestError: It is not encoded as it says.
+        """
+        code = self.code or ""
+        if (self.code_input_type or "").lower() != "inlinebase64":
+            return code
+        try:
+            return base64.b64decode(code, validate=True).decode()
+        except (binascii.Error, ValueError) as error:
+            raise MalformedRequestError("this is no base64 of UTF-8 text", target="code") from error
+
+
+class Envelope(msgspec.Struct):
+    """The same in the older shape."""
+
+    properties: Request
+
+
+class LegacyProperties(Request, rename="camel"):
+    """The same in the oldest shape."""
+
+    python_code: str | None = None
+
+
+class LegacyEnvelope(msgspec.Struct):
+    """The body of the oldest shape."""
+
+    properties: LegacyProperties
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is None:
+        raise MalformedRequestError("this is required", target=name)
+    if value.lower() not in choices:
+        raise MalformedRequestError("there is no such choice", target=name)
+
+
+def translated(text: str, place: str | None) -> str:
+    """Return code or a command in which the session's folder stands for `DATA_FOLDER`.
+
+    Args:
+        place: Of the folder. With ``None``, or where a name on the way would mean something else
+            in a string of code, the text stays as it is.
+    """
+    if place is None or not _SAFE_PLACE.fullmatch(place):
+        return text
+    return _DATA_FOLDER.sub(lambda _: place, text)
+
+
+def execution_view(execution: Execution, result: Result, identifier: str) -> dict[str, Any]:
+    """Return an execution as the newer shape has it."""
+    annotations = execution.annotations
+    shown: dict[str, Any] = {
+        "id": annotations.get(OPERATION_ID, execution.id),
+        "identifier": identifier,
+        "executionType": annotations.get(EXECUTION_TYPE, "Synchronous"),
+        "status": _STATUS[execution.state],
+    }
+    if not execution.state.is_final:
+        return shown
+    length = int(annotations.get(STREAM_LENGTH, _MAX_SECONDS))
+    shown["result"] = {
+        "stdout": result.stream("stdout")[:length],
+        "stderr": _stderr(execution, result)[:length],
+        "executionResult": value_view(result),
+        "executionTimeInMilliseconds": _milliseconds(execution),
+    }
+    if execution.type == "command":
+        shown["status"] = _exit_status(execution, result)
+    elif execution.error is not None:
+        shown["error"] = {
+            "error": {
+                "code": _CODE_OF_RUN.get(execution.error.code, execution.error.code),
+                "message": _message(execution),
+            }
+        }
+    return shown
+
+
+def properties_view(execution: Execution, result: Result) -> dict[str, Any]:
+    """Return an execution as the older shape has it, without its envelope."""
+    return {
+        "status": "Success" if execution.state is State.SUCCEEDED else "Failure",
+        "stdout": result.stream("stdout"),
+        "stderr": _stderr(execution, result),
+        "result": value_view(result),
+        "executionTimeInMilliseconds": _milliseconds(execution),
+    }
+
+
+def value_view(result: Result) -> Any:
+    """Return what code had as its value: the last picture, else the last expression.
+
+    A number, list or object that Python writes as JSON does comes as that, anything else as the
+    text that a notebook shows, and nothing as the empty string.
+    """
+    for output in reversed(result.outputs):
+        if output["output_type"] in ("execute_result", "display_data"):
+            picture = _picture(output["data"])
+            if picture is not None:
+                return picture
+    text = (result.value_data or {}).get("text/plain", "")
+    text = "".join(text) if isinstance(text, list) else str(text)
+    if len(text) <= _MAX_VALUE_LENGTH and not text.startswith('"'):
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return text
+        # As it is: a number can have more digits than would survive.
+        return msgspec.Raw(text.encode())
+    return text
+
+
+def _picture(data: MimeBundle) -> dict[str, str] | None:
+    for mime_type, kind in _FORMATS.items():
+        content = data.get(mime_type)
+        if isinstance(content, list):
+            content = "".join(content)
+        if not isinstance(content, str):
+            continue
+        if kind == "svg":
+            content = base64.b64encode(content.encode("utf-8", "replace")).decode()
+        return {"type": "image", "format": kind, "base64_data": "".join(content.split())}
+    return None
+
+
+def _stderr(execution: Execution, result: Result) -> str:
+    """Return what was printed as errors and, behind it, why the execution failed."""
+    text = result.stream("stderr")
+    error = execution.error
+    if error is None or error.code == "CommandFailed":
+        return text
+    why = error.traceback_text or error.message
+    return f"{text}\n{why}" if text and not text.endswith("\n") else text + why
+
+
+def _message(execution: Execution) -> str:
+    error = execution.error
+    assert error is not None
+    return error.message if error.ename is None else f"{error.ename}: {error.evalue}"
+
+
+def _exit_status(execution: Execution, result: Result) -> str:
+    code = (result.exit_codes or {}).get("exec")
+    if code is None and execution.error is not None:
+        code = execution.error.exit_code
+    if code is None:
+        return "0" if execution.state is State.SUCCEEDED else _STOPPED_STATUS
+    return str(code)
+
+
+def _milliseconds(execution: Execution) -> int:
+    return int((execution.duration_seconds or 0) * 1000)
+
+
+def file_view(entry: FileEntry) -> dict[str, Any]:
+    """Return a file or a directory as the newer shape has it."""
+    return {
+        "name": entry.name,
+        "directory": entry.path.rpartition("/")[0],
+        "type": entry.type.value,
+        "contentType": entry.mime_type or "application/octet-stream",
+        "sizeInBytes": entry.size_bytes or 0,
+        "lastModifiedAt": entry.modified_time or _EPOCH,
+    }
+
+
+def old_file_view(entry: FileEntry) -> dict[str, Any]:
+    """Return a file as the older shape has it."""
+    return {
+        "properties": {
+            "filename": entry.path,
+            "size": entry.size_bytes or 0,
+            "lastModifiedTime": entry.modified_time or _EPOCH,
+        }
+    }
+
+
+def shown_entries(entries: list[FileEntry], *, is_old: bool) -> list[dict[str, Any]]:
+    """Return what of *entries* the service has a word for."""
+    if is_old:
+        return [old_file_view(entry) for entry in entries if entry.type is FileType.FILE]
+    known = (FileType.FILE, FileType.DIRECTORY)
+    return [file_view(entry) for entry in entries if entry.type in known]
+
+
+def session_view(session: Session) -> dict[str, Any]:
+    """Return a session as the service has it."""
+    expiry = session.expire_time
+    if expiry is None:
+        # It is used at this moment, or never ends by itself.
+        idle = session.idle_timeout_seconds
+        now = datetime.now(UTC)
+        expiry = now + (_NEVER if idle is None else timedelta(seconds=idle))
+    return {
+        "identifier": session.name,
+        "createdAt": session.created_time,
+        "lastAccessedAt": session.last_activity_time,
+        "expireAt": expiry,
+        "etag": f'"{session.id}"',
+    }
+
+
+def path_of(name: str, folder: str = "") -> str:
+    """Return the path in the session's folder that a client means by *name* in *folder*.
+
+    Each can be absolute, below `DATA_FOLDER`.
+
+    Raises:
+        MalformedRequestError: One is absolute and elsewhere.
+    """
+    name, folder = _relative(name), _relative(folder)
+    if name.startswith("/") or folder.startswith("/"):
+        raise MalformedRequestError(f"a path is relative, or below {DATA_FOLDER}", target="path")
+    return f"{folder}/{name}".strip("/") if folder else name
+
+
+def _relative(path: str) -> str:
+    if path == DATA_FOLDER:
+        return ""
+    return path.removeprefix(f"{DATA_FOLDER}/").removeprefix("./").removesuffix("/")
+
+
+def decoded_name(name: str) -> str:
+    """Return the name of a file of a form, which some clients write as in a URL.
+
+    Only what is written exactly so is taken for that; the names of others hold blanks as they are.
+    """
+    if "%" not in name:
+        return name
+    try:
+        plain = unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return name
+    return plain if name in (quote(plain, safe=""), quote(plain)) else name

@@ -1,0 +1,350 @@
+"""What goes over the wire, and what it means: no server, no kernel, no state."""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from jupyter_exec_ext.core.errors import (
+    DiskFullError,
+    ExecError,
+    ExecutionNotFoundError,
+    FileConflictError,
+    FileForbiddenError,
+    InvalidArgumentError,
+    KernelBusyError,
+    MalformedRequestError,
+    NoInputRequestError,
+    NoSuchFileError,
+    NotFoundError,
+    SessionDiffersError,
+    SessionEndedError,
+    SessionNameTakenError,
+    SessionNotFoundError,
+    StoreFullError,
+    TooLargeError,
+    TooManyError,
+    UnknownKernelError,
+)
+from jupyter_exec_ext.core.files import FileEntry, FileType
+from jupyter_exec_ext.core.sessions import Session, SessionState
+from jupyter_exec_ext.services.kernelspecs import Kernelspec
+
+NAME = "backendai"
+VERSION = {"version": "v7.20230615", "manager": "23.09.10"}
+HOME = "/home/work"
+PROBLEM = "application/problem+json"
+DIALECT_LABEL = {"dialect": NAME}
+IMAGE_ANNOTATION = f"{NAME}.image"
+RUN_ANNOTATION = f"{NAME}.run_id"
+
+_PROBLEMS = "https://api.backend.ai/probs/"
+_SESSION_NAME = re.compile(r"(?=.{4,64}\Z)\w[\w.-]*\w", re.ASCII)
+_MODES = {
+    FileType.FILE: "-rw-r--r--",
+    FileType.DIRECTORY: "drwxr-xr-x",
+    FileType.LINK: "lrwxrwxrwx",
+    FileType.OTHER: "prw-r--r--",
+}
+_STATUSES = {SessionState.STARTING: "PREPARING", SessionState.ENDED: "TERMINATED"}
+
+
+class RefusalError(MalformedRequestError):
+    """A request is refused in the words of the service.
+
+    Attributes:
+        status: Of the answer.
+        kind: The end of its ``type``.
+        title: For people.
+        data: More of it, for programs.
+    """
+
+    code = "Refused"
+
+    def __init__(
+        self,
+        title: str,
+        message: str = "",
+        *,
+        status: int = HTTPStatus.BAD_REQUEST,
+        kind: str = "invalid-api-params",
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.title = title
+        self.data = data or {}
+
+
+def problem_of(status: int, error: ExecError | None) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body with which the service would say an error."""
+    if isinstance(error, RefusalError):
+        return error.status, _problem(error.kind, error.title, error.message, error.data)
+    message = "" if error is None else error.message.encode("utf-8", "replace").decode()
+    for classes, answer, kind, title in _OF_ERRORS:
+        if isinstance(error, classes):
+            data = {}
+            if isinstance(error, (SessionDiffersError, SessionNameTakenError)):
+                data["existingSessionId"] = error.session_id
+            return answer, _problem(kind, title, message, data)
+    if status not in _OF_STATUS:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    kind, title = _OF_STATUS[HTTPStatus(status)]
+    return status, _problem(kind, title, message, {})
+
+
+def _problem(kind: str, title: str, message: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": _PROBLEMS + kind, "title": title, "msg": message or title, "data": data}
+
+
+_NO_SESSION = (HTTPStatus.NOT_FOUND, "object-not-found", "No such session.")
+_BAD = (HTTPStatus.BAD_REQUEST, "invalid-api-params", "Missing or invalid API parameters.")
+_OF_ERRORS: tuple[tuple[type | tuple[type, ...], int, str, str], ...] = (
+    ((SessionNotFoundError, SessionEndedError), *_NO_SESSION),
+    (UnknownKernelError, HTTPStatus.NOT_FOUND, "object-not-found", "No such environment image."),
+    (
+        (SessionDiffersError, SessionNameTakenError),
+        HTTPStatus.BAD_REQUEST,
+        "session-already-exists",
+        "The session already exists but you requested not to reuse existing one.",
+    ),
+    (
+        (
+            ExecutionNotFoundError,
+            FileConflictError,
+            InvalidArgumentError,
+            MalformedRequestError,
+            NoInputRequestError,
+            TooLargeError,
+        ),
+        *_BAD,
+    ),
+    (NoSuchFileError, HTTPStatus.NOT_FOUND, "object-not-found", "No such file or directory."),
+    (NotFoundError, HTTPStatus.NOT_FOUND, "object-not-found", "No such object."),
+    (FileForbiddenError, HTTPStatus.FORBIDDEN, "generic-forbidden", "Forbidden operation."),
+    (TooManyError, HTTPStatus.TOO_MANY_REQUESTS, "rate-limit-exceeded", "Too many requests."),
+    (KernelBusyError, HTTPStatus.BAD_REQUEST, "generic-bad-request", "The session is busy."),
+    (
+        (StoreFullError, DiskFullError),
+        HTTPStatus.PRECONDITION_FAILED,
+        "quota-exceeded",
+        "You have reached your resource limit.",
+    ),
+)
+"""The first that fits is taken; what fits none is said by its status."""
+
+_OF_STATUS: dict[HTTPStatus, tuple[str, str]] = {
+    HTTPStatus.BAD_REQUEST: _BAD[1:],
+    HTTPStatus.UNAUTHORIZED: ("auth-failed", "Credential/signature mismatch."),
+    HTTPStatus.FORBIDDEN: ("generic-forbidden", "Forbidden operation."),
+    HTTPStatus.NOT_FOUND: ("url-not-found", "Unknown URL path."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method-not-allowed", "HTTP Method Not Allowed."),
+    HTTPStatus.CONFLICT: ("generic-bad-request", "The request is in conflict with the session."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("internal-server-error", "Internal server error."),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("service-unavailable", "Service unavailable."),
+}
+
+
+class CreateConfig(msgspec.Struct, kw_only=True):
+    """What the kernel of a new session is like; the rest of it is left aside."""
+
+    environ: dict[str, str] | None = None
+
+
+class CreateBody(msgspec.Struct, kw_only=True):
+    """A request for a session, in the spellings of all clients; what is not known is left aside."""
+
+    name: str | None = None
+    session_name: str | None = None
+    client_session_token: str | None = msgspec.field(default=None, name="clientSessionToken")
+    image: str | None = None
+    lang: str | None = None
+    tag: str | None = None
+    reuse: bool | None = msgspec.field(default=None, name="reuseIfExists")
+    reuse_if_exists: bool | None = None
+    enqueue_only: bool | None = msgspec.field(default=None, name="enqueueOnly")
+    snake_enqueue_only: bool | None = msgspec.field(default=None, name="enqueue_only")
+    cluster_size: int | None = msgspec.field(default=None, name="clusterSize")
+    snake_cluster_size: int | None = msgspec.field(default=None, name="cluster_size")
+    config: CreateConfig | None = None
+
+    @property
+    def session(self) -> str:
+        """The name that the session is to have."""
+        return checked_name(self.name or self.session_name or self.client_session_token or "")
+
+    @property
+    def may_reuse(self) -> bool:
+        """Whether a session that has the name may stand for it."""
+        return self.reuse is not False and self.reuse_if_exists is not False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the answer waits for the kernel."""
+        return not (self.enqueue_only or self.snake_enqueue_only)
+
+    @property
+    def kernel_count(self) -> int:
+        """How many kernels it is to have."""
+        return self.cluster_size or self.snake_cluster_size or 1
+
+
+class ExecuteBody(msgspec.Struct, kw_only=True):
+    """A request in the loop of a run."""
+
+    mode: str | None = None
+    code: str | None = None
+    run_id: str | None = msgspec.field(default=None, name="runId")
+    snake_run_id: str | None = msgspec.field(default=None, name="run_id")
+    options: dict[str, Any] | None = None
+
+    @property
+    def run(self) -> str | None:
+        """Which run is meant; ``None`` for a new one.
+
+        Raises:
+            RefusalError: It cannot be the id of one.
+        """
+        run_id = self.run_id or self.snake_run_id or None
+        if run_id is not None and not (len(run_id) <= 128 and run_id.isprintable()):
+            raise RefusalError("Missing or invalid API parameters.", "runId is not valid")
+        return run_id
+
+
+class CompleteBody(msgspec.Struct, kw_only=True):
+    """Code before the cursor; ``options.post`` is what follows it."""
+
+    code: str | None = None
+    options: dict[str, Any] | None = None
+
+
+def checked_name(name: str) -> str:
+    """Return *name* if a session can be called so.
+
+    Raises:
+        RefusalError: It cannot.
+    """
+    if not _SESSION_NAME.fullmatch(name):
+        raise RefusalError(
+            "Missing or invalid API parameters.",
+            "a session name has 4 to 64 letters, digits and _ . - and begins and ends with one"
+            " of the first two",
+        )
+    return name
+
+
+def kernel_of(image: str, specs: Sequence[Kernelspec], default_name: str) -> str:
+    """Return the name of the kernelspec that *image* means.
+
+    ``cr.backend.ai/stable/python:3.9-ubuntu20.04`` is ``python``: a kernelspec of that name, else
+    the default one if it is of that language, else the first that is.
+
+    Raises:
+        RefusalError: There is none.
+    """
+    wanted = image.rpartition("/")[2].partition(":")[0].lower()
+    fitting = [spec for spec in specs if spec.name.lower() == wanted]
+    fitting += [spec for spec in specs if spec.language.lower() == wanted]
+    fitting.sort(key=lambda spec: (spec.name.lower() != wanted, spec.name != default_name))
+    if not wanted or not fitting:
+        raise RefusalError(
+            "No such environment image.",
+            f"this server has: {', '.join(sorted({spec.language.lower() for spec in specs}))}",
+            status=HTTPStatus.NOT_FOUND,
+            kind="object-not-found",
+        )
+    return fitting[0].name
+
+
+def status_of(session: Session) -> str:
+    """Return what the service calls the state of *session*."""
+    return _STATUSES.get(session.state, "RUNNING")
+
+
+def created_view(session: Session, status: str, *, is_new: bool) -> dict[str, Any]:
+    """Return what the creation of a session answers."""
+    return {
+        "sessionId": session.id,
+        "sessionName": session.name or session.id,
+        "status": status,
+        "servicePorts": [],
+        "created": is_new,
+    }
+
+
+def session_view(session: Session, query_count: int) -> dict[str, Any]:
+    """Return what the service tells of a session."""
+    image = session.annotations.get(IMAGE_ANNOTATION, session.kernel_name)
+    end = session.end_time
+    age = (end or datetime.now(UTC)) - session.created_time
+    nothing = dict.fromkeys(("occupiedSlots", "occupyingSlots", "requestedSlots"), "{}")
+    return {
+        **nothing,
+        "occupiedShares": "{}",
+        "environ": "{}",
+        "resourceOpts": "{}",
+        "status": status_of(session),
+        "statusInfo": None,
+        "statusData": None,
+        "image": image,
+        "lang": image,
+        "tag": None,
+        "age": max(0, int(age.total_seconds() * 1000)),
+        "numQueriesExecuted": query_count,
+        "creationTime": session.created_time.isoformat(),
+        "terminationTime": None if end is None else end.isoformat(),
+        "domainName": "default",
+        "groupId": "default",
+        "userId": session.owner,
+        "architecture": "",
+        "registry": "",
+        "containerId": session.kernel_id,
+        "lastStat": None,
+        "idleChecks": None,
+        "memoryLimit": 0,
+        "cpuCreditUsed": 0,
+    }
+
+
+def match_view(session: Session) -> dict[str, Any]:
+    """Return what a search tells of a session."""
+    return {"id": session.id, "name": session.name or "", "status": status_of(session)}
+
+
+def home_path(path: str) -> str:
+    """Return *path* of a client relative to the folder of its session; empty for that itself.
+
+    Raises:
+        RefusalError: It leads elsewhere.
+    """
+    plain = posixpath.normpath(posixpath.join(HOME, path))
+    if plain != HOME and not plain.startswith(f"{HOME}/"):
+        raise RefusalError("Missing or invalid API parameters.", f"the path is outside of {HOME}")
+    return plain.removeprefix(HOME).lstrip("/")
+
+
+def files_view(entries: Iterable[FileEntry], path: str, note: str) -> dict[str, Any]:
+    """Return a list of files, which is JSON as a text in JSON.
+
+    Args:
+        path: As the client has it.
+        note: What went wrong; empty for nothing.
+    """
+    shown = []
+    for entry in entries:
+        changed = 0.0 if entry.modified_time is None else entry.modified_time.timestamp()
+        shown.append(
+            {
+                "mode": _MODES[entry.type],
+                "size": entry.size_bytes or 0,
+                **dict.fromkeys(("ctime", "mtime", "atime"), changed),
+                "filename": entry.name,
+            }
+        )
+    return {"files": json.dumps(shown), "errors": note, "abspath": path, "folder_path": HOME}

@@ -1,0 +1,205 @@
+"""Handlers of runs, which are operations, and of what they left."""
+
+from dataclasses import replace
+from itertools import islice
+
+import msgspec
+from tornado.web import authenticated
+
+from jupyter_exec_ext.core.errors import (
+    NotFoundError,
+    UnknownKernelError,
+)
+from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
+from jupyter_exec_ext.core.states import FINAL_STATES
+from jupyter_exec_ext.dialects.datasphere.failures import NotConfiguredError
+from jupyter_exec_ext.dialects.datasphere.handler import DataSphereHandler
+from jupyter_exec_ext.dialects.datasphere.operations import (
+    CELL_ID,
+    MAX_DESCRIPTION_LENGTH,
+    NOTEBOOK_ID,
+    PROJECT_ID,
+    VERSION,
+    texts_of,
+    values_of,
+)
+from jupyter_exec_ext.dialects.datasphere.options import Spec
+from jupyter_exec_ext.dialects.datasphere.requests import (
+    CellOutputsRequest,
+    ExecuteRequest,
+    StateVariablesRequest,
+    check_length,
+    inputs_of,
+    path_of,
+    source_of,
+    split_cell_id,
+)
+from jupyter_exec_ext.web.reading import read_time
+from jupyter_exec_ext.web.rights import authorized
+
+MAX_RESULTS = 10
+"""How many results of runs are read for the variables that a client asks for."""
+
+
+class ExecuteHandler(DataSphereHandler):
+    """A run of a notebook of a project, or of one of its cells."""
+
+    _track_activity = True
+
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self, version: str, project_id: str) -> None:
+        """Accept it."""
+        await self.require("execute", "kernels")
+        await self.require("read", "contents")
+        folder = self.folder_of(project_id)
+        new = await self._new_execution(self.read_request(ExecuteRequest), folder, version)
+        annotations = {PROJECT_ID: project_id, **new.annotations}
+        new = replace(
+            new,
+            annotations=annotations,
+            idempotency_key=self.request.headers.get("Idempotency-Key"),
+        )
+        execution = await self.services.executions.create(new, owner=self.current_user.username)
+        await self.write_operation(execution.id)
+
+    async def _new_execution(
+        self, request: ExecuteRequest, folder: str, version: str
+    ) -> NewExecution:
+        kind, field = (
+            (CELL_ID, "cellId") if request.notebook_id is None else (NOTEBOOK_ID, "notebookId")
+        )
+        target = self.checked(request.target, field)
+        spec, environment = Spec(), {}
+        if version == "v2":
+            spec = await self._spec_of(request.spec)
+            environment = self._spark_environment(request.spark_connector_id)
+        inputs = inputs_of(request.input_variables or {})
+        return NewExecution(
+            source=source_of(request, folder),
+            kernel_name=spec.kernel_name,
+            inputs={**spec.environment, **environment, **inputs},
+            variable_names=list(dict.fromkeys(request.output_variable_names or ())),
+            labels={"dialect": "datasphere"},
+            annotations={VERSION: version, kind: target},
+            description=f"Execute {target}"[:MAX_DESCRIPTION_LENGTH],
+        )
+
+    async def _spec_of(self, name: str | None) -> Spec:
+        if not name:
+            return Spec()
+        known = self.dialect_options.spec_of(name)
+        if known is not None:
+            return known
+        try:
+            return Spec(kernel_name=await self.services.kernelspecs.choose(name, None))
+        except UnknownKernelError:
+            if self.dialect_options.strict_spec:
+                raise
+            return Spec()
+
+    def _spark_environment(self, connector_id: str | None) -> dict[str, str]:
+        if not connector_id:
+            return {}
+        field = "sparkConnectorId"
+        check_length(connector_id, limit=self.dialect_options.max_id_length, field=field)
+        environment: dict[str, str] | None = self.dialect_options.spark_connectors.get(connector_id)
+        if environment is None:
+            raise NotConfiguredError("this server has no such Spark connector", target=field)
+        return environment
+
+
+class OperationHandler(DataSphereHandler):
+    """One operation, which is an execution."""
+
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, operation_id: str) -> None:
+        """Show it."""
+        await self.write_operation(operation_id)
+
+
+class CancelHandler(DataSphereHandler):
+    """The end of one operation, by a client's will; clients come with either verb."""
+
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def get(self, operation_id: str) -> None:
+        """Cancel it, but not for a page of another origin, whose images are GETs with cookies."""
+        self.check_xsrf_cookie()
+        await self._cancel(operation_id)
+
+    @authenticated
+    @authorized(action="execute", resource="executions")
+    async def post(self, operation_id: str) -> None:
+        """Cancel it."""
+        await self._cancel(operation_id)
+
+    async def _cancel(self, operation_id: str) -> None:
+        await self.services.executions.cancel(operation_id)
+        await self.write_operation(operation_id)
+
+
+class StateVariablesHandler(DataSphereHandler):
+    """Variables of the last run of a notebook that left any of those asked for."""
+
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, _version: str, project_id: str) -> None:
+        """Show them."""
+        folder = self.folder_of(project_id)
+        request = self.read_request(StateVariablesRequest)
+        path = path_of(self.checked(request.notebook_id, "notebookId"), folder)
+        runs = await self.runs_of(path, request.checkpoint_id, FINAL_STATES)
+        if not runs:
+            await self.check_notebook(path)
+        asked = request.variable_names or []
+        gathered = (
+            (run.id, names)
+            for run in runs
+            if (
+                names := [
+                    name for name in asked or run.variable_names if name in run.variable_names
+                ]
+            )
+        )
+        shown: dict[str, msgspec.Raw] = {}
+        for run_id, names in islice(gathered, MAX_RESULTS):
+            result = await self.services.executions.result(run_id)
+            limit = self.dialect_options.max_output_variables_bytes
+            shown = values_of(result.variables, names, max_bytes=limit)
+            if shown:
+                break
+        self.write_value({"variables": shown})
+
+
+class CellOutputsHandler(DataSphereHandler):
+    """What a cell put out when it last ran."""
+
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, _version: str, project_id: str) -> None:
+        """Show it."""
+        folder = self.folder_of(project_id)
+        request = self.read_request(CellOutputsRequest)
+        notebook_id, own_id = split_cell_id(self.checked(request.cell_id, "cellId"))
+        path = path_of(notebook_id, folder)
+        since = read_time("startAt", request.start_at)
+        runs = await self.runs_of(path, request.checkpoint_id)
+        if not runs:
+            await self.check_notebook(path)
+        run = next((run for run in runs if _may_have_run(run, own_id)), None)
+        outputs: list[str] = []
+        if run is not None and (since is None or (run.end_time or run.created_time) >= since):
+            notebook = await self.services.executions.notebook(run.id)
+            cell = next((cell for cell in notebook["cells"] if cell.get("id") == own_id), None)
+            if cell is None:
+                raise NotFoundError("the notebook had no such cell", target="cellId")
+            outputs = texts_of(cell.get("outputs", []))
+        self.write_value({"outputs": outputs})
+
+
+def _may_have_run(run: Execution, cell_id: str) -> bool:
+    """Whether *run* was of all cells, of this one or of some that its request does not name."""
+    assert isinstance(run.source, NotebookSource)
+    return not isinstance(run.source.cells, list) or cell_id in run.source.cells

@@ -1,0 +1,70 @@
+"""The dialect's table of URLs, and the handlers of all that is not served."""
+
+from http import HTTPStatus
+
+from tornado.web import HTTPError
+
+from jupyter_exec_ext.dialects.datasphere.executions import (
+    CancelHandler,
+    CellOutputsHandler,
+    ExecuteHandler,
+    OperationHandler,
+    StateVariablesHandler,
+)
+from jupyter_exec_ext.dialects.datasphere.handler import DataSphereHandler
+from jupyter_exec_ext.dialects.datasphere.projects import (
+    NotebookMetadataHandler,
+    ProjectHandler,
+    ProjectsHandler,
+)
+from jupyter_exec_ext.web.handler import ExecHandler
+
+
+class _RefusingHandler(DataSphereHandler):
+    """Refuses whatever comes, once the caller is known."""
+
+    refusal = HTTPStatus.NOT_FOUND
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Refuse it."""
+        await super().prepare()
+        self.refuse(HTTPError(self.refusal if self.current_user else HTTPStatus.FORBIDDEN))
+
+
+class UnknownHandler(_RefusingHandler):
+    """Every path that the service does not have."""
+
+
+class UnservedHandler(_RefusingHandler):
+    """What the service has, and this server does not."""
+
+    refusal = HTTPStatus.NOT_IMPLEMENTED
+
+
+_API = "datasphere/(v[12])"
+_PROJECT = f"{_API}/projects/([^/:]+?)"
+_COLON = "(?::|%3[Aa])"
+_OPERATION = "(?:datasphere/)?operations/([^/:]+?)"
+_OTHER_METHODS = (
+    "open|unitBalance|resizeDisk|accessBindings|setAccessBindings|updateAccessBindings"
+    "|addResource|removeResource|stop"
+)
+_OTHER_KINDS = (
+    "communities|jobs|nodes|aliases|datasets|folders|appTokens|app-tokens|dockerImages"
+    "|docker-images|secrets|s3s?"
+)
+
+ROUTES: tuple[tuple[str, type[ExecHandler]], ...] = (
+    (f"{_PROJECT}{_COLON}execute", ExecuteHandler),
+    (f"{_PROJECT}{_COLON}stateVariables", StateVariablesHandler),
+    (f"{_PROJECT}{_COLON}notebookMetadata", NotebookMetadataHandler),
+    (f"{_PROJECT}{_COLON}cellOutputs", CellOutputsHandler),
+    (f"datasphere/v[12]/projects/[^/]+{_COLON}(?:{_OTHER_METHODS})", UnservedHandler),
+    (r"datasphere/v[12]/projects/[^/]+/(?:open|restrictions(?:/.*)?)", UnservedHandler),
+    (rf"datasphere/v[12]/(?:{_OTHER_KINDS})(?:[:/%].*)?", UnservedHandler),
+    (f"{_API}/projects", ProjectsHandler),
+    (_PROJECT, ProjectHandler),
+    (f"{_OPERATION}{_COLON}cancel", CancelHandler),
+    (_OPERATION, OperationHandler),
+    (r"(?:datasphere|operations)(?:/.*)?", UnknownHandler),
+)

@@ -1,0 +1,66 @@
+"""Qinling's wire format: notebooks as functions, kernelspecs as runtimes."""
+
+from typing import Any
+
+from traitlets.config import Configurable
+
+from jupyter_exec_ext.dialects.base import Dialect
+from jupyter_exec_ext.dialects.qinling import handlers as executions
+from jupyter_exec_ext.dialects.qinling import resources
+from jupyter_exec_ext.dialects.qinling.functions import Functions
+from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
+from jupyter_exec_ext.services.doors import Services
+
+__all__ = ["QINLING", "QinlingOptions"]
+
+V1 = "qinling//?v1"
+"""A client whose endpoint ends with a slash asks with two."""
+
+FUNCTION = r"([^/]+|.+\.ipynb)"
+
+
+class QinlingDialect(Dialect):
+    """The dialect, with what its handlers remember of functions."""
+
+    def handlers(
+        self, services: Services, options: Configurable
+    ) -> list[tuple[str, type, dict[str, Any]]]:
+        """Return the table for Tornado, relative to the base URL."""
+        assert isinstance(options, QinlingOptions)
+        functions = Functions(services, options)
+        return [
+            (pattern, handler, {**arguments, "functions": functions})
+            for pattern, handler, arguments in super().handlers(services, options)
+        ]
+
+
+QINLING = QinlingDialect(
+    name=executions.NAME,
+    options=QinlingOptions,
+    routes=(
+        (r"qinling/?", resources.RootHandler),
+        (rf"{V1}/?", resources.VersionRootHandler),
+        (rf"{V1}/executions/?", executions.ExecutionsHandler),
+        (rf"{V1}/executions/([^/]+)/?", executions.ExecutionHandler),
+        (rf"{V1}/executions/([^/]+)/log/?", executions.LogHandler),
+        (rf"{V1}/functions/?", resources.FunctionsHandler),
+        (rf"{V1}/functions/{FUNCTION}/versions/?", resources.VersionsHandler),
+        (rf"{V1}/functions/{FUNCTION}/versions/([^/]+)/?", resources.VersionHandler),
+        (
+            rf"{V1}/functions/{FUNCTION}/(?:workers|detach|scale_up|scale_down)/?",
+            resources.ForbiddenHandler,
+        ),
+        (
+            rf"{V1}/functions/{FUNCTION}/versions/[^/]+/(?:workers|detach|scale_up|scale_down)/?",
+            resources.ForbiddenHandler,
+        ),
+        (rf"{V1}/functions/{FUNCTION}/?", resources.FunctionHandler),
+        (rf"{V1}/aliases/?", resources.AliasesHandler),
+        (rf"{V1}/aliases/([^/]+)/?", resources.AliasHandler),
+        (rf"{V1}/runtimes/?", resources.RuntimesHandler),
+        (rf"{V1}/runtimes/([^/]+)/?", resources.RuntimeHandler),
+        (rf"{V1}/runtimes/[^/]+/pool/?", resources.ForbiddenHandler),
+        (rf"{V1}/(?:jobs|webhooks)(?:/.*)?", resources.MissingHandler),
+        (r"qinling(?:/.*)?", resources.RefusingHandler),
+    ),
+)

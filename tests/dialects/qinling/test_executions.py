@@ -1,0 +1,265 @@
+"""Executions through Qinling's door: input, output, ids, lists, logs."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from jupyter_exec_ext.core.models import Execution, ExecutionError
+from jupyter_exec_ext.core.states import State
+from jupyter_exec_ext.dialects.qinling.wire import function_id_of
+from tests.dialects.qinling.conftest import UNTIL_GO, Qinling
+
+SHOW = "import os\n{n: os.environ.get(n) for n in ('a', 'b', 'QINLING_INPUT')}"
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ('{"a": "x", "b": [1, {"c": null}]}', {"a": "x", "b": '[1,{"c":null}]'}),
+        ('{"a": 1.5, "b": null}', {"a": "1.5"}),
+        ("Qinling", {"QINLING_INPUT": "Qinling"}),
+        ("6", {"QINLING_INPUT": "6"}),
+        ("[1, 2]", {"QINLING_INPUT": "[1, 2]"}),
+        ("6.5", {"QINLING_INPUT": "6.5"}),
+        ("true", {"QINLING_INPUT": "true"}),
+        ("", {"QINLING_INPUT": ""}),
+        (None, {}),
+    ],
+)
+async def test_an_input_becomes_variables(
+    qinling: Qinling, given: str | None, seen: dict[str, str]
+) -> None:
+    """Each key of an object is one; any other text is one with a name of ours."""
+    qinling.api.write_notebook("nb.ipynb", SHOW)
+
+    output = await qinling.output("nb.ipynb", input=given)
+
+    assert {name: value for name, value in output.items() if value is not None} == seen
+
+
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        ("'Hello'", "Hello"),
+        ("'42'", "42"),
+        ("42", 42),
+        ("10**400", 10**400),
+        ("{'a': (1, 2.5, None, True)}", {"a": [1, 2.5, None, True]}),
+        ("float('nan')", "nan"),
+        ("object", "object"),
+        ("print('no value')", "before"),
+        ("from IPython.display import JSON\nJSON({'a': 1})", {"a": 1}),
+    ],
+)
+async def test_the_output_is_what_was_displayed_last(
+    qinling: Qinling, code: str, output: object
+) -> None:
+    """As JSON where it is a literal, else its text."""
+    qinling.api.write_notebook("nb.ipynb", "'before'", code)
+
+    assert await qinling.output("nb.ipynb") == output
+
+
+async def test_a_notebook_can_name_its_outputs(qinling: Qinling) -> None:
+    """Then they are an object, by their names."""
+    names = {"outputs": ["a", "b", "none"]}
+    qinling.api.write_notebook("nb.ipynb", "a = {'x': [1]}; b = object; 'not this'", qinling=names)
+
+    output = await qinling.output("nb.ipynb")
+
+    assert output["a"] == {"x": [1]}
+    assert isinstance(output["b"], str)
+    assert output["none"] is None
+
+
+async def test_a_client_may_choose_the_id(qinling: Qinling, echo_kernel_name: str) -> None:
+    """Once; it is the id in all that is shown, and what is asked for."""
+    spec = {"name": echo_kernel_name, "display_name": "e"}
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
+    chosen = str(uuid.uuid4())
+    body = {"function_id": "nb.ipynb", "id": chosen}
+
+    answers = await asyncio.gather(*(qinling.request("POST", "executions", body) for _ in range(3)))
+    again = await qinling.request("POST", "executions", body)
+    (native,) = (await qinling.api.request("GET", "executions")).json["executions"]
+    taken = await qinling.request("POST", "executions", {**body, "id": native["id"]})
+
+    assert sorted(answer.status for answer in answers) == [201, 400, 400]
+    assert again.json["faultstring"] == taken.json["faultstring"]
+    assert again.json["faultstring"] == "Duplicate entry for Execution: ['id']"
+    assert [shown["id"] for shown in await qinling.listed()] == [chosen]
+    assert (await qinling.get(f"executions/{chosen}"))["id"] == chosen
+    log = await qinling.request("GET", f"executions/{chosen}/log")
+    assert log.body.decode().startswith(f"Start execution: {chosen}\n")
+    assert (await qinling.request("DELETE", f"executions/{chosen}")).status == 204
+    assert await qinling.listed() == []
+
+
+SECRET = '{"a": 1, "Password": "p-1", "deep": [{"api_key": "p-2", "b": 2}], "TOKENS": ["p-3"]}'
+
+
+async def test_secrets_are_masked_and_not_stored(qinling: Qinling, echo_kernel_name: str) -> None:
+    """By their names, however deep; the code gets them, and a list shows no input at all."""
+    spec = {"name": echo_kernel_name, "display_name": "e"}
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
+
+    created = await qinling.create("nb.ipynb", input=SECRET)
+    shown = await qinling.get(f"executions/{created['id']}")
+    native = await qinling.api.request("GET", "executions", created["id"])
+
+    assert shown["input"] == created["input"]
+    assert json.loads(shown["input"]) == {
+        "a": 1,
+        "Password": "***",
+        "deep": [{"api_key": "***", "b": 2}],
+        "TOKENS": "***",
+    }
+    assert not any(f"p-{number}" in native.body.decode() for number in (1, 2, 3))
+    assert [execution["input"] for execution in await qinling.listed()] == [None]
+
+
+@pytest.mark.parametrize("exec_config", [{"QinlingOptions": {"mask_inputs": False}}])
+async def test_masking_can_be_switched_off(
+    qinling: Qinling, echo_kernel_name: str, jp_serverapp: Any
+) -> None:
+    spec = {"name": echo_kernel_name, "display_name": "e"}
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
+
+    assert json.loads((await qinling.create("nb.ipynb", input=SECRET))["input"]) == json.loads(
+        SECRET
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    ['{"not a name": 1}', '{"PATH": "x"}', '{"a": "\\u0000"}', '{"a": "%s"}' % ("x" * 200_000)],
+)
+async def test_an_input_that_is_no_variable_is_refused(
+    qinling: Qinling, echo_kernel_name: str, given: str
+) -> None:
+    """With 400, and without its value."""
+    spec = {"name": echo_kernel_name, "display_name": "e"}
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
+
+    answer = await qinling.request(
+        "POST", "executions", {"function_id": "nb.ipynb", "input": given}
+    )
+
+    assert (answer.status, sorted(answer.json)) == (400, ["debuginfo", "faultcode", "faultstring"])
+    assert "xxx" not in answer.json["faultstring"]
+
+
+async def test_a_log_has_both_streams_and_the_traceback(qinling: Qinling) -> None:
+    """Between two lines that frame it, without colours."""
+    error = "import sys\nprint('err', file=sys.stderr)"
+    qinling.api.write_notebook("nb.ipynb", "print('out')", error, "print('end', end='')", "1 / 0")
+    key = (await qinling.create("nb.ipynb"))["id"]
+
+    log = (await qinling.request("GET", f"executions/{key}/log")).body.decode()
+
+    assert log.startswith(f"Start execution: {key}\nout\nerr\nend\n")
+    assert "ZeroDivisionError: division by zero\n" in log
+    assert "\x1b" not in log
+    assert log.endswith(f"\nFinished execution: {key}\n")
+
+
+async def test_lists_are_filtered(
+    qinling: Qinling, keep_final: Callable[..., Awaitable[Execution]]
+) -> None:
+    """By all fields and operators; the oldest comes first, over all pages of the store."""
+    kept = [
+        await keep_final(
+            minute=number,
+            path=f"nb{number % 3}.ipynb",
+            description="" if number % 2 else f"Nightly {number}",
+            state=State.SUCCEEDED if number % 5 else State.FAILED,
+            error=None if number % 5 else ExecutionError(code="CodeError", message="E: m"),
+        )
+        for number in range(205)
+    ]
+    one = function_id_of("nb1.ipynb")
+
+    async def numbers(query: str = "") -> list[int]:
+        places = {execution.id: number for number, execution in enumerate(kept)}
+        return [places[shown["id"]] for shown in await qinling.listed(query)]
+
+    everything = list(range(205))
+    assert await numbers() == everything
+    assert await numbers("?all_projects=false") == everything
+    assert await numbers("?project_id=default") == everything
+    assert await numbers("?project_id=other") == []
+    assert await numbers(f"?function_id={one}") == everything[1::3]
+    assert await numbers("?function_id=nb1.ipynb") == everything[1::3]
+    assert await numbers("?function_id=in:nb1.ipynb,nb2.ipynb") == [n for n in everything if n % 3]
+    assert await numbers("?function_id=any-text") == []
+    assert await numbers("?status=eq:failed") == everything[::5]
+    assert await numbers("?status=neq:failed") == [n for n in everything if n % 5]
+    assert await numbers("?status=") == await numbers("?status=pending") == []
+    assert await numbers("?description=has:NIGHT") == everything[::2]
+    assert await numbers("?description=neq:Nightly%202") == [n for n in everything[::2] if n != 2]
+    assert await numbers(f"?function_id={one}&status=failed&description=eq:Nightly%2010") == [10]
+
+
+KILLED = "Function execution failed because of too much resource consumption"
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "status", "output"),
+    [
+        ("KernelDied", "SIGKILL", "failed", KILLED),
+        ("KernelDied", None, "error", "Function execution failed. why"),
+        ("ServerRestarted", None, "error", "Function execution failed. why"),
+        ("Timeout", None, "failed", "Function execution timeout."),
+        ("CodeError", None, "failed", "why"),
+    ],
+)
+async def test_why_it_failed_is_the_output(
+    qinling: Qinling,
+    keep_final: Callable[..., Awaitable[Execution]],
+    code: str,
+    signal: str | None,
+    status: str,
+    output: str,
+) -> None:
+    """The fault of the code is `failed`, that of the service `error`."""
+    error = ExecutionError(code=code, message="why", signal=signal)
+    await keep_final(state=State.FAILED, error=error)
+
+    (shown,) = await qinling.listed()
+
+    assert shown["status"] == status
+    assert json.loads(shown["result"])["output"] == output
+
+
+@pytest.mark.parametrize("exec_config", [{"QinlingOptions": {"sync_wait_seconds": 0.2}}])
+async def test_who_waits_too_long_is_told_that_it_runs(qinling: Qinling) -> None:
+    """A synchronous request ends with 201 and `running`; the execution goes on."""
+    qinling.api.write_notebook("nb.ipynb", UNTIL_GO)
+
+    shown = await qinling.create("nb.ipynb")
+    (qinling.api.root / "go").touch()
+    final = await qinling.api.final(shown)
+
+    assert (shown["status"], shown["result"], shown["sync"]) == ("running", None, True)
+    assert final["state"] == "succeeded"
+    assert (await qinling.get(f"executions/{shown['id']}"))["status"] == "success"
+
+
+async def test_much_output_is_sent_in_pieces(qinling: Qinling) -> None:
+    """A list and a log of several megabytes are whole."""
+    code = "print('y' * 3_000_000)\n'x' * 2_000_000"
+    qinling.api.write_notebook("nb.ipynb", code)
+
+    keys = [(await qinling.create("nb.ipynb"))["id"] for _ in range(2)]
+    log = await qinling.request("GET", f"executions/{keys[0]}/log")
+    listed = await qinling.listed()
+
+    assert [shown["id"] for shown in listed] == keys
+    assert all(shown["result"].count("x") == 2_000_000 for shown in listed)
+    assert log.headers["Content-Type"] == "text/plain; charset=UTF-8"
+    assert log.body.count(b"y") == 3_000_000
+    assert log.body.endswith(f"Finished execution: {keys[0]}\n".encode())

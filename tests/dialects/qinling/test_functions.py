@@ -1,0 +1,278 @@
+"""Notebooks as functions: found, made of packages, changed, downloaded, deleted."""
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import zipfile
+from typing import Any
+
+import pytest
+
+from jupyter_exec_ext.dialects.qinling.wire import function_id_of, runtime_id_of
+from tests.conftest import Answer
+from tests.dialects.qinling.conftest import Qinling, form_of, notebook_text, package_of
+
+PACKAGE = package_of(nb__ipynb=notebook_text("6 * 7"))
+
+
+async def send_form(
+    qinling: Qinling, method: str, path: str, package: bytes | None = None, **fields: str
+) -> Answer:
+    if method == "POST":
+        fields.setdefault("code", '{"source": "package"}')
+    body, content_type = form_of(package, **fields)
+    return await qinling.request(method, path, body, Content_Type=content_type)
+
+
+async def test_notebooks_are_functions(qinling: Qinling) -> None:
+    """All that the server shows, by path; what is hidden, or no notebook, is none."""
+    for path in (
+        "b.ipynb",
+        "a/deep/nb.ipynb",
+        "a/é ü.ipynb",
+        ".hidden/nb.ipynb",
+        "folder.ipynb/x.ipynb",
+    ):
+        qinling.api.write_notebook(path, "1")
+    (qinling.api.root / "note.txt").write_text("no")
+    (qinling.api.root / "loop").symlink_to(qinling.api.root)
+    (qinling.api.root / "broken.ipynb").write_text("{")
+    (qinling.api.root / "latin.ipynb").write_bytes(b"\xe9")
+
+    functions = (await qinling.get("functions"))["functions"]
+
+    mine = [function for function in functions if not function["name"].startswith("loop/")]
+    assert [function["name"] for function in mine] == sorted(
+        [
+            "b.ipynb",
+            "a/deep/nb.ipynb",
+            "a/é ü.ipynb",
+            "folder.ipynb/x.ipynb",
+            "broken.ipynb",
+            "latin.ipynb",
+        ]
+    )
+    for listed in mine:
+        assert listed["id"] == function_id_of(listed["name"])
+        shown = await qinling.get(f"functions/{listed['id']}")
+        assert json.loads(listed["code"]) == shown["code"]
+        assert {**listed, "code": None} == {**shown, "code": None}
+
+
+@pytest.mark.parametrize(
+    "exec_config", [{"QinlingOptions": {"max_functions": 3, "max_listed_bytes": 0}}]
+)
+async def test_a_list_is_bounded(qinling: Qinling) -> None:
+    """In its length, and in what is read for it."""
+    for number in range(5):
+        qinling.api.write_notebook(f"folder/{number}.ipynb", "1")
+    qinling.api.write_notebook("top.ipynb", "1")
+
+    functions = (await qinling.get("functions"))["functions"]
+
+    assert [function["name"] for function in functions] == [
+        "folder/0.ipynb",
+        "folder/1.ipynb",
+        "top.ipynb",
+    ]
+    assert {function["runtime_id"] for function in functions} == {None}
+    assert (await qinling.get("functions/top.ipynb"))["runtime_id"] == runtime_id_of("python3")
+
+
+async def test_a_package_becomes_a_notebook(qinling: Qinling) -> None:
+    """With what is said of it in its metadata; it runs, and comes back as it is."""
+    code = {"source": "package", "md5sum": hashlib.md5(PACKAGE).hexdigest()}
+    (qinling.api.root / "folder").mkdir()
+    said = {"cpu": "200", "memory_size": "64000000", "timeout": "60", "entry": "main.main"}
+
+    created = await send_form(
+        qinling,
+        "POST",
+        "functions",
+        PACKAGE,
+        code=json.dumps(code),
+        name="folder/answer",
+        runtime_id=runtime_id_of("python3"),
+        description="All of it",
+        **said,
+    )
+
+    function = created.json
+    assert created.status == 201
+    assert function["name"] == "folder/answer.ipynb"
+    assert {name: str(function[name]) for name in said} == said
+    assert function["description"] == "All of it"
+    assert function["runtime_id"] == runtime_id_of("python3")
+    on_disk = json.loads((qinling.api.root / "folder/answer.ipynb").read_text())
+    assert on_disk["metadata"]["kernelspec"]["name"] == "python3"
+    assert await qinling.output(function["id"]) == 42
+    assert (await qinling.get(f"functions/{function['id']}"))["count"] == 1
+    download = await qinling.request("GET", f"functions/{function['id']}?download=true")
+    assert download.headers["Content-Type"] == "application/zip"
+    assert download.headers["Content-Disposition"] == 'attachment; filename="answer.zip"'
+    assert hashlib.md5(download.body).hexdigest() == function["code"]["md5sum"]
+    with zipfile.ZipFile(io.BytesIO(download.body)) as archive:
+        assert json.loads(archive.read("answer.ipynb")) == on_disk
+
+
+async def test_a_function_can_be_changed(qinling: Qinling) -> None:
+    """Its code, and what is said of it; what is not said stays."""
+    qinling.api.write_notebook("nb.ipynb", "1", qinling={"timeout": 7, "outputs": ["x"]}, own=True)
+    where = f"functions/{function_id_of('nb.ipynb')}"
+
+    said = await send_form(qinling, "PUT", where, description="new", timeout="9")
+    coded = await send_form(
+        qinling, "PUT", where, package_of(other__ipynb=notebook_text("x = 5")), source="package"
+    )
+    encoded = await qinling.request(
+        "PUT", where, b"entry=a.b", Content_Type="application/x-www-form-urlencoded"
+    )
+    renamed = await send_form(qinling, "PUT", where, name="other.ipynb")
+
+    assert (said.status, said.json["description"], said.json["timeout"]) == (200, "new", 9)
+    assert (coded.status, coded.json["description"], coded.json["timeout"]) == (200, "new", 9)
+    assert (encoded.status, encoded.json["entry"]) == (200, "a.b")
+    assert (renamed.status, list(renamed.json)) == (400, ["faultstring"])
+    assert await qinling.output("nb.ipynb") == {"x": 5}
+    kept = json.loads((qinling.api.root / "nb.ipynb").read_text())
+    assert kept["cells"][0]["source"] == ["x = 5"]
+    assert kept["metadata"]["kernelspec"]["name"] == "python3"
+
+
+async def test_a_function_can_be_deleted(qinling: Qinling) -> None:
+    """Its notebook goes, its executions stay."""
+    qinling.api.write_notebook("nb.ipynb", "1")
+    execution = await qinling.create("nb.ipynb")
+    where = f"functions/{execution['function_id']}"
+
+    answers = [(await qinling.request("DELETE", where)).status for _ in range(2)]
+
+    assert answers == [204, 404]
+    assert not (qinling.api.root / "nb.ipynb").exists()
+    assert [shown["id"] for shown in await qinling.listed()] == [execution["id"]]
+    gone = await qinling.request("POST", "executions", {"function_id": execution["function_id"]})
+    assert gone.status == 404
+
+
+BOMB = io.BytesIO()
+with zipfile.ZipFile(BOMB, "w", zipfile.ZIP_DEFLATED) as _bomb:
+    _bomb.writestr("nb.ipynb", b" " * 70_000_000)
+DEEP = notebook_text("1").replace(
+    '"metadata": {}', '"metadata": ' + '{"a":' * 5000 + "1" + "}" * 5000
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "fields", "status"),
+    [
+        (None, {}, 400),
+        (b"no zip", {}, 400),
+        (PACKAGE[:-30], {}, 400),
+        (package_of(), {}, 400),
+        (package_of(main__py="def main(): pass"), {}, 400),
+        (package_of(a__ipynb=notebook_text(), b__ipynb=notebook_text()), {}, 400),
+        (package_of(a__ipynb="[]"), {}, 400),
+        (package_of(a__ipynb='{"nbformat": 4}'), {}, 400),
+        (package_of(a__ipynb=b"\xff\xfe"), {}, 400),
+        (package_of(a__ipynb=DEEP), {}, 400),
+        (package_of(a__ipynb=notebook_text("'\ud800'")), {}, 400),
+        (BOMB.getvalue(), {}, 413),
+        (PACKAGE, {"code": "{"}, 400),
+        (PACKAGE, {"code": "[]"}, 400),
+        (PACKAGE, {"code": '{"source": "swift"}'}, 400),
+        (PACKAGE, {"code": '{"source": "package", "md5sum": "0"}'}, 400),
+        (PACKAGE, {"timeout": "301"}, 400),
+        (PACKAGE, {"timeout": "-1"}, 400),
+        (PACKAGE, {"cpu": "9" * 5000}, 400),
+        (PACKAGE, {"runtime_id": "none"}, 404),
+        (PACKAGE, {"name": "../out"}, 400),
+        (PACKAGE, {"name": "missing/nb"}, 400),
+        (PACKAGE, {"name": ".hidden"}, 400),
+        (PACKAGE, {"name": "there"}, 409),
+        (PACKAGE, {"name": "x" * 300}, 400),
+    ],
+)
+async def test_what_makes_no_function_is_refused(
+    qinling: Qinling, package: bytes | None, fields: dict[str, str], status: int
+) -> None:
+    """In Qinling's words, and nothing is left of it."""
+    qinling.api.write_notebook("there.ipynb", "1")
+    before = sorted(os.listdir(qinling.api.root))
+
+    answer = await send_form(qinling, "POST", "functions", package, **fields)
+
+    assert (answer.status, list(answer.json)) == (status, ["faultstring"]), answer.body
+    assert sorted(os.listdir(qinling.api.root)) == before
+
+
+@pytest.mark.parametrize("exec_config", [{"QinlingOptions": {"max_package_bytes": 1000}}])
+async def test_a_package_has_a_limit(qinling: Qinling) -> None:
+    answer = await send_form(qinling, "POST", "functions", b"x" * 200_000)
+
+    assert (answer.status, list(answer.json)) == (413, ["faultstring"])
+
+
+@pytest.mark.parametrize("exec_config", [{"QinlingOptions": {"max_packages": 1}}])
+async def test_packages_come_one_at_a_time(
+    qinling: Qinling, jp_http_port: int, jp_base_url: str
+) -> None:
+    """As many as may be: one more is refused with 503, until one has come, or its sender left."""
+    _, writer = await asyncio.open_connection("localhost", jp_http_port)
+    head = (
+        f"POST {jp_base_url}exec/qinling/v1/functions HTTP/1.1",
+        f"Host: localhost:{jp_http_port}",
+        f"X-Auth-Token: {qinling.token}",
+        "Content-Length: 1000",
+    )
+    writer.write("\r\n".join((*head, "", "part of it")).encode())
+    await writer.drain()
+
+    async def status_of(number: int) -> int:
+        answer = await send_form(qinling, "POST", "functions", PACKAGE, name=f"{number}")
+        return answer.status
+
+    numbers = iter(range(1_000))
+    while (refused := await status_of(next(numbers))) != 503:
+        assert refused == 201
+    writer.close()
+    while await status_of(next(numbers)) == 503:
+        pass
+
+    assert await status_of(next(numbers)) == 201
+
+
+async def test_a_form_can_be_anything(qinling: Qinling) -> None:
+    """What is no form is refused, and never a fault of the server."""
+    bodies: list[tuple[bytes, str]] = [
+        (b"", ""),
+        (b"{}", "application/json"),
+        (b"x", "multipart/form-data"),
+        (b"x", "multipart/form-data; boundary=x"),
+        (b"--x\r\n\r\n", "multipart/form-data; boundary=x"),
+        (b"\xff=\xff", "application/x-www-form-urlencoded"),
+        (
+            b"&".join(b"a%d=1" % number for number in range(200)),
+            "application/x-www-form-urlencoded",
+        ),
+    ]
+
+    for body, content_type in bodies:
+        answer = await qinling.request("POST", "functions", body, Content_Type=content_type)
+        assert (answer.status, list(answer.json)) == (400, ["faultstring"]), (body, answer.body)
+
+
+async def test_an_uploaded_notebook_is_not_trusted(qinling: Qinling, jp_serverapp: Any) -> None:
+    """Whatever it says of itself: what it shows ran nowhere here."""
+    notebook = json.loads(notebook_text("1"))
+    notebook["cells"][0]["metadata"]["trusted"] = True
+    shown = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<script>"}}
+    notebook["cells"][0]["outputs"] = [shown]
+    package = package_of(nb__ipynb=json.dumps(notebook))
+
+    created = await send_form(qinling, "POST", "functions", package)
+
+    assert created.status == 201
+    model = await jp_serverapp.contents_manager.get("nb.ipynb", type="notebook", content=True)
+    assert not model["content"]["cells"][0]["metadata"].get("trusted")
