@@ -368,12 +368,12 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
     settings = {"idle_timeout_seconds": 0.2}
     assert (await visit("put", session, key=key, json={"idle_timeout_seconds": -1})).status == 422
     assert (await visit("put", session, key=key, json={"name": elsewhere.name})).status == 409
-    assert (await visit("put", session, key=key, json=settings)).status == 200
     code = {"code": "print", "cursor_pos": 3}
     completed = await visit("post", f"{session}/complete", key=key, json=code)
     assert (completed.status, completed.json["cursor_end"]) == (200, 3)
     code["cursor_pos"] = 6
     assert (await visit("post", f"{session}/complete", key=key, json=code)).status == 422
+    assert (await visit("put", session, key=key, json=settings)).status == 200
     async with asyncio.timeout(WAIT_SECONDS):
         while (await visit("get", session, key=key)).json["state"] != "ended":
             await asyncio.sleep(0.05)

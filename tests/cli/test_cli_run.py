@@ -106,19 +106,23 @@ def test_a_notebook_that_cannot_be_saved_is_told(
 
 def test_signals_are_exceptions_or_wishes() -> None:
     """While an execution runs, the first one is noted; all others end the command."""
-    before = signal.getsignal(signal.SIGINT)
-    with raised():
-        with pytest.raises(Interrupted):
-            signal.raise_signal(signal.SIGINT)
-        with noted() as wish:
-            signal.raise_signal(signal.SIGTERM)
-            assert wish.signal_number == signal.SIGTERM
-            with pytest.raises(Interrupted) as caught:
+    # A background job of a shell ignores it from the start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with raised():
+            with pytest.raises(Interrupted):
                 signal.raise_signal(signal.SIGINT)
-            assert caught.value.signal_number == signal.SIGINT
-        with pytest.raises(Interrupted):
-            signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGINT) is before
+            with noted() as wish:
+                signal.raise_signal(signal.SIGTERM)
+                assert wish.signal_number == signal.SIGTERM
+                with pytest.raises(Interrupted) as caught:
+                    signal.raise_signal(signal.SIGINT)
+                assert caught.value.signal_number == signal.SIGINT
+            with pytest.raises(Interrupted):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
