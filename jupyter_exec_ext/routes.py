@@ -28,10 +28,10 @@ from jupyter_exec_ext.api.sessions import (
     SessionsHandler,
 )
 from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
-from jupyter_exec_ext.dialects import datasphere
 from jupyter_exec_ext.dialects.azure import AZURE
 from jupyter_exec_ext.dialects.backendai import BACKENDAI
 from jupyter_exec_ext.dialects.base import Dialect
+from jupyter_exec_ext.dialects.datasphere import DATASPHERE
 from jupyter_exec_ext.dialects.qinling import QINLING
 from jupyter_exec_ext.services.doors import Services
 
@@ -57,7 +57,7 @@ ROUTES = (
 )
 
 
-DIALECTS: tuple[Dialect, ...] = (AZURE, BACKENDAI, datasphere.DIALECT, QINLING)
+DIALECTS: tuple[Dialect, ...] = (AZURE, BACKENDAI, DATASPHERE, QINLING)
 """The wire formats of other services; `ExecApp.dialects` names those that are served."""
 
 

@@ -4,4 +4,4 @@ from jupyter_exec_ext.dialects.base import Dialect
 from jupyter_exec_ext.dialects.datasphere.options import DataSphere
 from jupyter_exec_ext.dialects.datasphere.routes import ROUTES
 
-DIALECT = Dialect(name="datasphere", options=DataSphere, routes=ROUTES)
+DATASPHERE = Dialect(name="datasphere", options=DataSphere, routes=ROUTES)
