@@ -291,7 +291,7 @@ class ExecutionService:
 
     async def count(self, filters: Filters) -> int:
         """Return how many records match."""
-        return await self._store.count(filters)
+        return sum((await self._store.counts(filters)).values())
 
     async def counts(self, paths: Iterable[str]) -> dict[str, int]:
         """Return how many executions there are of the notebooks at *paths*, by path."""

@@ -275,15 +275,6 @@ class Store:
             next_page_token=token,
         )
 
-    async def count(self, filters: Filters) -> int:
-        """Return how many executions *filters* choose."""
-        statement = (
-            select(func.count())
-            .select_from(executions)
-            .where(executions.c.server_id == self._rows.server_id, *conditions_of(filters))
-        )
-        return await self._database.read(lambda connection: connection.scalar(statement)) or 0
-
     async def counts(self, filters: Filters) -> dict[str, int]:
         """Return how many executions *filters* choose of each notebook.
 

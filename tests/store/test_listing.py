@@ -51,9 +51,9 @@ async def test_filters_narrow_the_list(store: Store) -> None:
     assert await ids(store, state=(State.PENDING, State.RUNNING)) == [one.id, two.id]
     assert await ids(store, state=(State.CANCELLED,)) == []
     assert await ids(store, created_after=at(2), created_before=at(3)) == [two.id]
-    assert await store.count(Filters()) == 3
-    assert await store.count(Filters(owner="ann")) == 2
-    assert await store.count(Filters(owner="nobody")) == 0
+    assert await store.counts(Filters()) == {"a.ipynb": 2, "b.ipynb": 1}
+    assert await store.counts(Filters(owner="bob")) == {"b.ipynb": 1}
+    assert await store.counts(Filters(owner="nobody")) == {}
 
 
 async def test_the_newest_come_first_unless_asked(store: Store) -> None:
