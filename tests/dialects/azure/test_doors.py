@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.conftest import ExecApi
-from tests.dialects.azure.conftest import NEW, OLD, Call, Pool
+from tests.dialects.azure.conftest import NEW, OLD, Pool
+from tests.dialects.conftest import Call
 
 
 async def _native_session(exec_api: ExecApi, name: str) -> dict[str, Any]:

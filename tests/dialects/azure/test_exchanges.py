@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dialects.azure.conftest import Call
+from tests.dialects.conftest import Call
 from tests.dialects.replay import recordings, replay
 
 

@@ -22,7 +22,8 @@ from tests.api.test_rights import (
     Recorder,
 )
 from tests.conftest import Answer, ExecApi
-from tests.dialects.azure.conftest import NEW, OLD, Call
+from tests.dialects.azure.conftest import NEW, OLD
+from tests.dialects.conftest import Call
 
 QUERY = f"?api-version={NEW}&identifier=chat"
 CODE = {"codeInputType": "Inline", "executionType": "Synchronous", "code": "1"}

@@ -1,7 +1,7 @@
 """What speaks to the dialect as its clients do: every request is signed, and goes as it is."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,9 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 from traitlets.config import Config
 
 from jupyter_exec_ext.dialects.backendai.signing import UNSENT_TYPE, SignedRequest
-from tests.conftest import WAIT_SECONDS, Answer, ExecApi
+from tests.conftest import WAIT_SECONDS, Answer
+from tests.dialects.conftest import Call
 
-Call = Callable[..., Awaitable[Answer]]
 VERSION = "v7.20230615"
 
 
@@ -144,34 +144,6 @@ def backendai_config() -> dict[str, Any]:
 def jp_server_config(jp_server_config: Config, backendai_config: dict[str, Any]) -> Config:
     jp_server_config["BackendAI"] = Config(backendai_config)
     return jp_server_config
-
-
-@pytest.fixture
-def token(jp_auth_header: dict[str, str]) -> str:
-    return jp_auth_header["Authorization"].split()[1]
-
-
-@pytest.fixture
-def send(http_server_client: Any, jp_base_url: str, exec_api: ExecApi) -> Call:
-    """Send a request to a path below ``exec/``, as it is."""
-    assert exec_api is not None
-
-    async def send_it(
-        method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
-    ) -> Answer:
-        answer = await http_server_client.fetch(
-            f"{jp_base_url}exec/{path}",
-            method=method,
-            headers=headers or {},
-            body=body,
-            raise_error=False,
-            follow_redirects=False,
-            allow_nonstandard_methods=True,
-            request_timeout=WAIT_SECONDS,
-        )
-        return Answer(answer.code, answer.headers, answer.body)
-
-    return send_it
 
 
 @pytest.fixture

@@ -4,17 +4,15 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.api.conftest import keep_final as keep_final
-from tests.conftest import WAIT_SECONDS, Answer, ExecApi
+from tests.conftest import Answer, ExecApi
+from tests.dialects.conftest import Call
 from tests.process.conftest import start_server as start_server
-
-Call = Callable[..., Awaitable[Answer]]
 
 GREETING = "import os\nprint('Hello')\nf\"Hello, {os.environ['name']}\""
 UNTIL_GO = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)"
@@ -60,34 +58,6 @@ class Qinling:
         """Return a list of executions."""
         executions: list[dict[str, Any]] = (await self.get(f"executions{query}"))["executions"]
         return executions
-
-
-@pytest.fixture
-def token(jp_auth_header: dict[str, str]) -> str:
-    return jp_auth_header["Authorization"].split()[1]
-
-
-@pytest.fixture
-def send(http_server_client: Any, jp_base_url: str, exec_api: ExecApi) -> Call:
-    """Send a request to a path below ``exec/``, as it is."""
-    assert exec_api is not None
-
-    async def send_it(
-        method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
-    ) -> Answer:
-        answer = await http_server_client.fetch(
-            f"{jp_base_url}exec/{path}",
-            method=method,
-            headers=headers or {},
-            body=body,
-            raise_error=False,
-            follow_redirects=False,
-            allow_nonstandard_methods=True,
-            request_timeout=WAIT_SECONDS,
-        )
-        return Answer(answer.code, answer.headers, answer.body)
-
-    return send_it
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of, runtime_id_of
 from tests.conftest import Answer, ExecApi
-from tests.dialects.qinling.conftest import GREETING, UNTIL_GO, Call, without_durations
+from tests.dialects.conftest import Call
+from tests.dialects.qinling.conftest import GREETING, UNTIL_GO, without_durations
 from tests.dialects.replay import recordings, replay
 
 

@@ -9,7 +9,8 @@ from traitlets.config import Config
 
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of, runtime_id_of
 from tests.conftest import Answer
-from tests.dialects.qinling.conftest import Call, Qinling, form_of, notebook_text, package_of
+from tests.dialects.conftest import Call
+from tests.dialects.qinling.conftest import Qinling, form_of, notebook_text, package_of
 
 READ = ("read", "executions")
 WRITE = ("write", "executions")
