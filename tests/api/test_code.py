@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from jupyter_exec_ext.api.executions import ExecutionsHandler
 from jupyter_exec_ext.app import ExecApp
-from tests.conftest import ExecApi
+from tests.conftest import WAIT_SECONDS, ExecApi
 
 SLEEP = "import time; print('here', flush=True); time.sleep(60)"
 
@@ -145,9 +146,21 @@ async def started_one(exec_api: ExecApi) -> dict[str, Any]:
 
 @pytest.mark.parametrize("cancels", [False, True])
 async def test_a_client_that_hangs_up(
-    exec_api: ExecApi, jp_http_port: int, jp_auth_header: dict[str, str], cancels: bool
+    exec_api: ExecApi,
+    jp_http_port: int,
+    jp_auth_header: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    cancels: bool,
 ) -> None:
     """Cancels nothing, unless its request said so."""
+    is_noticed = asyncio.Event()
+    real = ExecutionsHandler.on_connection_close
+
+    def notice(handler: ExecutionsHandler) -> None:
+        real(handler)
+        is_noticed.set()
+
+    monkeypatch.setattr(ExecutionsHandler, "on_connection_close", notice)
     body = json.dumps({"code": SLEEP, "cancel_on_disconnect": cancels}).encode()
     _, writer = await asyncio.open_connection("localhost", jp_http_port)
     head = (
@@ -159,11 +172,11 @@ async def test_a_client_that_hangs_up(
     record = await started_one(exec_api)
 
     writer.close()
+    await asyncio.wait_for(is_noticed.wait(), WAIT_SECONDS)
 
     if cancels:
         assert (await exec_api.final(record))["state"] == "cancelled"
     else:
-        await asyncio.sleep(0.5)
         assert (await exec_api.get(record))["state"] == "running"
         await exec_api.request("POST", "executions", record["id"], "cancel")
 
