@@ -152,6 +152,20 @@ def bash_kernel(jp_data_dir: Path) -> str:
 
 
 @pytest.fixture
+def received(exec_app: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The uploads that were let in so far."""
+    real = exec_app.files.receive
+    uploads: list[Any] = []
+
+    async def receive(*arguments: Any) -> Any:
+        uploads.append(arguments)
+        return await real(*arguments)
+
+    monkeypatch.setattr(exec_app.files, "receive", receive)
+    return uploads
+
+
+@pytest.fixture
 def connect(jp_http_port: int) -> Any:
     """Open connections to the server under test."""
 

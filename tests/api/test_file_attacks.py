@@ -30,17 +30,9 @@ class TestAnonymous:
         return jp_server_config
 
     async def test_nothing_of_an_upload_is_kept(
-        self, files: Files, connect: Connect, exec_app: Any
+        self, files: Files, connect: Connect, received: list[Any]
     ) -> None:
         """Nobody signed in, a cookie and header of the caller's own choice: no byte, no place."""
-        made: list[Any] = []
-        real = exec_app.files.receive
-
-        async def receive(*arguments: Any) -> Any:
-            made.append(arguments)
-            return await real(*arguments)
-
-        exec_app.files.receive = receive
         forged = {"Authorization": "", "Cookie": f"_xsrf={'a' * 32}", "X_XSRFToken": "a" * 32}
         (files.folder / "folder").mkdir()
         statuses = set()
@@ -50,7 +42,7 @@ class TestAnonymous:
                 statuses.add((await raw.answer())[0])
 
         assert statuses == {403}
-        assert made == []
+        assert received == []
         assert os.listdir(files.folder) == ["folder"]
 
 
