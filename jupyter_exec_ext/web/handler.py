@@ -4,8 +4,10 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import anyio
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import ensure_async, url_path_join
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jupyter_exec_ext.core.errors import (
@@ -86,6 +88,24 @@ class ExecHandler(APIHandler):
         self._body += chunk
         if len(self._body) > self._max_body_bytes:
             self.refuse(self._too_large())
+
+    async def flush_within(self, seconds: float) -> None:
+        """Send what was written; a client that does not take it in so long is cut off.
+
+        Raises:
+            StreamClosedError: The client is gone.
+        """
+        try:
+            with anyio.fail_after(seconds):
+                await self.flush()
+        except TimeoutError:
+            self.cut()
+            raise StreamClosedError from None
+
+    def cut(self) -> None:
+        """Close the connection as it is."""
+        connection: Any = self.request.connection
+        connection.stream.close()
 
     def refuse(self, refusal: Exception) -> None:
         """Let the verb raise *refusal*: an earlier answer would make Tornado cut the connection

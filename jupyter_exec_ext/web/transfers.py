@@ -6,8 +6,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import anyio
-from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from jupyter_exec_ext.core.errors import ConflictError, ExecError
@@ -140,11 +138,7 @@ class FileHandler(ExecHandler):
         """Cut the connection after so long, unless this is called again before."""
         if self._watch is not None:
             self._watch.cancel()
-        self._watch = asyncio.get_running_loop().call_later(seconds, self._cut)
-
-    def _cut(self) -> None:
-        connection: Any = self.request.connection
-        connection.stream.close()
+        self._watch = asyncio.get_running_loop().call_later(seconds, self.cut)
 
     async def _drop(self) -> None:
         """Leave nothing of what came."""
@@ -189,14 +183,9 @@ class FileHandler(ExecHandler):
         Raises:
             StreamClosedError: The client is gone.
         """
-        try:
-            for start in range(0, len(data), FLUSH_BYTES):
-                self.write(data[start : start + FLUSH_BYTES])
-                with anyio.fail_after(self.limits.transfer_timeout_seconds):
-                    await self.flush()
-        except TimeoutError:
-            self._cut()
-            raise StreamClosedError from None
+        for start in range(0, len(data), FLUSH_BYTES):
+            self.write(data[start : start + FLUSH_BYTES])
+            await self.flush_within(self.limits.transfer_timeout_seconds)
 
 
 def attachment(name: str) -> str:

@@ -143,7 +143,7 @@ class ExecutionsHandler(QinlingHandler):
                 self.write(data)
                 if size > FLUSH_BYTES:
                     size = 0
-                    await self.flush()
+                    await self.flush_within(self.services.limits.transfer_timeout_seconds)
             self.finish(b"]}" if separator == b"," else separator + b"]}")
 
     async def _views(self, filters: Mapping[str, Filter]) -> AsyncIterator[ExecutionView]:
@@ -328,5 +328,5 @@ class LogHandler(_OneExecution):
             # While a slow client takes it only the connection holds it.
             if len(data) > FLUSH_BYTES // 4:
                 del data
-                await self.flush()
+                await self.flush_within(self.services.limits.transfer_timeout_seconds)
         return last

@@ -1,16 +1,20 @@
 """Executions through Qinling's door: input, output, ids, lists, logs."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from jupyter_exec_ext.core.models import Execution, ExecutionError
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of
+from tests.conftest import WAIT_SECONDS
 from tests.dialects.qinling.conftest import UNTIL_GO, Qinling
 
 SHOW = "import os\n{n: os.environ.get(n) for n in ('a', 'b', 'QINLING_INPUT')}"
@@ -263,3 +267,41 @@ async def test_much_output_is_sent_in_pieces(qinling: Qinling) -> None:
     assert log.headers["Content-Type"] == "text/plain; charset=UTF-8"
     assert log.body.count(b"y") == 3_000_000
     assert log.body.endswith(f"Finished execution: {keys[0]}\n".encode())
+
+
+@pytest.mark.parametrize("exec_config", [{"transfer_timeout_seconds": 1}])
+@pytest.mark.parametrize("path", ["executions/{}/log", "executions"])
+async def test_a_client_that_takes_nothing_is_cut_off(
+    qinling: Qinling, jp_http_port: int, jp_base_url: str, path: str
+) -> None:
+    """No answer waits for ever to be taken."""
+    cells = ["print('x' * 3_000_000)"] * 4
+    qinling.api.write_notebook("nb.ipynb", *cells, qinling={"outputs": ["text"]})
+    qinling.api.write_notebook("big.ipynb", "text = 'y' * 3_000_000", qinling={"outputs": ["text"]})
+    key = (await qinling.create("nb.ipynb"))["id"]
+    for _ in range(4):
+        await qinling.create("big.ipynb")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", jp_http_port))
+        port = client.getsockname()[1]
+        target = f"{jp_base_url}exec/qinling/v1/{path.format(key)}"
+        head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {qinling.token}\r\n\r\n"
+        client.sendall(head.encode())
+
+        def is_served() -> bool:
+            connections = psutil.Process().net_connections("tcp")
+            return any(one.raddr and one.raddr.port == port for one in connections)
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not is_served():
+                await asyncio.sleep(0.05)
+            while is_served():
+                await asyncio.sleep(0.05)
+        client.settimeout(WAIT_SECONDS)
+        taken = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(1_000_000):
+                taken += data
+    assert taken.startswith(b"HTTP/1.1 200 ")
+    assert len(taken) < 12_000_000
