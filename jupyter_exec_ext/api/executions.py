@@ -166,8 +166,6 @@ class ExecutionsHandler(_Handler):
     """All executions."""
 
     _track_activity = False
-    _cancelled_by_disconnect: str | None = None
-    _is_gone = False
 
     @operation(
         "Execute code, a notebook or a command",
@@ -205,9 +203,7 @@ class ExecutionsHandler(_Handler):
         seconds, view = self.read_wait(), self.read_view()
         execution = await self.executions.create(new, owner=self.current_user.username)
         if body.cancel_on_disconnect and seconds:
-            self._cancelled_by_disconnect = execution.id
-            if self._is_gone:
-                self.executions.cancel_soon(execution.id)
+            self.when_gone(lambda: self.executions.cancel_soon(execution.id))
         self.set_header("Location", self.link("executions", execution.id))
         await self.write_execution(
             execution.id, view=view, wait_seconds=seconds, unfinished=HTTPStatus.ACCEPTED
@@ -221,13 +217,6 @@ class ExecutionsHandler(_Handler):
             await self.require("read", "contents")
             if new.source.save_to is not None:
                 await self.require("write", "contents")
-
-    def on_connection_close(self) -> None:
-        """Cancel what the client asked to have cancelled when it goes away."""
-        super().on_connection_close()
-        self._is_gone = True
-        if self._cancelled_by_disconnect is not None:
-            self.executions.cancel_soon(self._cancelled_by_disconnect)
 
     @operation(
         "List executions",

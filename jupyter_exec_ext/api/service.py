@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from tornado.web import HTTPError, authenticated
+from tornado.web import authenticated
 
 from jupyter_exec_ext import threads
 from jupyter_exec_ext._version import __version__
@@ -14,7 +14,7 @@ from jupyter_exec_ext.api.page import STYLE_SOURCE, render_page
 from jupyter_exec_ext.api.responses import Capabilities
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
-from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.handler import ExecHandler, RefusingMixin
 from jupyter_exec_ext.web.rights import authorized
 
 FEATURES = [
@@ -129,17 +129,9 @@ class DocsHandler(ExecHandler):
         self.finish(page, set_content_type="text/html; charset=utf-8")
 
 
-class UnknownHandler(ExecHandler):
+class UnknownHandler(RefusingMixin, ExecHandler):  # type: ignore[misc]
     """Every path below ours that is not in the table."""
-
-    _track_activity = False
 
     def initialize(self, *, limits: Limits) -> None:  # type: ignore[override]
         """Take the limits."""
         super().initialize(max_body_bytes=limits.max_body_bytes)
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Refuse whatever it is, once the caller is known."""
-        await super().prepare()
-        status = HTTPStatus.NOT_FOUND if self.current_user else HTTPStatus.FORBIDDEN
-        self.refuse(HTTPError(status))

@@ -75,13 +75,6 @@ class _Handler(ExecHandler):
         self.executions = executions
         self.following = following
         self.limits = limits
-        self.follower: Follower | None = None
-
-    def on_connection_close(self) -> None:
-        """End with the client."""
-        super().on_connection_close()
-        if self.follower is not None:
-            self.follower.close()
 
 
 class EventsHandler(_Handler):
@@ -109,7 +102,7 @@ class EventsHandler(_Handler):
             else (SSE, encode_sse, SSE_HEARTBEAT)
         )
         with self.following.follow(execution_id, after=after) as follower:
-            self.follower = follower
+            self.when_gone(follower.close)
             data = await _read(follower, encode, seconds=0)
             if follower.has_ended and not data:
                 self.set_status(HTTPStatus.NO_CONTENT)
@@ -124,7 +117,7 @@ class EventsHandler(_Handler):
                     self.write(data or heartbeat)
                     # While a slow client takes it only the connection holds it.
                     del data
-                    await self.flush()
+                    await self.flush_within(self.limits.transfer_timeout_seconds)
                     if follower.has_ended:
                         break
                     data = await _read(follower, encode, seconds=self.limits.heartbeat_seconds)
@@ -217,9 +210,10 @@ class LogHandler(_Handler):
             wanted = range(start, END_OF_LIVE_RANGE + 1)
             self.set_status(HTTPStatus.PARTIAL_CONTENT)
             self.set_header("Content-Range", f"bytes {start}-{END_OF_LIVE_RANGE}/*")
-        with self.following.follow(execution_id) as self.follower:
-            await self.send_log(self.follower, wanted)
-        if not self.follower.has_ended:
+        with self.following.follow(execution_id) as follower:
+            self.when_gone(follower.close)
+            await self.send_log(follower, wanted)
+        if not follower.has_ended:
             # It must not look whole.
             raise ServerStoppingError("the server is stopping")
 
@@ -235,7 +229,7 @@ class LogHandler(_Handler):
             self.write(piece)
             # While a slow client takes it only the connection holds it.
             del data, piece
-            await self.flush()
+            await self.flush_within(self.limits.transfer_timeout_seconds)
             seconds = self.limits.heartbeat_seconds
         return sent
 

@@ -87,7 +87,9 @@ class Limits:
         100, "How many uploads and downloads there are at the same time.", minimum=1
     )
     transfer_timeout_seconds: float = _limit(
-        120.0, "How long an upload or download may stand still before it is cut.", minimum=1
+        120.0,
+        "How long an upload, a download or a stream may stand still until it is cut.",
+        minimum=1,
     )
     retention_seconds: float = _limit(
         7 * 86_400.0, "How long after its end a record expires and is removed."

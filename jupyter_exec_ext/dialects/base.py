@@ -1,6 +1,6 @@
 """What all dialects have in common: foreign credentials in, foreign errors out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ class Dialect:
     Attributes:
         name: What ``ExecApp.dialects`` and the path below ``exec/`` call it.
         options: Its settings; an object of it goes to each handler, with the services.
+        shared: Makes what all handlers of one server have besides, by the name of the attribute.
         routes: Patterns of paths below ``exec/``, and the handlers that serve them; the last one
             takes what no other does.
     """
@@ -30,12 +31,13 @@ class Dialect:
     name: str
     options: type[Configurable]
     routes: tuple[tuple[str, type[ExecHandler]], ...]
+    shared: Callable[[Services, Any], Mapping[str, Any]] = lambda _services, _options: {}
 
     def handlers(
         self, services: Services, options: Configurable
     ) -> list[tuple[str, type, dict[str, Any]]]:
         """Return the table for Tornado, relative to the base URL."""
-        arguments = {"services": services, "options": options}
+        arguments = {"services": services, "options": options, **self.shared(services, options)}
         return [(f"exec/{pattern}", handler, arguments) for pattern, handler in self.routes]
 
 
@@ -65,8 +67,9 @@ class DialectMixin(Generic[Options]):
     services: Services
     dialect_options: Options
 
-    def initialize(self, *, services: Services, options: Options) -> None:
-        """Take the services and the settings of the dialect."""
+    def initialize(self, *, services: Services, options: Options, **shared: Any) -> None:
+        """Take the services, the settings of the dialect, and what its handlers share."""
+        self.__dict__.update(shared)
         self.services = services
         self.dialect_options = options
         limits = services.limits

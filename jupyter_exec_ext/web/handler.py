@@ -1,8 +1,9 @@
 """The base of all handlers: bodies in, values out, errors in one shape."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import anyio
 from jupyter_server.base.handlers import APIHandler
@@ -37,9 +38,12 @@ class ExecHandler(APIHandler):
 
     Attributes:
         error_content_type: What the body of an error is.
+        is_client_gone: Whether the connection was closed before the answer was complete.
     """
 
     error_content_type = "application/json"
+    is_client_gone = False
+    _when_gone: Callable[[], None] | None = None
 
     def initialize(self, *, max_body_bytes: int) -> None:
         """Take the limit; subclasses take their services."""
@@ -88,6 +92,19 @@ class ExecHandler(APIHandler):
         self._body += chunk
         if len(self._body) > self._max_body_bytes:
             self.refuse(self._too_large())
+
+    def when_gone(self, act: Callable[[], None]) -> None:
+        """Call *act* when the client goes away before it has its answer; now, if it has gone."""
+        self._when_gone = act
+        if self.is_client_gone:
+            act()
+
+    def on_connection_close(self) -> None:
+        """Note that nobody waits for the answer any more."""
+        super().on_connection_close()
+        self.is_client_gone = True
+        if self._when_gone is not None:
+            self._when_gone()
 
     async def flush_within(self, seconds: float) -> None:
         """Send what was written; a client that does not take it in so long is cut off.
@@ -229,6 +246,29 @@ class ExecHandler(APIHandler):
             super().log_exception(typ, value, tb)
         elif not isinstance(value, ExecError):
             log_defect(self.log, value)
+
+
+class RefusingMixin:
+    """Makes a handler refuse whatever comes, once the caller is known.
+
+    It stands before the base of the handler.
+
+    Attributes:
+        refusal: The status.
+    """
+
+    refusal: ClassVar[HTTPStatus] = HTTPStatus.NOT_FOUND
+    _track_activity = False
+
+    async def prepare(self) -> None:
+        """Refuse it."""
+        handler: Any = self
+        base: Any = super()
+        await base.prepare()
+        if not handler.is_refused:
+            handler.refuse(
+                HTTPError(self.refusal if handler.current_user else HTTPStatus.FORBIDDEN)
+            )
 
 
 def _error_in(kwargs: dict[str, Any]) -> ExecError | None:

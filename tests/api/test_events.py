@@ -18,6 +18,7 @@ from jupyter_exec_ext.services.events import closing_events, encode_event
 from tests.api.conftest import START
 from tests.api.following import EventData, FollowingClient, ids_of, text_of
 from tests.conftest import WAIT_SECONDS, ExecApi
+from tests.stalling import taken_when_cut
 
 GATE = "import pathlib, time\nwhile not pathlib.Path('{0}').exists(): time.sleep(0.005)\n"
 SLEEP = "import time\nprint('here', flush=True)\ntime.sleep(300)"
@@ -446,6 +447,27 @@ async def test_one_who_reads_nothing_does_not_delay_the_stop(
     assert time.monotonic() - start < 3
     assert not exec_app.following._followers
     await leave(stuck)
+
+
+@pytest.mark.parametrize("exec_config", [{"transfer_timeout_seconds": 1}])
+@pytest.mark.parametrize("path", ["events", "log", "log?follow=true"])
+async def test_one_who_reads_nothing_is_cut_off(
+    exec_api: ExecApi,
+    jp_http_port: int,
+    jp_base_url: str,
+    jp_auth_header: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    """No stream waits for ever to be taken, and it is no defect."""
+    record = await exec_api.run_cells("for _ in range(90): print('x' * 99_999)")
+
+    target = f"{jp_base_url}exec/executions/{record['id']}/{path}"
+    taken = await taken_when_cut(jp_http_port, target, jp_auth_header)
+
+    assert taken.startswith(b"HTTP/1.1 200 ")
+    assert len(taken) < 9_000_000
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 FLOOD = (

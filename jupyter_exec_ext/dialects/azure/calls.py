@@ -5,8 +5,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from tornado.web import HTTPError
-
 from jupyter_exec_ext.core.errors import (
     ExecError,
     MalformedRequestError,
@@ -20,7 +18,7 @@ from jupyter_exec_ext.dialects.azure import wire
 from jupyter_exec_ext.dialects.azure.options import AzureDialect
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.web.errors import body_of, body_of_status
-from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.handler import ExecHandler, RefusingMixin
 from jupyter_exec_ext.web.transfers import FileHandler
 
 NAME = "azure"
@@ -207,13 +205,5 @@ class FileCall(_Calls, FileHandler):  # type: ignore[misc]
     """A call of the service about files."""
 
 
-class UnknownCall(Call):
+class UnknownCall(RefusingMixin, Call):  # type: ignore[misc]
     """Every path of the dialect that the service has not."""
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Refuse whatever it is, once the caller is known."""
-        await super().prepare()
-        if self.current_user:
-            self.refuse(NotFoundError("the service has no such path"))
-        else:
-            self.refuse(HTTPError(HTTPStatus.FORBIDDEN))

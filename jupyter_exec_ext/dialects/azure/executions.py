@@ -35,8 +35,6 @@ class _Execute(Call):
     """What runs something and waits for it."""
 
     _track_activity = True
-    _cancelled_by_disconnect: str | None = None
-    _is_gone = False
 
     async def start(self, request: wire.Request) -> Execution:
         """Accept what *request* asks for, in the session that the call names.
@@ -130,20 +128,11 @@ class _Execute(Call):
         """Return the record once it is final, or after the longest wait; and what it left."""
         if "operation-id" not in self.request.headers:
             # Nobody knows by which name to ask for it later.
-            self._cancelled_by_disconnect = execution.id
-            if self._is_gone:
-                self.services.executions.cancel_soon(execution.id)
+            self.when_gone(lambda: self.services.executions.cancel_soon(execution.id))
         executions = self.services.executions
         seconds = self.services.limits.max_wait_seconds
         final, result = await executions.wait(execution.id, seconds=seconds)
         return final, result or await executions.result(execution.id)
-
-    def on_connection_close(self) -> None:
-        """Cancel what nobody can get any more."""
-        super().on_connection_close()
-        self._is_gone = True
-        if self._cancelled_by_disconnect is not None:
-            self.services.executions.cancel_soon(self._cancelled_by_disconnect)
 
 
 class CodeExecute(_Execute):

@@ -13,6 +13,7 @@ from jupyter_exec_ext.dialects.backendai.handlers import (
     VersionHandler,
 )
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
+from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.stream import StreamHandler
 from jupyter_exec_ext.dialects.backendai.transfers import (
     DownloadHandler,
@@ -30,6 +31,7 @@ _SESSION = rf"{_SESSIONS}/([^/]+)"
 BACKENDAI = Dialect(
     name=NAME,
     options=BackendAI,
+    shared=lambda services, options: {"runs": Runs(services, options)},
     routes=(
         (rf"{NAME}/?", VersionHandler),
         (rf"{_SESSIONS}(?:/_)?(?:/create)?", SessionsHandler),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from jupyter_server.auth.decorator import allow_unauthenticated
-from tornado.web import HTTPError, authenticated
+from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import ExecError, SessionEndedError, TooManyError
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
@@ -46,7 +46,7 @@ from jupyter_exec_ext.dialects.backendai.wire import (
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.store.listing import Filters, ListQuery, SessionFilters, SessionQuery
-from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.handler import ExecHandler, RefusingMixin
 from jupyter_exec_ext.web.rights import authorized
 
 MAX_MATCHES = 1_000
@@ -62,6 +62,7 @@ class BackendAIMixin(DialectMixin[BackendAI]):
     identity_provider: Any
     serverapp: Any
     read_body: Any
+    runs: Runs
     _body: bytearray | None
     _refusal: ExecError | None = None
 
@@ -136,14 +137,6 @@ class BackendAIMixin(DialectMixin[BackendAI]):
         status, body = problem_of(status, error)
         return Failure(status=status, body=body, content_type=PROBLEM)
 
-    @property
-    def runs(self) -> Runs:
-        """The runs of this server."""
-        found = self.settings.get(_RUNS)
-        if found is None:
-            found = self.settings[_RUNS] = Runs(self.services, self.dialect_options)
-        return found  # type: ignore[no-any-return]
-
     async def session_of(self, key: str, *, may_have_ended: bool = False) -> Session:
         """Return the session with the name or the id *key*.
 
@@ -183,9 +176,6 @@ class BackendAIMixin(DialectMixin[BackendAI]):
         if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
             raise RefusalError("Missing or invalid API parameters.", f"{name} is a text or a list")
         return values
-
-
-_RUNS = "jupyter_exec_ext_backendai_runs"
 
 
 def _auth_params(message: str) -> RefusalError:
@@ -306,8 +296,6 @@ class SessionsHandler(Handler):
 class SessionHandler(Handler):
     """One session, and what runs in it."""
 
-    _is_gone = False
-
     @authenticated
     @authorized(action="read", resource="exec-sessions")
     async def get(self, key: str) -> None:
@@ -368,14 +356,9 @@ class SessionHandler(Handler):
             elif run.has_ended:
                 run.rewind()
             result = await self.runs.answer(run, seconds=self.dialect_options.reply_seconds)
-            if self._is_gone:
+            if self.is_client_gone:
                 run.rewind()
         self.write_json({"result": result})
-
-    def on_connection_close(self) -> None:
-        """Note that the client does not get its answer."""
-        super().on_connection_close()
-        self._is_gone = True
 
 
 async def complete(
@@ -492,14 +475,5 @@ class AnnouncementHandler(Handler):
         self.write_json({"enabled": False, "message": ""})
 
 
-class UnknownHandler(Handler):
+class UnknownHandler(RefusingMixin, Handler):  # type: ignore[misc]
     """Every path below ours that is not in the table."""
-
-    _track_activity = False
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Refuse whatever it is, once the caller is known."""
-        await super().prepare()
-        if self._refusal is None:
-            status = HTTPStatus.NOT_FOUND if self.current_user else HTTPStatus.FORBIDDEN
-            self.refuse(HTTPError(status))

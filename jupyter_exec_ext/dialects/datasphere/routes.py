@@ -2,8 +2,6 @@
 
 from http import HTTPStatus
 
-from tornado.web import HTTPError
-
 from jupyter_exec_ext.dialects.datasphere.executions import (
     CancelHandler,
     CellOutputsHandler,
@@ -17,25 +15,14 @@ from jupyter_exec_ext.dialects.datasphere.projects import (
     ProjectHandler,
     ProjectsHandler,
 )
-from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.handler import ExecHandler, RefusingMixin
 
 
-class _RefusingHandler(DataSphereHandler):
-    """Refuses whatever comes, once the caller is known."""
-
-    refusal = HTTPStatus.NOT_FOUND
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Refuse it."""
-        await super().prepare()
-        self.refuse(HTTPError(self.refusal if self.current_user else HTTPStatus.FORBIDDEN))
-
-
-class UnknownHandler(_RefusingHandler):
+class UnknownHandler(RefusingMixin, DataSphereHandler):  # type: ignore[misc]
     """Every path that the service does not have."""
 
 
-class UnservedHandler(_RefusingHandler):
+class UnservedHandler(RefusingMixin, DataSphereHandler):  # type: ignore[misc]
     """What the service has, and this server does not."""
 
     refusal = HTTPStatus.NOT_IMPLEMENTED

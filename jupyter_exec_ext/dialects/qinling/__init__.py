@@ -1,15 +1,10 @@
 """Qinling's wire format: notebooks as functions, kernelspecs as runtimes."""
 
-from typing import Any
-
-from traitlets.config import Configurable
-
 from jupyter_exec_ext.dialects.base import Dialect
 from jupyter_exec_ext.dialects.qinling import handlers as executions
 from jupyter_exec_ext.dialects.qinling import resources
 from jupyter_exec_ext.dialects.qinling.functions import Functions
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
-from jupyter_exec_ext.services.doors import Services
 
 __all__ = ["QINLING", "QinlingOptions"]
 
@@ -19,24 +14,10 @@ V1 = "qinling//?v1"
 FUNCTION = r"([^/]+|.+\.ipynb)"
 
 
-class QinlingDialect(Dialect):
-    """The dialect, with what its handlers remember of functions."""
-
-    def handlers(
-        self, services: Services, options: Configurable
-    ) -> list[tuple[str, type, dict[str, Any]]]:
-        """Return the table for Tornado, relative to the base URL."""
-        assert isinstance(options, QinlingOptions)
-        functions = Functions(services, options)
-        return [
-            (pattern, handler, {**arguments, "functions": functions})
-            for pattern, handler, arguments in super().handlers(services, options)
-        ]
-
-
-QINLING = QinlingDialect(
+QINLING = Dialect(
     name=executions.NAME,
     options=QinlingOptions,
+    shared=lambda services, options: {"functions": Functions(services, options)},
     routes=(
         (r"qinling/?", resources.RootHandler),
         (rf"{V1}/?", resources.VersionRootHandler),
@@ -61,6 +42,6 @@ QINLING = QinlingDialect(
         (rf"{V1}/runtimes/([^/]+)/?", resources.RuntimeHandler),
         (rf"{V1}/runtimes/[^/]+/pool/?", resources.ForbiddenHandler),
         (rf"{V1}/(?:jobs|webhooks)(?:/.*)?", resources.MissingHandler),
-        (r"qinling(?:/.*)?", resources.RefusingHandler),
+        (r"qinling(?:/.*)?", resources.UnknownHandler),
     ),
 )

@@ -46,7 +46,6 @@ from jupyter_exec_ext.dialects.qinling.wire import (
     states_of,
     variables_of,
 )
-from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.services.following import LogFold
 from jupyter_exec_ext.store.listing import Filters, ListQuery
 from jupyter_exec_ext.web.handler import PARAMETERS_OF_SERVER, ExecHandler
@@ -67,15 +66,9 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
         plain_methods: Those whose errors have the ``faultstring`` only.
     """
 
+    functions: Functions
     _track_activity = False
     plain_methods: ClassVar[tuple[str, ...]] = ()
-
-    def initialize(  # type: ignore[override]
-        self, *, services: Services, options: QinlingOptions, functions: Functions
-    ) -> None:
-        """Take the services, the settings and the functions."""
-        super().initialize(services=services, options=options)
-        self.functions = functions
 
     @property
     def project_id(self) -> str:

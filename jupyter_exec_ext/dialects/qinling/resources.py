@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from functools import partial
 from http import HTTPStatus
-from typing import ClassVar
+from typing import Any
 
 from tornado.web import HTTPError, authenticated
 
@@ -11,9 +11,7 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecError, MalformedRequestError
 from jupyter_exec_ext.dialects.qinling.errors import not_a_uuid, not_found
 from jupyter_exec_ext.dialects.qinling.filters import take
-from jupyter_exec_ext.dialects.qinling.functions import Functions
 from jupyter_exec_ext.dialects.qinling.handlers import NAME, QinlingHandler
-from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
 from jupyter_exec_ext.dialects.qinling.packages import FunctionForm, apply, read_function
 from jupyter_exec_ext.dialects.qinling.wire import (
     is_path,
@@ -21,7 +19,7 @@ from jupyter_exec_ext.dialects.qinling.wire import (
     runtime_id_of,
     runtime_view,
 )
-from jupyter_exec_ext.services.doors import Services
+from jupyter_exec_ext.web.handler import RefusingMixin
 from jupyter_exec_ext.web.reading import read_flag
 from jupyter_exec_ext.web.rights import authorized
 from jupyter_exec_ext.web.transfers import attachment
@@ -33,14 +31,12 @@ FORM_BYTES = 100_000
 class _FormHandler(QinlingHandler):
     """A handler of forms with packages: of one that may not be sent nothing is kept."""
 
-    def initialize(  # type: ignore[override]
-        self, *, services: Services, options: QinlingOptions, functions: Functions
-    ) -> None:
+    def initialize(self, **arguments: Any) -> None:
         """Take the same as all, and allow for a package."""
-        super().initialize(services=services, options=options, functions=functions)
+        super().initialize(**arguments)
         self._uploads = ExitStack()
         if self.has_form:
-            self._max_body_bytes = options.max_package_bytes + FORM_BYTES
+            self._max_body_bytes = self.dialect_options.max_package_bytes + FORM_BYTES
 
     @property
     def has_form(self) -> bool:
@@ -319,28 +315,17 @@ class VersionRootHandler(QinlingHandler):
         self.answer({"uri": self.public_url(NAME, "v1")})
 
 
-class RefusingHandler(QinlingHandler):
-    """Whatever is asked for here is refused, once the caller is known.
-
-    Attributes:
-        refusal: The status.
-    """
-
-    refusal: ClassVar[HTTPStatus] = HTTPStatus.NOT_FOUND
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Refuse it."""
-        await super().prepare()
-        self.refuse(HTTPError(self.refusal if self.current_user else HTTPStatus.FORBIDDEN))
+class UnknownHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]
+    """Every path that the service does not have."""
 
 
-class ForbiddenHandler(RefusingHandler):
+class ForbiddenHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]
     """What only administrators may do: workers, their number, the pool."""
 
     refusal = HTTPStatus.FORBIDDEN
 
 
-class MissingHandler(RefusingHandler):
+class MissingHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]
     """What this server has not: jobs and webhooks."""
 
     refusal = HTTPStatus.NOT_IMPLEMENTED

@@ -1,21 +1,18 @@
 """Executions through Qinling's door: input, output, ids, lists, logs."""
 
 import asyncio
-import contextlib
 import json
-import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import psutil
 import pytest
 
 from jupyter_exec_ext.core.models import Execution, ExecutionError
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of
-from tests.conftest import WAIT_SECONDS
 from tests.dialects.qinling.conftest import UNTIL_GO, Qinling
+from tests.stalling import taken_when_cut
 
 SHOW = "import os\n{n: os.environ.get(n) for n in ('a', 'b', 'QINLING_INPUT')}"
 
@@ -281,27 +278,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(
     key = (await qinling.create("nb.ipynb"))["id"]
     for _ in range(4):
         await qinling.create("big.ipynb")
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect(("127.0.0.1", jp_http_port))
-        port = client.getsockname()[1]
-        target = f"{jp_base_url}exec/qinling/v1/{path.format(key)}"
-        head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: {qinling.token}\r\n\r\n"
-        client.sendall(head.encode())
-
-        def is_served() -> bool:
-            connections = psutil.Process().net_connections("tcp")
-            return any(one.raddr and one.raddr.port == port for one in connections)
-
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not is_served():
-                await asyncio.sleep(0.05)
-            while is_served():
-                await asyncio.sleep(0.05)
-        client.settimeout(WAIT_SECONDS)
-        taken = b""
-        with contextlib.suppress(ConnectionResetError):
-            while data := client.recv(1_000_000):
-                taken += data
+    target = f"{jp_base_url}exec/qinling/v1/{path.format(key)}"
+    taken = await taken_when_cut(jp_http_port, target, {"X-Auth-Token": qinling.token})
     assert taken.startswith(b"HTTP/1.1 200 ")
     assert len(taken) < 12_000_000
