@@ -143,7 +143,8 @@ class Hub:
     def close(self) -> None:
         """End the hub, its proxy and all servers."""
         self._api.close()
-        processes = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+        hub = psutil.Process(self.process.pid)
+        processes = [hub, *hub.children(recursive=True)]
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
