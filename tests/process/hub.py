@@ -49,7 +49,8 @@ def installed_proxy(config: pytest.Config) -> Path:
     if script.exists():
         return script
     unique = folder / secrets.token_hex(4)
-    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", unique, PROXY]
+    options = ["--silent", "--no-audit", "--no-fund", "--prefix", str(unique)]
+    command = ["npm", "install", *options, PROXY]
     try:
         unique.mkdir()
         subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=True)
