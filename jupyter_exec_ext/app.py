@@ -98,13 +98,22 @@ class ExecApp(ExtensionApp):
 
     locals().update(_limit_traits())
 
+    _is_built = False
+
     @property
     def limits(self) -> Limits:
         """The limits as configured."""
         return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
 
     def initialize_settings(self) -> None:
-        """Build the object graph; nothing runs yet, and no database is touched."""
+        """Build the object graph; nothing runs yet, and no database is touched.
+
+        Raises:
+            RuntimeError: A setting is not as it can be, of which Jupyter only warns: what an
+                operator ruled out must not be served with the defaults.
+        """
+        if not self._linked:
+            raise RuntimeError("exec/ is not served: its settings are wrong, see the warning above")
         serverapp = self._server()
         limits = self.limits
         self.announcer = Announcer(serverapp.event_logger, self.log)
@@ -209,6 +218,7 @@ class ExecApp(ExtensionApp):
             on_state=self.announcer.execution,
             log=self.log,
         )
+        self._is_built = True
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
@@ -221,6 +231,8 @@ class ExecApp(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""
+        if not self._is_built:
+            return
         await self.supervisor.start()
         self.supervisor.spawn(self.upkeep.run)
 
@@ -230,6 +242,8 @@ class ExecApp(ExtensionApp):
         The server calls this before it ends its kernels, and an exception here would keep it from
         stopping.
         """
+        if not self._is_built:
+            return
         stopped = ServerStoppedError("the server was stopped")
         steps = (
             partial(self.files.close, timeout_seconds=0.5),
