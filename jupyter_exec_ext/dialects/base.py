@@ -114,7 +114,8 @@ class DialectMixin(Generic[Options]):
         handler: Any = self
         base: Any = super()
         base.error_body(status_code, error)
-        if status_code == HTTPStatus.FORBIDDEN and not handler.current_user:
+        is_unknown = not handler.current_user and not handler.is_host_refused
+        if status_code == HTTPStatus.FORBIDDEN and is_unknown:
             status_code = HTTPStatus.UNAUTHORIZED
         failure = self.failure(status_code, error)
         handler.set_status(failure.status)

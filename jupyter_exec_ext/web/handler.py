@@ -39,10 +39,13 @@ class ExecHandler(APIHandler):
     Attributes:
         error_content_type: What the body of an error is.
         is_client_gone: Whether the connection was closed before the answer was complete.
+        is_host_refused: Whether the request was refused, before anything else, for the name by
+            which it called this server.
     """
 
     error_content_type = "application/json"
     is_client_gone = False
+    is_host_refused = False
     _when_gone: Callable[[], None] | None = None
 
     def initialize(self, *, max_body_bytes: int) -> None:
@@ -62,6 +65,11 @@ class ExecHandler(APIHandler):
             self._check_query()
         except (HTTPError, ExecError) as refusal:
             self.refuse(refusal)
+
+    def check_host(self) -> bool:
+        """Whether the server may be called by the name in ``Host``."""
+        self.is_host_refused = not super().check_host()
+        return not self.is_host_refused
 
     def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
         """Return true, or refuse a page of another origin; for Jupyter that is a 404."""
@@ -234,11 +242,17 @@ class ExecHandler(APIHandler):
                 self.set_header("Content-Range", f"bytes */{error.size_bytes}")
         else:
             body = body_of_status(status_code)
-            if status_code == HTTPStatus.FORBIDDEN and not self.current_user:
+            if self.is_host_refused:
+                body = replace(body, message="the server is not known by the name in Host")
+            elif status_code == HTTPStatus.FORBIDDEN and not self.current_user:
                 body = replace(body, message="no valid token or cookie came with the request")
             if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
                 self.set_header("Allow", ", ".join(self.allowed_methods))
         return encode(body)
+
+    def _request_summary(self) -> str:
+        """Return what Tornado logs of a request that it refuses: no query, which can hold a token."""
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a defect, but not a refused request, which the access log has."""
