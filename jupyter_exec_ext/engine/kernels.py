@@ -17,7 +17,14 @@ from jupyter_exec_ext.core.errors import (
     RunError,
 )
 from jupyter_exec_ext.engine.channels import Channel, KernelChannels, Message, ZmqChannels
-from jupyter_exec_ext.engine.launching import CLOSE_SECONDS, Launch, ServerHost, launch_kernel
+from jupyter_exec_ext.engine.launching import (
+    CLOSE_SECONDS,
+    Launch,
+    ServerHost,
+    is_done,
+    launch_kernel,
+    uncut,
+)
 from jupyter_exec_ext.engine.signals import Signal
 
 LIVENESS_SECONDS = 0.25
@@ -274,14 +281,19 @@ class Kernel:
 
     async def _restart(self, *, now: bool) -> None:
         manager = self._host.kernel_manager
-        with anyio.CancelScope(shield=True):
-            try:
-                with anyio.fail_after(RESTART_SECONDS):
-                    await ensure_async(manager.restart_kernel(self.kernel_id, now=now))
-            except (HTTPError, KeyError, RuntimeError, OSError, TimeoutError) as error:
-                raise KernelStartFailedError(
-                    f"the kernel could not be restarted ({type(error).__name__})"
-                ) from error
+
+        async def restart_it() -> None:
+            await ensure_async(manager.restart_kernel(self.kernel_id, now=now))
+
+        restart = uncut(restart_it())
+        if not await is_done(restart, seconds=RESTART_SECONDS):
+            raise KernelStartFailedError("the kernel could not be restarted in time")
+        try:
+            await restart
+        except (HTTPError, KeyError, RuntimeError, OSError) as error:
+            raise KernelStartFailedError(
+                f"the kernel could not be restarted ({type(error).__name__})"
+            ) from error
 
     def detach(self) -> None:
         """Let go of the kernel without ending it; doing it twice is allowed."""
@@ -296,7 +308,9 @@ class Kernel:
                 manager.remove_restart_callback(self.kernel_id, callback, event)
 
     async def close(self, *, now: bool = False) -> None:
-        """End the kernel and its server session; shielded from cancellation and bounded.
+        """End the kernel and its server session; it is waited for, whatever is cancelled.
+
+        What takes too long goes on by itself.
 
         One of somebody else's is only let go.
 
@@ -304,24 +318,27 @@ class Kernel:
             now: Kill it instead of asking it to shut down.
         """
         self.detach()
-        if self.keeping is Keeping.FOREIGN:
-            return
+        if self.keeping is not Keeping.FOREIGN:
+            end = uncut(self._end(now=now))
+            if await is_done(end, seconds=CLOSE_SECONDS):
+                await end
+
+    async def _end(self, *, now: bool) -> None:
         manager = self._host.kernel_manager
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            await self._outlast_restart()
-            try:
-                if self.kernel_id in manager:
-                    await ensure_async(manager.shutdown_kernel(self.kernel_id, now=now))
-            except (HTTPError, KeyError, RuntimeError, OSError) as error:
-                # Somebody else was faster; what matters is that it is gone.
-                self._host.log.info(
-                    "kernel %s ended by itself: %s", self.kernel_id, type(error).__name__
-                )
-            if self._server_session_id is not None:
-                # Answers 404, since the kernel is gone, and drops the row; `delete_session`
-                # would raise before it does.
-                with contextlib.suppress(HTTPError):
-                    await self._host.session_manager.get_session(session_id=self._server_session_id)
+        await self._outlast_restart()
+        try:
+            if self.kernel_id in manager:
+                await ensure_async(manager.shutdown_kernel(self.kernel_id, now=now))
+        except (HTTPError, KeyError, RuntimeError, OSError) as error:
+            # Somebody else was faster; what matters is that it is gone.
+            self._host.log.info(
+                "kernel %s ended by itself: %s", self.kernel_id, type(error).__name__
+            )
+        if self._server_session_id is not None:
+            # Answers 404, since the kernel is gone, and drops the row; `delete_session`
+            # would raise before it does.
+            with contextlib.suppress(HTTPError):
+                await self._host.session_manager.get_session(session_id=self._server_session_id)
 
     async def _wait_for_restarter(self) -> None:
         """Wait until the server restarted a kernel that died, as it does unless it gives up."""

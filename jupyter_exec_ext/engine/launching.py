@@ -1,9 +1,10 @@
 """Starts kernels on the server, as JupyterLab would for a document."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import zmq
@@ -11,6 +12,8 @@ from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError
 
 from jupyter_exec_ext.core.errors import KernelStartFailedError
+
+T = TypeVar("T")
 
 CLOSE_SECONDS = 8
 """How long the end of a kernel may take: Jupyter gives a kernel 5 s before it kills it."""
@@ -58,23 +61,61 @@ async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> Non
     manager = host.kernel_manager
     document = launch.path.rpartition("/")[2]
     env = {**host.session_manager.get_kernel_env(launch.path, document), **launch.environment}
-    with anyio.move_on_after(launch.timeout_seconds, shield=True) as scope:
-        try:
-            await ensure_async(
-                manager.start_kernel(
-                    kernel_id=kernel_id,
-                    kernel_name=launch.kernel_name,
-                    path=launch.kernel_path,
-                    env={name: value for name, value in env.items() if value is not None},
-                )
+
+    async def start_it() -> None:
+        await ensure_async(
+            manager.start_kernel(
+                kernel_id=kernel_id,
+                kernel_name=launch.kernel_name,
+                path=launch.kernel_path,
+                env={name: value for name, value in env.items() if value is not None},
             )
-        except (OSError, RuntimeError, KeyError, ValueError, HTTPError, zmq.ZMQError) as error:
-            # Only the kind: the message of a failed start can hold the environment.
-            raise KernelStartFailedError(
-                f"the kernel {launch.kernel_name!r} could not be started ({type(error).__name__})"
-            ) from error
-    if scope.cancelled_caught:
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            if kernel_id in manager:
-                await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+        )
+
+    start = uncut(start_it())
+    if not await is_done(start, seconds=launch.timeout_seconds):
+        await is_done(uncut(_end_late(manager, kernel_id, start)), seconds=CLOSE_SECONDS)
         raise TimeoutError
+    try:
+        await start
+    except (OSError, RuntimeError, KeyError, ValueError, HTTPError, zmq.ZMQError) as error:
+        # Only the kind: the message of a failed start can hold the environment.
+        raise KernelStartFailedError(
+            f"the kernel {launch.kernel_name!r} could not be started ({type(error).__name__})"
+        ) from error
+
+
+async def _end_late(manager: Any, kernel_id: str, start: asyncio.Task[Any]) -> None:
+    """End a kernel whose start took too long, once it is over."""
+    await asyncio.wait({start})
+    if kernel_id in manager:
+        await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+
+
+_uncut: set[asyncio.Task[Any]] = set()
+
+
+def uncut(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a task that goes on to its end, whoever stops waiting for it.
+
+    A kernel manager of Jupyter whose start or end of a kernel is cancelled half-way never comes
+    to an end with that kernel: it stays in the list, and the server does not stop.
+    """
+    task = asyncio.ensure_future(work)
+    _uncut.add(task)
+    task.add_done_callback(_forget)
+    return task
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _uncut.discard(task)
+    if not task.cancelled():
+        # Who waited no longer has no use for it, and asyncio would log it with its message.
+        task.exception()
+
+
+async def is_done(task: asyncio.Task[Any], *, seconds: float) -> bool:
+    """Wait for a task so long, whatever is cancelled meanwhile; return whether it is over."""
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait({task}, timeout=seconds)
+    return task.done()

@@ -251,7 +251,7 @@ class ExecHandler(APIHandler):
         return encode(body)
 
     def _request_summary(self) -> str:
-        """Return what Tornado logs of a request that it refuses: no query, which can hold tokens."""
+        """Return what Tornado logs of a request that it refuses; a query can hold tokens."""
         return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:

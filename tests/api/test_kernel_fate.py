@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import ExecApi
+from tests.conftest import WAIT_SECONDS, ExecApi
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="POSIX signals; Windows ends processes in another way"
@@ -215,3 +215,45 @@ async def test_a_request_aborted_for_another_clients_error_runs_again(
 
     assert record["state"] == "succeeded"
     assert record["result"]["stdout"].endswith("second\n")
+
+
+async def test_an_end_that_takes_too_long_goes_on_by_itself(
+    exec_api: ExecApi, jp_serverapp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kernel stays behind in the server's list, nor keeps the server from stopping."""
+    monkeypatch.setattr("jupyter_exec_ext.engine.kernels.CLOSE_SECONDS", 0.01)
+    manager = jp_serverapp.kernel_manager
+
+    record = await exec_api.run_code("1")
+
+    assert record["state"] == "succeeded"
+    async with asyncio.timeout(WAIT_SECONDS):
+        while manager.list_kernel_ids():
+            await asyncio.sleep(0.01)
+    assert not manager._pending_kernels
+
+
+@pytest.mark.parametrize("exec_config", [{"kernel_start_timeout_seconds": 1}])
+async def test_a_start_that_takes_too_long_leaves_nothing(
+    exec_api: ExecApi, jp_serverapp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server starts in the end all the same is ended at once."""
+    manager = jp_serverapp.kernel_manager
+    real, started = manager.start_kernel, asyncio.Event()
+
+    async def slow(**arguments: Any) -> Any:
+        await asyncio.sleep(1.5)
+        kernel_id = await real(**arguments)
+        started.set()
+        return kernel_id
+
+    monkeypatch.setattr(manager, "start_kernel", slow)
+    monkeypatch.setattr("jupyter_exec_ext.engine.launching.CLOSE_SECONDS", 0.01)
+
+    record = await exec_api.run_code("1")
+
+    assert record["error"]["code"] == "KernelStartFailed"
+    async with asyncio.timeout(WAIT_SECONDS):
+        await started.wait()
+        while manager.list_kernel_ids():
+            await asyncio.sleep(0.01)
