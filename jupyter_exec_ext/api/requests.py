@@ -96,6 +96,13 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         str | None,
         msgspec.Meta(description="The same by name; created when no session has the name."),
     ] = None
+    fresh_kernel: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Run in a kernel of its own in the folder of that session: without its"
+            " variables, at once, and beside what runs there."
+        ),
+    ] = False
     kernel_name: Annotated[
         str | None,
         msgspec.Meta(

@@ -59,8 +59,9 @@ class ResultView:
     Attributes:
         stdout: What it printed, as the outputs show it.
         stderr: The same of standard error.
-        value: The displayed last expression of code, where it is JSON, as the kernel wrote it.
-        value_data: The MIME bundle of the same, whatever it is.
+        value: The displayed last expression of the code, or of a notebook's last cell, where it
+            is JSON, as the kernel wrote it.
+        value_data: The MIME bundle of the last one that was displayed, whatever it is.
         exit_codes: Of each step of a command that ran to its end, 128 and more for a signal; a
             step that had nothing to do has none.
         outputs: nbformat output objects of all cells that ran, in document order.
@@ -134,6 +135,7 @@ class ExecutionRecord(Execution):
         source: What it runs, as in the request.
         session_id: The session it runs in: a lasting one, or one of its own that ends with it.
         session_name: The name that session had; ``None`` for one without.
+        fresh_kernel: Whether it has a kernel of its own, in the folder of that session.
         kernel_name: The kernelspec it uses.
         owner: The user who asked for it.
         description: As given by the client.

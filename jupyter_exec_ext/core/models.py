@@ -22,6 +22,9 @@ ExecutionType: TypeAlias = Literal["code", "notebook", "command"]
 CommandStep: TypeAlias = Literal["clean", "build", "exec"]
 """A step of a command."""
 
+DISPLAYING_LANGUAGES = ("R",)
+"""Those whose kernels show the value of an expression as they show anything else."""
+
 STEPS: tuple[CommandStep, ...] = get_args(CommandStep)
 """The steps in their order; the place of one here is the index of the cell that it is."""
 
@@ -228,7 +231,8 @@ class Result:
         cells: The cells that ran, in document order; code is one cell, and so is each step of a
             command.
         exit_codes: Of each step of a command that ran to its end; ``None`` for what is none.
-        value_json: The displayed last expression of code as JSON text, where it is JSON.
+        value_json: The displayed last expression of the code, or of the last cell, as JSON text
+            where it is JSON.
         variables: By name, one entry for each that was asked for, once they are gathered.
         metadata: What the run adds to the notebook's metadata: ``language_info``, ``widgets``.
         notebook_path: API path of the saved notebook.
@@ -256,8 +260,10 @@ class Result:
     @property
     def value_data(self) -> MimeBundle | None:
         """The MIME bundle of the last expression that was displayed; ``None`` without one."""
+        language = self.metadata.get("language_info", {}).get("name")
+        kind = "display_data" if language in DISPLAYING_LANGUAGES else "execute_result"
         for output in reversed(self.outputs):
-            if output["output_type"] == "execute_result":
+            if output["output_type"] == kind:
                 data: MimeBundle = output["data"]
                 return data
         return None
@@ -280,6 +286,7 @@ class Execution:
         session_id: The session it runs in: a lasting one, or one of its own that ends with it.
         session_name: The name that session had; ``None`` without one.
         session_created: Whether no session had the name, so that one was created for it.
+        fresh_kernel: Whether it has a kernel of its own, in the folder of its session.
         kernel_id: The kernel it runs or ran in; ``None`` before it has one.
         annotations: What the client wants to find in the record again; nothing is looked up by
             it, and lists leave it out.
@@ -304,6 +311,7 @@ class Execution:
     session_id: str
     session_name: str | None = None
     session_created: bool = False
+    fresh_kernel: bool = False
     kernel_name: str
     kernel_id: str | None = None
     owner: str = ""
@@ -338,6 +346,7 @@ class NewExecution:
     Attributes:
         session_id: A lasting session to run in; ``None`` for one by name, or of its own.
         session_name: The same by name; it is created when no session has the name.
+        fresh_kernel: Run in the folder of that session, but in a kernel of its own.
         kernel_name: ``None`` means the session's, the notebook's own, else the server's default.
         inputs: JSON values by name; see `core.inputs`.
         stdin: Answers to what the code asks, in order; when they run out it meets the end of its
@@ -348,6 +357,7 @@ class NewExecution:
     source: Source
     session_id: str | None = None
     session_name: str | None = None
+    fresh_kernel: bool = False
     kernel_name: str | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     variable_names: list[str] = field(default_factory=list)

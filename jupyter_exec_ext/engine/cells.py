@@ -37,6 +37,9 @@ from jupyter_exec_ext.engine.subshells import Subshell
 VARIABLES_SECONDS = 30.0
 """How long reading the variables may take in all."""
 
+VARIABLE_SECONDS = 3.0
+"""How long each of them may take, once it is known that one takes long."""
+
 VARIABLES_AT_ONCE = 4
 """How many variables one request reads."""
 
@@ -261,10 +264,20 @@ class CellsRun:
             why = f"variables of a kernel whose language is {known} cannot be read"
             return unread_variables(names, why)
         reading = self.language.read_variables(names, max_bytes=self.max_value_bytes)
+        seconds = deadline - time.monotonic()
         try:
-            reply = await self._exchange(reading.request, deadline - time.monotonic())
+            reply = await self._exchange(
+                reading.request, seconds if len(names) == 1 else seconds / 2
+            )
         except RunTimeoutError:
-            return unread_variables(names, "reading the variables took too long")
+            if len(names) == 1:
+                return unread_variables(names, "reading the variable took too long")
+            # One of them takes so long: the others may not.
+            read: dict[str, Variable] = {}
+            for name in names:
+                soon = time.monotonic() + VARIABLE_SECONDS
+                read |= await self._read_batch([name], min(deadline, soon))
+            return read
         except RunError as error:
             return unread_variables(names, str(error))
         return await threads.run_sync(reading.parse, reply)

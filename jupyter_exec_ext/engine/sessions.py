@@ -47,6 +47,11 @@ class KernelSession:
         self._last_activity: object = None
         self.kernel: Kernel | None = None
 
+    @property
+    def launch(self) -> Launch | None:
+        """How its own kernels are started; ``None`` for a session on somebody else's."""
+        return self._launch
+
     async def is_ready(self) -> bool:
         """Whether a kernel is there that answers, so that `ready` need not wait for one."""
         return self.kernel is not None and await self.loss() is None

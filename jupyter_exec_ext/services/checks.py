@@ -113,6 +113,12 @@ def _check_session_choice(new: NewExecution) -> None:
         raise InvalidArgumentError(
             "an execution with a session of its own meets no busy one", target="on_busy"
         )
+    is_alone = new.session_id is None and new.session_name is None
+    if new.fresh_kernel and (is_alone or new.on_busy is not OnBusy.QUEUE):
+        raise InvalidArgumentError(
+            "a fresh kernel is for an execution that names a session, and meets no busy one",
+            target="fresh_kernel",
+        )
     if new.on_busy is OnBusy.SUBSHELL and new.inputs:
         raise InvalidArgumentError(
             "a subshell has the environment of all that runs in the kernel", target="inputs"

@@ -47,6 +47,7 @@ from jupyter_exec_ext.services.notebooks import (
     Snapshot,
     decode_result,
     decode_snapshot,
+    decode_values,
     encode_snapshot,
     executed_notebook,
     snapshot_of_source,
@@ -104,6 +105,10 @@ class ExecutionService:
         if isinstance(new.source, NotebookSource):
             await self._notebooks.check_save_target(new.source.save_to)
         session, is_new = await self._session_of(new, owner)
+        if new.fresh_kernel and session is not None and session.kernels.launch is None:
+            raise InvalidArgumentError(
+                "the session has somebody else's kernel, and starts none", target="fresh_kernel"
+            )
         try:
             if session is None:
                 return await self._accept(new, owner, environment, None)
@@ -144,14 +149,15 @@ class ExecutionService:
         is_new: bool = False,
     ) -> Execution:
         """Store an execution and queue it; its session accepts no other meanwhile."""
-        is_side = session is not None and _is_for_subshell(new, session)
-        self._turns.reserve(session, waiting_bytes_of(new.source, environment, new.stdin))
+        used = None if new.fresh_kernel else session
+        is_side = used is not None and _is_for_subshell(new, used)
+        self._turns.reserve(used, waiting_bytes_of(new.source, environment, new.stdin))
         try:
             snapshot, kernel_name = await self._prepare(new, session, environment)
             execution = _execution_of(new, owner, kernel_name, snapshot, session)
             if is_new:
                 execution = replace(execution, session_created=True)
-            if is_side or (session and not session.is_busy and await session.kernels.is_ready()):
+            if is_side or (used and not used.is_busy and await used.kernels.is_ready()):
                 # It begins at once: one write instead of two.
                 execution = replace(advance(execution, State.RUNNING), started=True)
             try:
@@ -172,7 +178,8 @@ class ExecutionService:
             execution=execution,
             environment=environment,
             answers=new.stdin,
-            session=session,
+            session=used,
+            beside=session if new.fresh_kernel else None,
             is_side=is_side,
             snapshot=snapshot,
             on_state=self._on_state,
@@ -192,11 +199,13 @@ class ExecutionService:
             )
         if session is not None:
             kernel_name = session.record.kernel_name
-            await self._kernelspecs.check_live_inputs(kernel_name, environment)
         else:
             of_notebook = snapshot.kernel_name if snapshot is not None else None
             kernel_name = await self._kernelspecs.choose(new.kernel_name, of_notebook)
+        if session is None or new.fresh_kernel:
             await self._kernelspecs.check_inputs(kernel_name, environment)
+        else:
+            await self._kernelspecs.check_live_inputs(kernel_name, environment)
         if isinstance(new.source, CommandSource):
             await self._kernelspecs.check_commands(kernel_name)
         snapshot = snapshot or snapshot_of_source(new.source, kernel_name)
@@ -276,6 +285,14 @@ class ExecutionService:
             return live.result()
         data = await self._store.get_result(execution_id)
         return decode_result(data) if data is not None else Result()
+
+    async def values(self, execution_id: str) -> Result:
+        """Return what `result` does without the outputs, which can be much to read."""
+        live = self.live_of(execution_id)
+        if live is not None:
+            return live.result()
+        data = await self._store.get_result(execution_id)
+        return decode_values(data) if data is not None else Result()
 
     async def list(self, query: ListQuery) -> Page:
         """Return one page of records, as fresh as `get` would show them."""
@@ -430,6 +447,7 @@ def _execution_of(
         stdin_count=None if new.stdin is None else len(new.stdin),
         timeout_seconds=new.timeout_seconds,
         cell_timeout_seconds=new.cell_timeout_seconds,
+        fresh_kernel=new.fresh_kernel,
         on_error=new.on_error,
         on_kernel_death=new.on_kernel_death,
         created_time=datetime.now(UTC),

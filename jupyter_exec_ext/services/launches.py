@@ -1,6 +1,7 @@
 """How the kernels of executions and sessions are started: with which environment, and where."""
 
 import os
+from dataclasses import replace
 
 import anyio
 
@@ -27,11 +28,24 @@ class Launches:
         # A start takes a processor for a second; more at once only get into each other's way.
         self._start_limiter = anyio.CapacityLimiter(max(MIN_STARTS, os.cpu_count() or 1))
 
-    async def for_execution(self, execution: Execution, environment: Environment) -> KernelSession:
-        """Return the way to the kernel of an execution with a session of its own.
+    async def for_execution(
+        self, execution: Execution, environment: Environment, beside: Launch | None
+    ) -> KernelSession:
+        """Return the way to the kernel of an execution that has one of its own.
 
         A notebook's kernel works where JupyterLab would have it, that of code in the root folder.
+
+        Args:
+            beside: How the kernels of the session are started whose folder it works in instead.
         """
+        if beside is not None:
+            launch = replace(
+                beside,
+                environment={**beside.environment, **environment},
+                session_path=f"exec-{execution.id}",
+                display_name=f"{beside.display_name}, {execution.type}",
+            )
+            return self._kernel_session(launch, Keeping.ONCE)
         name = f"exec-{execution.session_id}"
         path = name
         if isinstance(execution.source, NotebookSource):

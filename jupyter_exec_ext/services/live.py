@@ -37,6 +37,7 @@ class Live:
         environment: Its inputs; they are kept nowhere else.
         answers: What was prepared for it to read, which is kept nowhere else either.
         session: The lasting session it runs in; ``None`` for one of its own.
+        beside: The lasting session in whose folder it runs, with a kernel of its own.
         is_side: Whether it runs in a subshell, beside what its session runs.
         on_state: Called with the record at each change of its state.
         changed: Fires at each change of ``execution``.
@@ -52,6 +53,7 @@ class Live:
     environment: Environment = field(default_factory=dict)
     answers: list[str] | None = None
     session: "LiveSession | None" = None
+    beside: "LiveSession | None" = None
     is_side: bool = False
     on_state: Callable[[Execution], None]
     changed: Signal = field(default_factory=Signal)
@@ -127,7 +129,7 @@ class LiveSession:
         record: What is stored; `view` adds what changes from moment to moment.
         queue: The executions that wait, in the order in which they were accepted.
         running: The execution that has its turn.
-        side: Those that run in subshells beside it.
+        side: Those that run in subshells beside it, and those with fresh kernels in its folder.
         lock: Held from the decision that an execution is accepted until it is in the queue.
         kernel_lost: What the next execution is told of the kernel that it does not have any more.
         is_starting: Whether its first kernel is being started for nobody yet.

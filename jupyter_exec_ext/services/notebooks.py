@@ -29,6 +29,7 @@ from jupyter_exec_ext.core.models import (
     NotebookSource,
     Result,
     Source,
+    Variable,
 )
 from jupyter_exec_ext.core.paths import is_plain
 from jupyter_exec_ext.engine.cells import Cell
@@ -448,3 +449,15 @@ def without_trust(cell: dict[str, Any]) -> dict[str, Any]:
 def decode_result(data: bytes) -> Result:
     """Return the result of a stored record."""
     return msgspec.json.decode(data, type=Result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    value_json: str | None = None
+    variables: dict[str, Variable] = field(default_factory=dict)
+
+
+def decode_values(data: bytes) -> Result:
+    """Return the result of a stored record without what was published, which is skipped."""
+    values = msgspec.json.decode(data, type=_Values)
+    return Result(value_json=values.value_json, variables=values.variables)

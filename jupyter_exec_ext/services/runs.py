@@ -108,7 +108,10 @@ class RunService:
                 live.snapshot = live.snapshot or await self._load_snapshot(live)
                 live.journal = self._open_journal(live, live.snapshot)
                 if kernels is None:
-                    kernels = await self._launches.for_execution(live.execution, live.environment)
+                    launch = live.beside.kernels.launch if live.beside is not None else None
+                    kernels = await self._launches.for_execution(
+                        live.execution, live.environment, launch
+                    )
                 kernel = await self._ready_kernel(live, kernels)
                 error = await self._run_in_kernel(live, kernel)
         except RunError as failure:
@@ -217,9 +220,9 @@ class RunService:
             timeout_seconds=self._limits.input_timeout_seconds,
             on_question=partial(_show_question, live),
         )
-        cells = live.snapshot.cells
-        if isinstance(live.execution.source, CodeSource):
-            cells = [replace(cell, wants_value=True) for cell in cells]
+        cells = [*live.snapshot.cells]
+        if cells:
+            cells[-1] = replace(cells[-1], wants_value=True)
         subshell = await Subshell.create(kernel) if live.is_side else None
         run = CellsRun(
             kernel=kernel,

@@ -103,14 +103,17 @@ class Turns:
         await self._supervisor.start()
         self._live[live.execution.id] = live
         self._on_activity()
-        if live.session is not None:
-            live.session.touch()
-            if live.session.is_ending:
+        session = live.session or live.beside
+        if session is not None:
+            session.touch()
+            if session.is_ending:
                 error = error_of(SessionLostError("the session ended meanwhile"))
                 live.change(started=False)
                 await self._runs.end_without_result(live, State.FAILED, error)
                 self.settle(live)
                 return
+        if live.beside is not None:
+            live.beside.side.add(live)
         if live.is_side or live.execution.state is State.RUNNING:
             self._begin(live)
             return
@@ -182,10 +185,15 @@ class Turns:
     async def fail_waiting(
         self, session: LiveSession, error: RunError, *, all_of_them: bool = False
     ) -> None:
-        """Make final what waits in *session*, but for what is to go on without its variables."""
-        for live in list(session.queue):
+        """Make final what waits in *session*, but for what is to go on without its variables.
+
+        Args:
+            all_of_them: Those as well, and what waits for a fresh kernel in its folder.
+        """
+        beside = [live for live in self._queue if live.beside is session] if all_of_them else []
+        for live in (*session.queue, *beside):
             goes_on = live.execution.on_kernel_death is OnKernelDeath.CONTINUE
-            if live in session.queue and (all_of_them or not goes_on):
+            if live in self._queue_of(live) and (all_of_them or not goes_on):
                 await self._end_waiting(live, State.FAILED, error_of(error))
 
     async def _end_waiting(self, live: Live, state: State, error: ExecutionError | None) -> None:
@@ -206,6 +214,9 @@ class Turns:
     def settle(self, live: Live) -> None:
         """Forget *live* if its final record is stored; else `store_unstored` tries again."""
         self._on_activity()
+        if live.beside is not None:
+            live.beside.side.discard(live)
+            live.beside.touch()
         if live.is_stored:
             self._live.pop(live.execution.id, None)
 

@@ -63,7 +63,7 @@ def full_view(execution: Execution, result: Result) -> dict[str, Any]:
     }
     if value is not None:
         shown["result"]["value"] = msgspec.Raw(value.encode())
-    if execution.type == "code" and result.value_data is not None:
+    if execution.type != "command" and result.value_data is not None:
         shown["result"]["value_data"] = result.value_data
     return shown
 

@@ -75,6 +75,46 @@ async def test_what_is_not_json_has_a_bundle_alone(exec_api: ExecApi, code: str)
     assert "text/plain" in result["value_data"]
 
 
+async def test_a_notebook_has_the_value_of_its_last_cell(exec_api: ExecApi) -> None:
+    """However long it is; of a cell before the last one there is the bundle alone."""
+    long = await exec_api.run_cells("'first'", "list(range(2000))")
+    earlier = await exec_api.run_cells("'first'", "x = 1")
+    none = await exec_api.run_cells("x = 1")
+
+    assert long["result"]["value"] == list(range(2000))
+    assert "value" not in earlier["result"]
+    assert earlier["result"]["value_data"] == {"text/plain": "'first'"}
+    assert not {"value", "value_data"} & set(none["result"])
+
+
+async def test_one_variable_that_takes_long_costs_no_other(
+    exec_api: ExecApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the others comes out, also those that are read together with it."""
+    monkeypatch.setattr("jupyter_exec_ext.engine.cells.VARIABLES_SECONDS", 6)
+    monkeypatch.setattr("jupyter_exec_ext.engine.cells.VARIABLE_SECONDS", 1)
+    code = """
+import time
+class Slow:
+    def __repr__(self):
+        time.sleep(60)
+a, slow, b, c, d, e = 1, Slow(), 2, 3, 4, 5
+"""
+
+    record = await exec_api.run_code(code, variable_names=["a", "slow", "b", "c", "d", "e"])
+
+    variables = record["result"]["variables"]
+    slow = variables.pop("slow")
+    assert {name: one["json"] for name, one in variables.items()} == {
+        "a": 1,
+        "b": 2,
+        "c": 3,
+        "d": 4,
+        "e": 5,
+    }
+    assert slow == {"error": "reading the variable took too long"}
+
+
 async def test_pictures_are_outputs(exec_api: ExecApi) -> None:
     """A display is an nbformat output, whole."""
     record = await exec_api.run_code(

@@ -49,6 +49,13 @@ async def test_a_failing_notebook_in_r(exec_api: ExecApi, ir_kernel: str) -> Non
     assert record["result"]["variables"]["x"]["json"] == 7
 
 
+async def test_a_value_in_r(exec_api: ExecApi, ir_kernel: str) -> None:
+    """R shows it as it shows anything; printed text and an assignment are none."""
+    for code, text in (("x <- 4; x + 1", "[1] 5"), ("x <- 1", None), ("cat('x')", None)):
+        result = (await exec_api.run_code(code, session_name="r", kernel_name=ir_kernel))["result"]
+        assert result.get("value_data", {}).get("text/plain") == text
+
+
 async def test_a_notebook_in_bash(exec_api: ExecApi, bash_kernel: str) -> None:
     """bash: inputs are variables, strings and arrays come out."""
     exec_api.write_notebook(
