@@ -25,6 +25,8 @@ def list_executions(arguments: argparse.Namespace, connection: Connection, scree
         screen.print_json(records)
     elif records:
         screen.records(records)
+    elif connection.embedded is not None:
+        screen.tell("no executions of what jupyter exec ran by itself; --server names a server")
     else:
         screen.tell("no executions")
     return OK

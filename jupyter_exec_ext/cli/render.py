@@ -160,6 +160,7 @@ class Screen:
         table.add_column("state", no_wrap=True)
         table.add_column("type", no_wrap=True)
         table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1 if terminal else None)
+        table.add_column("session", no_wrap=True)
         table.add_column("created", no_wrap=True)
         table.add_column("duration", justify="right", no_wrap=True)
         for record in records:
@@ -169,6 +170,7 @@ class Screen:
                 Text(state, style=_style(state)),
                 record.get("type", ""),
                 Text(printable(what(record))),
+                Text(printable(record.get("session_name") or "")),
                 local_time(record.get("created_time")),
                 span(record.get("duration_seconds")),
             )
@@ -201,10 +203,9 @@ def printable(text: str, *, colours: bool = False) -> str:
 def what(record: Mapping[str, Any]) -> str:
     """Return in a few words what an execution runs."""
     source = record.get("source", {})
-    of_steps = " ".join("; ".join(steps(record).values()).split())
-    return str(
-        source.get("path") or record.get("description") or of_steps or record.get("type", "")
-    )
+    text = source.get("code") or "; ".join(steps(record).values())
+    words = (source.get("path"), record.get("description"), " ".join(text.split()))
+    return str(next(filter(None, words), record.get("type", "")))
 
 
 def steps(record: Mapping[str, Any]) -> dict[str, str]:

@@ -72,6 +72,7 @@ def test_the_records_stay_and_are_listed(machine: Machine, here: Here) -> None:
     """Other commands see what was run before, from whichever folder."""
     notebook = machine.notebook("parameters.ipynb", "import os\nx = os.environ['X']", "print(x)")
     assert here("run", notebook, "-i", "X=1", "-o", "x", "-o", "y")[0] == 0
+    assert "ran by itself; --server names a server" in here("list", "--state", "cancelled")[2]
 
     with EmbeddedServer(machine.folder):  # which they use, so that not each starts its own
         code, out, _ = here("list", "--json", "--limit", "1")

@@ -61,7 +61,7 @@ def two(server: Scripted) -> Iterator[tuple[Connection, Scripted, Scripted]]:
 
 def test_a_list_is_a_table(server: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing on standard output when there is nothing."""
-    server.answer(200, {"executions": [RECORD]})
+    server.answer(200, {"executions": [{**RECORD, "session_name": "mine"}]})
     server.answer(200, {"executions": []})
 
     assert main(["list", "--state", "succeeded,failed"]) == 0
@@ -69,6 +69,7 @@ def test_a_list_is_a_table(server: Scripted, capsys: pytest.CaptureFixture[str])
 
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
+    assert "mine" in out
     assert err == "no executions\n"
     assert server.requests[0][2]["state"] == ["succeeded,failed"]
 

@@ -81,6 +81,7 @@ def test_what_a_record_ran() -> None:
     """Its notebook, else its description, else its type."""
     assert what({"source": {"path": "a.ipynb"}, "description": "x"}) == "a.ipynb"
     assert what({"source": {"code": "1"}, "description": "x", "type": "code"}) == "x"
+    assert what({"source": {"code": "x = 1\n\tx + 1"}, "type": "code"}) == "x = 1 x + 1"
     assert what({"type": "code"}) == "code"
 
 
@@ -177,7 +178,7 @@ def test_a_list_is_not_cut_for_programs(capsys: pytest.CaptureFixture[str]) -> N
     Screen().records([RECORD, long])
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["id", "state", "type", "what", "created", "duration"]
+    assert lines[0].split() == ["id", "state", "type", "what", "session", "created", "duration"]
     assert lines[1].startswith(f"{RECORD['id']}  running  notebook  a [bold]b.ipynb")
     assert "x" * 300 in lines[2]
     assert lines[2].endswith("1.2 s")
