@@ -79,6 +79,8 @@ async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> Non
     try:
         await start
     except (OSError, RuntimeError, KeyError, ValueError, HTTPError, zmq.ZMQError) as error:
+        # Jupyter goes on to wait for it, and with other kernels there it does not stop then.
+        getattr(manager, "_pending_kernels", {}).pop(kernel_id, None)
         # Only the kind: the message of a failed start can hold the environment.
         raise KernelStartFailedError(
             f"the kernel {launch.kernel_name!r} could not be started ({type(error).__name__})"

@@ -241,3 +241,20 @@ def test_a_crash_does_not_hide_that_output_was_left_out(start_server: Start) -> 
     assert 0 < truncated["kept_bytes"] <= 20_000
     assert ended["result"]["stdout"].endswith("end\nhere\n")
     assert "left out" in ended["result"]["stdout"] + log
+
+
+def test_kernels_that_did_not_start_keep_no_server_from_stopping(start_server: Start) -> None:
+    """Jupyter goes on to wait for them; with another kernel there that would be for ever."""
+    server = start_server()
+    folder = server.root.parent / "home" / "data" / "kernels" / "broken"
+    folder.mkdir(parents=True)
+    spec = {"argv": ["/no/such/program"], "display_name": "Broken", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    there = server.http.post("executions?wait=60", json={"code": "1", "session_name": "there"})
+    assert there.json()["state"] == "succeeded"
+    for _ in range(2):
+        body = {"code": "1", "kernel_name": "broken"}
+        ran = server.http.post("executions?wait=60", json=body).json()
+        assert ran["error"]["code"] == "KernelStartFailed"
+
+    assert server.stop() < 15
