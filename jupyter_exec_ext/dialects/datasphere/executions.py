@@ -82,6 +82,7 @@ class ExecuteHandler(DataSphereHandler):
             variable_names=list(dict.fromkeys(request.output_variable_names or ())),
             labels={"dialect": "datasphere"},
             annotations={VERSION: version, kind: target},
+            stdin=[],
             description=f"Execute {target}"[:MAX_DESCRIPTION_LENGTH],
         )
 

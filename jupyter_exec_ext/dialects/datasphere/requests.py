@@ -15,7 +15,7 @@ CELL_MARK = "/cell/"
 CHECKPOINT_MARK = "/checkpoint/"
 
 MAX_EXACT = 2**53
-"""Below this a double that is a whole number is that very number."""
+"""Up to this a double that is a whole number is that very number."""
 
 
 class Message(msgspec.Struct, rename="camel", kw_only=True):
@@ -157,7 +157,7 @@ def inputs_of(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT:
         return int(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
