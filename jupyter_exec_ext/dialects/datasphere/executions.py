@@ -8,6 +8,7 @@ from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import (
     NotFoundError,
+    InvalidArgumentError,
     UnknownKernelError,
 )
 from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
@@ -89,15 +90,19 @@ class ExecuteHandler(DataSphereHandler):
     async def _spec_of(self, name: str | None) -> Spec:
         if not name:
             return Spec()
-        known = self.dialect_options.spec_of(name)
+        options = self.dialect_options
+        known = options.spec_of(name)
         if known is not None:
             return known
         try:
             return Spec(kernel_name=await self.services.kernelspecs.choose(name, None))
-        except UnknownKernelError:
-            if self.dialect_options.strict_spec:
-                raise
-            return Spec()
+        except UnknownKernelError as error:
+            if not options.strict_spec:
+                return Spec()
+            names = ", ".join(dict.fromkeys((*options.specs, *error.known)))
+            raise InvalidArgumentError(
+                f"no spec is called {name[:64]!r}; this server has: {names}", target="spec"
+            ) from error
 
     def _spark_environment(self, connector_id: str | None) -> dict[str, str]:
         if not connector_id:

@@ -1,6 +1,7 @@
 """The base of the handlers: reads a message, says a failure, shows an execution."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -9,6 +10,7 @@ import msgspec
 
 from jupyter_exec_ext.core.errors import (
     ExecError,
+    ExecutionNotFoundError,
     InvalidArgumentError,
     NotebookNotFoundError,
     NotFoundError,
@@ -119,11 +121,11 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
         """
         executions = self.services.executions
         if checkpoint_id:
-            execution = await executions.get(checkpoint_id.rpartition(CHECKPOINT_MARK)[2])
-            source = execution.source
-            if not isinstance(source, NotebookSource) or source.path != path:
-                raise NotFoundError("the notebook has no such checkpoint", target="checkpointId")
-            return [execution]
+            with suppress(ExecutionNotFoundError):
+                run = await executions.get(checkpoint_id.rpartition(CHECKPOINT_MARK)[2])
+                if isinstance(run.source, NotebookSource) and run.source.path == path:
+                    return [run]
+            raise NotFoundError("the notebook has no such checkpoint", target="checkpointId")
         filters = Filters(path=path, state=states)
         page = await executions.list(ListQuery(filters=filters, page_size=LOOK_BACK_COUNT))
         return page.executions

@@ -91,7 +91,7 @@ def operation_of(execution: Execution, result: Result | None, *, max_bytes: int)
         result: What it left; is looked at only when it is final and variables were asked for.
         max_bytes: How large their values are together; what does not fit is left out.
     """
-    version = execution.annotations.get(VERSION, "v2")
+    version = "v1" if execution.annotations.get(VERSION) == "v1" else "v2"
     operation = Operation(
         id=execution.id,
         description=execution.description[:MAX_DESCRIPTION_LENGTH] or UNSET,

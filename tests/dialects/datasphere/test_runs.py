@@ -176,6 +176,21 @@ async def test_v1_knows_no_spec(exec_api: ExecApi, datasphere: httpx.AsyncClient
 
 @pytest.mark.parametrize("datasphere_config", [{"strict_spec": False}])
 async def test_an_unknown_spec_can_mean_the_notebooks_own_kernel(
+async def test_an_unknown_spec_is_refused_and_the_known_ones_named(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient
+) -> None:
+    """Those of the table and the kernelspecs, which count as specs too."""
+    exec_api.write_notebook("nb.ipynb", "1")
+    body = {"notebookId": "nb.ipynb", "spec": "c9.99"}
+
+    answer = await datasphere.post("datasphere/v2/projects/default:execute", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+    text, known = answer.json()["message"].split("; this server has: ")
+    assert text == "no spec is called 'c9.99'"
+    assert {"c1.4", "g1.1", "own", "python3"} <= set(known.split(", "))
+
+
     exec_api: ExecApi, datasphere: httpx.AsyncClient, echo_kernel_name: str
 ) -> None:
     """Where the operator says so; a repeated request is still the same request."""
