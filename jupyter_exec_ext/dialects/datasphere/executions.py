@@ -53,7 +53,7 @@ class ExecuteHandler(DataSphereHandler):
         """Accept it."""
         await self.require("execute", "kernels")
         await self.require("read", "contents")
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         new = await self._new_execution(self.read_request(ExecuteRequest), folder, version)
         annotations = {PROJECT_ID: project_id, **new.annotations}
         new = replace(
@@ -151,9 +151,9 @@ class StateVariablesHandler(DataSphereHandler):
 
     @authenticated
     @authorized(action="read", resource="executions")
-    async def get(self, _version: str, project_id: str) -> None:
+    async def get(self, version: str, project_id: str) -> None:
         """Show them."""
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         request = self.read_request(StateVariablesRequest)
         path = path_of(self.checked(request.notebook_id, "notebookId"), folder)
         runs = await self.runs_of(path, request.checkpoint_id, FINAL_STATES)
@@ -184,9 +184,9 @@ class CellOutputsHandler(DataSphereHandler):
 
     @authenticated
     @authorized(action="read", resource="executions")
-    async def get(self, _version: str, project_id: str) -> None:
+    async def get(self, version: str, project_id: str) -> None:
         """Show it."""
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         request = self.read_request(CellOutputsRequest)
         notebook_id, own_id = split_cell_id(self.checked(request.cell_id, "cellId"))
         path = path_of(notebook_id, folder)

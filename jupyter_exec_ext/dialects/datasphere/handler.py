@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from uuid import uuid4
 
 import msgspec
@@ -18,7 +18,7 @@ from jupyter_exec_ext.core.errors import (
 from jupyter_exec_ext.core.models import Execution, NotebookSource
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
-from jupyter_exec_ext.dialects.datasphere.failures import failure_of
+from jupyter_exec_ext.dialects.datasphere.failures import ProjectNotFoundError, failure_of
 from jupyter_exec_ext.dialects.datasphere.operations import operation_of
 from jupyter_exec_ext.dialects.datasphere.options import DataSphere
 from jupyter_exec_ext.dialects.datasphere.requests import (
@@ -82,18 +82,22 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
                 for text in self.get_query_arguments(name, strip=False)
             ]
             if texts:
-                given[field.encode_name] = texts if field.name in kind.lists else texts[-1]
+                is_list = list[str] in get_args(field.type)
+                given[field.encode_name] = texts if is_list else texts[-1]
         return given
 
-    def folder_of(self, project_id: str) -> str:
+    def folder_of(self, version: str, project_id: str) -> str:
         """Return the API path of the folder of a project.
 
         Raises:
-            NotFoundError: There is no such project.
+            InvalidArgumentError: The id is longer than it may be.
+            ProjectNotFoundError: There is no such project.
         """
-        folder = self.dialect_options.projects.get(project_id)
+        options = self.dialect_options
+        limit = options.max_id_length if version == "v1" else options.max_project_id_length
+        folder = options.projects.get(check_length(project_id, limit=limit, field="projectId"))
         if folder is None:
-            raise NotFoundError(f"no project {project_id[:64]!r}", target="projectId")
+            raise ProjectNotFoundError(project_id)
         return str(folder).strip("/")
 
     def checked(self, text: str | None, field: str) -> str:

@@ -163,6 +163,12 @@ def test_what_the_server_refuses_has_a_code_too(status: int, code: int) -> None:
         {"spark_connectors": {"a": {"A": 5}}},
         {"spark_connectors": {"a": "SPARK_REMOTE"}},
         {"projects": {"a": None}},
+        {"projects": {"": ""}},
+        {"projects": {"x:y": ""}},
+        {"projects": {"x/y": ""}},
+        {"projects": {"x" * 51: ""}},
+        {"projects": {"a": "../.."}},
+        {"projects": {"a": "team/./b"}},
     ],
 )
 def test_options_that_would_fail_each_request_fail_the_start(wrong: dict[str, Any]) -> None:
@@ -173,9 +179,10 @@ def test_options_that_would_fail_each_request_fail_the_start(wrong: dict[str, An
 
 def test_the_docs_have_each_option_with_its_default() -> None:
     """And none that is not there."""
-    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", DOCS.read_text(), re.MULTILINE)
+    options = DOCS.read_text().partition("\n## Options\n")[2]
+    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", options, re.MULTILINE)
     traits = DataSphere.class_own_traits(config=True)
 
-    documented = {name: ast.literal_eval(default.strip()) for name, default in rows[-len(traits) :]}
+    documented = {name: ast.literal_eval(default.strip()) for name, default in rows}
 
     assert documented == {name: getattr(DataSphere(), name) for name in traits}
