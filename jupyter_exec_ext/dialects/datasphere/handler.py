@@ -33,9 +33,6 @@ from jupyter_exec_ext.web.reading import convert_value, decode_body
 
 T = TypeVar("T", bound=Message)
 
-LOOK_BACK_COUNT = 100
-"""How many runs of a notebook are looked through for what one of them left."""
-
 
 class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[misc]
     """What all handlers of the dialect share."""
@@ -109,8 +106,8 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
     async def write_operation(self, execution_id: str) -> None:
         """Answer with an execution as it is now."""
         executions = self.services.executions
-        execution, result = await executions.wait(execution_id, seconds=0)
-        if result is None and execution.state.is_final and execution.variable_names:
+        execution, result = await executions.get(execution_id), None
+        if execution.state.is_final and execution.variable_names:
             result = await executions.result(execution_id)
         limit = self.dialect_options.max_output_variables_bytes
         self.write_value(operation_of(execution, result, max_bytes=limit))
@@ -122,6 +119,7 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
 
         Raises:
             NotFoundError: The notebook has no such checkpoint.
+            NotebookNotFoundError: It has no runs, and is not there.
         """
         executions = self.services.executions
         if checkpoint_id:
@@ -131,10 +129,13 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
                     return [run]
             raise NotFoundError("the notebook has no such checkpoint", target="checkpointId")
         filters = Filters(path=path, state=states)
-        page = await executions.list(ListQuery(filters=filters, page_size=LOOK_BACK_COUNT))
-        return page.executions
+        query = ListQuery(filters=filters, page_size=self.dialect_options.max_runs_read)
+        runs = (await executions.list(query)).executions
+        if not runs:
+            await self._check_notebook(path)
+        return runs
 
-    async def check_notebook(self, path: str) -> None:
+    async def _check_notebook(self, path: str) -> None:
         """Raise an error unless there is a file at *path* that the caller may see."""
         await self.require("read", "contents")
         entry = await self.services.notebooks.entry(path)
