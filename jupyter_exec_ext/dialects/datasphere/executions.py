@@ -1,12 +1,14 @@
 """Handlers of runs, which are operations, and of what they left."""
 
+from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 
 import msgspec
+from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import (
+    InvalidArgumentError,
     NotFoundError,
     UnknownKernelError,
 )
@@ -37,8 +39,8 @@ from jupyter_exec_ext.dialects.datasphere.requests import (
 from jupyter_exec_ext.web.reading import read_time
 from jupyter_exec_ext.web.rights import authorized
 
-MAX_RESULTS = 10
-"""How many results of runs are read for the variables that a client asks for."""
+PIECE_BYTES = 1024 * 1024
+"""How much of a long answer is sent at a time."""
 
 
 class ExecuteHandler(DataSphereHandler):
@@ -52,7 +54,7 @@ class ExecuteHandler(DataSphereHandler):
         """Accept it."""
         await self.require("execute", "kernels")
         await self.require("read", "contents")
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         new = await self._new_execution(self.read_request(ExecuteRequest), folder, version)
         annotations = {PROJECT_ID: project_id, **new.annotations}
         new = replace(
@@ -80,6 +82,7 @@ class ExecuteHandler(DataSphereHandler):
             kernel_name=spec.kernel_name,
             inputs={**spec.environment, **environment, **inputs},
             variable_names=list(dict.fromkeys(request.output_variable_names or ())),
+            stdin=[],
             labels={"dialect": "datasphere"},
             annotations={VERSION: version, kind: target},
             description=f"Execute {target}"[:MAX_DESCRIPTION_LENGTH],
@@ -88,15 +91,19 @@ class ExecuteHandler(DataSphereHandler):
     async def _spec_of(self, name: str | None) -> Spec:
         if not name:
             return Spec()
-        known = self.dialect_options.spec_of(name)
+        options = self.dialect_options
+        known = options.spec_of(name)
         if known is not None:
             return known
         try:
             return Spec(kernel_name=await self.services.kernelspecs.choose(name, None))
-        except UnknownKernelError:
-            if self.dialect_options.strict_spec:
-                raise
-            return Spec()
+        except UnknownKernelError as error:
+            if not options.strict_spec:
+                return Spec()
+            names = ", ".join(dict.fromkeys((*options.specs, *error.known)))
+            raise InvalidArgumentError(
+                f"no spec is called {name[:64]!r}; this server has: {names}", target="spec"
+            ) from error
 
     def _spark_environment(self, connector_id: str | None) -> dict[str, str]:
         if not connector_id:
@@ -145,29 +152,20 @@ class StateVariablesHandler(DataSphereHandler):
 
     @authenticated
     @authorized(action="read", resource="executions")
-    async def get(self, _version: str, project_id: str) -> None:
+    async def get(self, version: str, project_id: str) -> None:
         """Show them."""
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         request = self.read_request(StateVariablesRequest)
         path = path_of(self.checked(request.notebook_id, "notebookId"), folder)
         runs = await self.runs_of(path, request.checkpoint_id, FINAL_STATES)
-        if not runs:
-            await self.check_notebook(path)
-        asked = request.variable_names or []
-        gathered = (
-            (run.id, names)
-            for run in runs
-            if (
-                names := [
-                    name for name in asked or run.variable_names if name in run.variable_names
-                ]
-            )
-        )
+        asked = set(request.variable_names or ())
+        limit = self.dialect_options.max_output_variables_bytes
         shown: dict[str, msgspec.Raw] = {}
-        for run_id, names in islice(gathered, MAX_RESULTS):
-            result = await self.services.executions.result(run_id)
-            limit = self.dialect_options.max_output_variables_bytes
-            shown = values_of(result.variables, names, max_bytes=limit)
+        for run in runs:
+            names = [name for name in run.variable_names if not asked or name in asked]
+            if names:
+                result = await self.services.executions.result(run.id)
+                shown = values_of(result.variables, names, max_bytes=limit)
             if shown:
                 break
         self.write_value({"variables": shown})
@@ -178,25 +176,34 @@ class CellOutputsHandler(DataSphereHandler):
 
     @authenticated
     @authorized(action="read", resource="executions")
-    async def get(self, _version: str, project_id: str) -> None:
+    async def get(self, version: str, project_id: str) -> None:
         """Show it."""
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         request = self.read_request(CellOutputsRequest)
         notebook_id, own_id = split_cell_id(self.checked(request.cell_id, "cellId"))
-        path = path_of(notebook_id, folder)
         since = read_time("startAt", request.start_at)
-        runs = await self.runs_of(path, request.checkpoint_id)
-        if not runs:
-            await self.check_notebook(path)
+        runs = await self.runs_of(path_of(notebook_id, folder), request.checkpoint_id)
         run = next((run for run in runs if _may_have_run(run, own_id)), None)
-        outputs: list[str] = []
-        if run is not None and (since is None or (run.end_time or run.created_time) >= since):
-            notebook = await self.services.executions.notebook(run.id)
-            cell = next((cell for cell in notebook["cells"] if cell.get("id") == own_id), None)
-            if cell is None:
-                raise NotFoundError("the notebook had no such cell", target="cellId")
-            outputs = texts_of(cell.get("outputs", []))
-        self.write_value({"outputs": outputs})
+        if run is None or (since and run.end_time and run.end_time < since):
+            self.write_value({"outputs": []})
+            return
+        notebook = await self.services.executions.notebook(run.id)
+        cell = next((cell for cell in notebook["cells"] if cell.get("id") == own_id), None)
+        if cell is None:
+            raise NotFoundError("the notebook had no such cell", target="cellId")
+        answer = msgspec.json.encode({"outputs": texts_of(cell.get("outputs", []))})
+        del notebook, cell
+        await self._write_slowly(answer)
+
+    async def _write_slowly(self, answer: bytes) -> None:
+        """Answer with JSON that may be long, as fast as the client takes it, or cut it off."""
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(answer)))
+        with suppress(StreamClosedError):
+            for start in range(0, len(answer), PIECE_BYTES):
+                self.write(answer[start : start + PIECE_BYTES])
+                await self.flush_within(self.services.limits.transfer_timeout_seconds)
+            self.finish()
 
 
 def _may_have_run(run: Execution, cell_id: str) -> bool:

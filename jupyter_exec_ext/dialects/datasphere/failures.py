@@ -7,6 +7,7 @@ from typing import Any
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecError,
+    ExecutionNotFoundError,
     FileForbiddenError,
     IdempotencyConflictError,
     InvalidArgumentError,
@@ -49,6 +50,15 @@ class NotConfiguredError(InvalidArgumentError):
     code = "NotConfigured"
 
 
+class ProjectNotFoundError(NotFoundError):
+    """No project has this id, or its folder is not there."""
+
+    code = "ProjectNotFound"
+
+    def __init__(self, project_id: str) -> None:
+        super().__init__(f"no project {project_id[:64]!r}", target="projectId")
+
+
 _STATUS = {
     Code.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
     Code.NOT_FOUND: HTTPStatus.NOT_FOUND,
@@ -84,7 +94,9 @@ _CODES_OF_STATUS: dict[int, tuple[Code, str]] = {
     HTTPStatus.FORBIDDEN: (Code.PERMISSION_DENIED, "permission denied"),
     HTTPStatus.NOT_FOUND: (Code.NOT_FOUND, "there is nothing at this address"),
     HTTPStatus.METHOD_NOT_ALLOWED: (Code.UNIMPLEMENTED, "this server does not implement that"),
+    HTTPStatus.TOO_MANY_REQUESTS: (Code.RESOURCE_EXHAUSTED, "too many requests"),
     HTTPStatus.NOT_IMPLEMENTED: (Code.UNIMPLEMENTED, "this server does not implement that"),
+    HTTPStatus.SERVICE_UNAVAILABLE: (Code.UNAVAILABLE, "the server cannot do this now"),
 }
 
 _FIELDS = {
@@ -105,12 +117,15 @@ def failure_of(status: int, error: ExecError | None, *, request_id: str) -> Fail
     """
     details: list[dict[str, Any]] = []
     if error is None:
-        internal = (Code.INTERNAL, "internal error")
-        code, message = _CODES_OF_STATUS.get(status, internal)
+        is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        other = (Code.INTERNAL, "internal error") if is_ours else _CODES_OF_STATUS[400]
+        code, message = _CODES_OF_STATUS.get(status, other)
     else:
         code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), Code.INTERNAL)
         body = body_of(error)
         message = body.message
+        if isinstance(error, ExecutionNotFoundError):
+            message = f"no operation {error.execution_id[:64]!r}"
         if code is Code.INVALID_ARGUMENT and body.target:
             description = body.details[0] if body.details else message
             violation = {"field": _field_of(body.target), "description": description}

@@ -1,14 +1,16 @@
 """The base of the handlers: reads a message, says a failure, shows an execution."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from uuid import uuid4
 
 import msgspec
 
 from jupyter_exec_ext.core.errors import (
     ExecError,
+    ExecutionNotFoundError,
     InvalidArgumentError,
     NotebookNotFoundError,
     NotFoundError,
@@ -16,7 +18,7 @@ from jupyter_exec_ext.core.errors import (
 from jupyter_exec_ext.core.models import Execution, NotebookSource
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
-from jupyter_exec_ext.dialects.datasphere.failures import failure_of
+from jupyter_exec_ext.dialects.datasphere.failures import ProjectNotFoundError, failure_of
 from jupyter_exec_ext.dialects.datasphere.operations import operation_of
 from jupyter_exec_ext.dialects.datasphere.options import DataSphere
 from jupyter_exec_ext.dialects.datasphere.requests import (
@@ -30,9 +32,6 @@ from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.reading import convert_value, decode_body
 
 T = TypeVar("T", bound=Message)
-
-LOOK_BACK_COUNT = 100
-"""How many runs of a notebook are looked through for what one of them left."""
 
 
 class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[misc]
@@ -80,18 +79,22 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
                 for text in self.get_query_arguments(name, strip=False)
             ]
             if texts:
-                given[field.encode_name] = texts if field.name in kind.lists else texts[-1]
+                is_list = list[str] in get_args(field.type)
+                given[field.encode_name] = texts if is_list else texts[-1]
         return given
 
-    def folder_of(self, project_id: str) -> str:
+    def folder_of(self, version: str, project_id: str) -> str:
         """Return the API path of the folder of a project.
 
         Raises:
-            NotFoundError: There is no such project.
+            InvalidArgumentError: The id is longer than it may be.
+            ProjectNotFoundError: There is no such project.
         """
-        folder = self.dialect_options.projects.get(project_id)
+        options = self.dialect_options
+        limit = options.max_id_length if version == "v1" else options.max_project_id_length
+        folder = options.projects.get(check_length(project_id, limit=limit, field="projectId"))
         if folder is None:
-            raise NotFoundError(f"no project {project_id[:64]!r}", target="projectId")
+            raise ProjectNotFoundError(project_id)
         return str(folder).strip("/")
 
     def checked(self, text: str | None, field: str) -> str:
@@ -103,8 +106,8 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
     async def write_operation(self, execution_id: str) -> None:
         """Answer with an execution as it is now."""
         executions = self.services.executions
-        execution, result = await executions.wait(execution_id, seconds=0)
-        if result is None and execution.state.is_final and execution.variable_names:
+        execution, result = await executions.get(execution_id), None
+        if execution.state.is_final and execution.variable_names:
             result = await executions.result(execution_id)
         limit = self.dialect_options.max_output_variables_bytes
         self.write_value(operation_of(execution, result, max_bytes=limit))
@@ -116,19 +119,23 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
 
         Raises:
             NotFoundError: The notebook has no such checkpoint.
+            NotebookNotFoundError: It has no runs, and is not there.
         """
         executions = self.services.executions
         if checkpoint_id:
-            execution = await executions.get(checkpoint_id.rpartition(CHECKPOINT_MARK)[2])
-            source = execution.source
-            if not isinstance(source, NotebookSource) or source.path != path:
-                raise NotFoundError("the notebook has no such checkpoint", target="checkpointId")
-            return [execution]
+            with suppress(ExecutionNotFoundError):
+                run = await executions.get(checkpoint_id.rpartition(CHECKPOINT_MARK)[2])
+                if isinstance(run.source, NotebookSource) and run.source.path == path:
+                    return [run]
+            raise NotFoundError("the notebook has no such checkpoint", target="checkpointId")
         filters = Filters(path=path, state=states)
-        page = await executions.list(ListQuery(filters=filters, page_size=LOOK_BACK_COUNT))
-        return page.executions
+        query = ListQuery(filters=filters, page_size=self.dialect_options.max_runs_read)
+        runs = (await executions.list(query)).executions
+        if not runs:
+            await self._check_notebook(path)
+        return runs
 
-    async def check_notebook(self, path: str) -> None:
+    async def _check_notebook(self, path: str) -> None:
         """Raise an error unless there is a file at *path* that the caller may see."""
         await self.require("read", "contents")
         entry = await self.services.notebooks.entry(path)

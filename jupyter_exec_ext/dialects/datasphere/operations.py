@@ -1,5 +1,6 @@
 """What an execution looks like as one of the service's operations; pure, both values and texts."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +19,10 @@ NOTEBOOK_ID = "datasphere.notebook_id"
 CELL_ID = "datasphere.cell_id"
 
 MAX_DESCRIPTION_LENGTH = 256
-MAX_SHOWN_LENGTH = 10_000
-"""How much is shown of a value that is not JSON, in characters."""
+
+_MANY_DIGITS = re.compile(rb"(?<!\d)\d{309}")
+_STRING_OR_LONG_INTEGER = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(?<![-+.\deE])-?\d{309,}+(?![.eE])')
+"""In JSON; doubles end where integers have so many digits, and many a reader refuses those."""
 
 _CODE_ERRORS = ("CodeError", "CommandFailed", "InputNotGiven")
 """The user's code or program ended badly."""
@@ -88,7 +91,7 @@ def operation_of(execution: Execution, result: Result | None, *, max_bytes: int)
         result: What it left; is looked at only when it is final and variables were asked for.
         max_bytes: How large their values are together; what does not fit is left out.
     """
-    version = execution.annotations.get(VERSION, "v2")
+    version = "v1" if execution.annotations.get(VERSION) == "v1" else "v2"
     operation = Operation(
         id=execution.id,
         description=execution.description[:MAX_DESCRIPTION_LENGTH] or UNSET,
@@ -130,13 +133,15 @@ def values_of(
 ) -> dict[str, msgspec.Raw]:
     """Return the values of *names* as JSON: those that exist, while they fit *max_bytes*.
 
-    What is not JSON is the text that the kernel shows for it, or its beginning.
+    What is not JSON is the text that the kernel shows for it, and an integer of more than 308
+    digits is a text too.
     """
     values: dict[str, msgspec.Raw] = {}
     left = max_bytes
     for name in names:
         value = _value_of(variables.get(name))
         if value is not None and len(value) <= left:
+            value = _without_long_integers(value)
             values[name] = msgspec.Raw(value)
             left -= len(value)
     return values
@@ -211,4 +216,15 @@ def _value_of(variable: Variable | None) -> bytes | None:
     if variable.json_text is not None:
         return variable.json_text.encode()
     text = (variable.data or {}).get("text/plain")
-    return msgspec.json.encode(text[:MAX_SHOWN_LENGTH]) if isinstance(text, str) else None
+    return msgspec.json.encode(text) if isinstance(text, str) else None
+
+
+def _without_long_integers(json_text: bytes) -> bytes:
+    """Return JSON in which they are texts."""
+
+    def quoted(found: re.Match[bytes]) -> bytes:
+        return found[0] if found[0].startswith(b'"') else b'"%b"' % found[0]
+
+    if not _MANY_DIGITS.search(json_text):
+        return json_text
+    return _STRING_OR_LONG_INTEGER.sub(quoted, json_text)

@@ -9,6 +9,7 @@ from traitlets.config import Configurable
 
 from jupyter_exec_ext.core.errors import ExecError
 from jupyter_exec_ext.core.inputs import environment_of
+from jupyter_exec_ext.core.paths import is_plain
 
 MAX_VARIABLES = 256
 """How many environment variables one entry may have."""
@@ -54,17 +55,47 @@ class DataSphere(Configurable):
         " {'my-cluster': {'SPARK_REMOTE': 'sc://host:15002'}}.",
     ).tag(config=True)
     max_id_length = Integer(
-        200, min=1, help="Longest notebookId, cellId or sparkConnectorId, in characters."
+        200,
+        min=1,
+        help="Longest notebookId, cellId, sparkConnectorId or projectNamePattern, and in v1"
+        " projectId, in characters.",
     ).tag(config=True)
+    max_project_id_length = Integer(
+        50, min=1, help="Longest projectId in v2, and id in `projects`, in characters."
+    ).tag(config=True)
+    max_page_token_length = Integer(100, min=1, help="Longest pageToken, in characters.").tag(
+        config=True
+    )
     max_output_variables_bytes = Integer(
         4_000_000,
         min=0,
         help="How large the values in one answer are together; those that do not fit are left out"
         " of it, and are in the native record.",
     ).tag(config=True)
-    max_page_size = Integer(1_000, min=1, help="Most projects on one page of a list.").tag(
-        config=True
-    )
+    max_page_size = Integer(
+        1_000,
+        min=1,
+        help="Most projects on one page of a list; without a pageSize it has as many.",
+    ).tag(config=True)
+    max_runs_read = Integer(
+        100,
+        min=1,
+        help="How many runs of a notebook, the newest first, are looked through for one that left"
+        " the variables, or ran the cell, that a client asks for.",
+    ).tag(config=True)
+
+    @validate("projects")
+    def _check_projects(self, proposal: Any) -> Any:
+        limit = min(self.max_project_id_length, self.max_id_length)
+        for project_id, folder in proposal["value"].items():
+            if not 0 < len(project_id) <= limit or not {"/", ":"}.isdisjoint(project_id):
+                raise TraitError(
+                    f"the id {project_id!r} in projects has 1 to {limit} characters, none of them"
+                    " a slash or a colon"
+                )
+            if folder.strip("/") and not is_plain(folder.strip("/")):
+                raise TraitError(f"projects[{project_id!r}] is no folder below the server's root")
+        return proposal["value"]
 
     @validate("specs")
     def _check_specs(self, proposal: Any) -> Any:

@@ -1,19 +1,21 @@
 """Handlers of projects, which are folders, and of what is in them."""
 
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
 from tornado.web import authenticated
 
-from jupyter_exec_ext.core.errors import NotebookNotFoundError, NotFoundError
+from jupyter_exec_ext.core.errors import InvalidArgumentError, NotebookNotFoundError
 from jupyter_exec_ext.core.models import NotebookSource
+from jupyter_exec_ext.dialects.datasphere.failures import ProjectNotFoundError
 from jupyter_exec_ext.dialects.datasphere.handler import DataSphereHandler
 from jupyter_exec_ext.dialects.datasphere.operations import timestamp
 from jupyter_exec_ext.dialects.datasphere.requests import (
     CELL_MARK,
     ListProjectsRequest,
     NotebookMetadataRequest,
+    check_length,
+    is_match,
     path_of,
 )
 from jupyter_exec_ext.web.reading import read_count
@@ -22,23 +24,42 @@ from jupyter_exec_ext.web.rights import authorized
 COMMUNITY_ID = "default"
 """All projects are in one community, or folder; what clients name is not looked at."""
 
-DEFAULT_PAGE_SIZE = 100
+
+class _ProjectsHandler(DataSphereHandler):
+    """What the handlers of projects share."""
+
+    async def project_of(self, version: str, project_id: str) -> dict[str, Any] | None:
+        """Return a project as it is shown; ``None`` when its folder is not there."""
+        entry = await self.services.notebooks.entry(self.folder_of(version, project_id))
+        if entry is None or not entry.is_folder:
+            return None
+        settings = {"ide": "JUPYTER_LAB"}
+        if version == "v2":
+            settings["defaultDedicatedSpec"] = self.services.kernelspecs.default_name
+        return {
+            "id": project_id,
+            **_times_of(entry.created_time),
+            "name": project_id,
+            "createdById": self.current_user.username,
+            "settings": settings,
+            "communityId" if version == "v2" else "folderId": COMMUNITY_ID,
+        }
 
 
-class ProjectHandler(DataSphereHandler):
+class ProjectHandler(_ProjectsHandler):
     """One project, which is a folder."""
 
     @authenticated
     @authorized(action="read", resource="contents")
     async def get(self, version: str, project_id: str) -> None:
         """Show it."""
-        project = await _project_of(self, version, project_id)
+        project = await self.project_of(version, project_id)
         if project is None:
-            raise NotFoundError(f"no project {project_id[:64]!r}", target="projectId")
+            raise ProjectNotFoundError(project_id)
         self.write_value(project)
 
 
-class ProjectsHandler(DataSphereHandler):
+class ProjectsHandler(_ProjectsHandler):
     """All projects whose folder is there."""
 
     @authenticated
@@ -46,14 +67,10 @@ class ProjectsHandler(DataSphereHandler):
     async def get(self, version: str) -> None:
         """List them by their ids, a page at a time."""
         request = self.read_request(ListProjectsRequest)
-        size = None if request.page_size is None else str(request.page_size)
-        maximum = self.dialect_options.max_page_size
-        count = read_count(
-            "pageSize", size, default=min(DEFAULT_PAGE_SIZE, maximum), maximum=maximum
-        )
+        count = self._count_of(request)
         found = []
         for project_id in self._ids_of(request):
-            project = await _project_of(self, version, project_id)
+            project = await self.project_of(version, project_id)
             if project is not None:
                 found.append(project)
             if len(found) > count:
@@ -63,15 +80,26 @@ class ProjectsHandler(DataSphereHandler):
             shown["nextPageToken"] = found[count - 1]["id"]
         self.write_value(shown)
 
+    def _count_of(self, request: ListProjectsRequest) -> int:
+        size, maximum = request.page_size, self.dialect_options.max_page_size
+        if isinstance(size, float) and size.is_integer():
+            size = int(size)
+        text = None if size is None else str(size)
+        count = read_count("pageSize", text, default=maximum, maximum=maximum + 1)
+        if count > maximum:
+            raise InvalidArgumentError(f"pageSize is at most {maximum}", target="pageSize")
+        return count
+
     def _ids_of(self, request: ListProjectsRequest) -> list[str]:
         """Return the ids of the projects that match, after the page before."""
-        pattern = (request.project_name_pattern or "*").lower()
-        if "*" not in pattern:
-            pattern = f"*{pattern}*"
+        options = self.dialect_options
+        pattern, token = request.project_name_pattern or "", request.page_token or ""
+        check_length(pattern, limit=options.max_id_length, field="projectNamePattern")
+        check_length(token, limit=options.max_page_token_length, field="pageToken")
         return [
             project_id
-            for project_id in sorted(self.dialect_options.projects)
-            if fnmatchcase(project_id.lower(), pattern) and project_id > (request.page_token or "")
+            for project_id in sorted(options.projects)
+            if project_id > token and is_match(project_id, pattern)
         ]
 
 
@@ -80,9 +108,9 @@ class NotebookMetadataHandler(DataSphereHandler):
 
     @authenticated
     @authorized(action="read", resource="contents")
-    async def get(self, _version: str, project_id: str) -> None:
+    async def get(self, version: str, project_id: str) -> None:
         """Show it."""
-        folder = self.folder_of(project_id)
+        folder = self.folder_of(version, project_id)
         request = self.read_request(NotebookMetadataRequest)
         notebook_id = self.checked(request.notebook_path, "notebookPath")
         path = path_of(notebook_id, folder)
@@ -103,26 +131,6 @@ class NotebookMetadataHandler(DataSphereHandler):
             if cell.get("id")
         ]
         self.write_value(shown)
-
-
-async def _project_of(
-    handler: DataSphereHandler, version: str, project_id: str
-) -> dict[str, Any] | None:
-    """Return a project as it is shown; ``None`` when its folder is not there."""
-    entry = await handler.services.notebooks.entry(handler.folder_of(project_id))
-    if entry is None or not entry.is_folder:
-        return None
-    settings = {"ide": "JUPYTER_LAB"}
-    if version == "v2":
-        settings["defaultDedicatedSpec"] = handler.services.kernelspecs.default_name
-    return {
-        "id": project_id,
-        **_times_of(entry.created_time),
-        "name": project_id,
-        "createdById": handler.current_user.username,
-        "settings": settings,
-        "communityId" if version == "v2" else "folderId": COMMUNITY_ID,
-    }
 
 
 def _times_of(created_time: datetime | None) -> dict[str, str]:

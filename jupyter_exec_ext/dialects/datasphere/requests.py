@@ -1,7 +1,7 @@
 """What clients send: fields in either spelling, in the body or in the query string."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -15,17 +15,11 @@ CELL_MARK = "/cell/"
 CHECKPOINT_MARK = "/checkpoint/"
 
 MAX_EXACT = 2**53
-"""Below this a double that is a whole number is that very number."""
+"""Up to this a double that is a whole number is that very number."""
 
 
 class Message(msgspec.Struct, rename="camel", kw_only=True):
-    """A request; ``None`` in a field is the same as leaving it out.
-
-    Attributes:
-        lists: The fields that a query string may have several times.
-    """
-
-    lists: ClassVar[frozenset[str]] = frozenset()
+    """A request; ``None`` in a field is the same as leaving it out."""
 
 
 class ExecuteRequest(Message, kw_only=True):
@@ -58,8 +52,6 @@ class ExecuteRequest(Message, kw_only=True):
 class StateVariablesRequest(Message, kw_only=True):
     """A request for variables that a run left."""
 
-    lists = frozenset({"variable_names"})
-
     notebook_id: str | None = None
     variable_names: list[str] | None = None
     checkpoint_id: str | None = None
@@ -82,7 +74,7 @@ class CellOutputsRequest(Message, kw_only=True):
 class ListProjectsRequest(Message, kw_only=True):
     """A request for projects."""
 
-    page_size: int | str | None = None
+    page_size: int | float | str | None = None
     page_token: str | None = None
     project_name_pattern: str | None = None
 
@@ -114,6 +106,22 @@ def check_length(text: str, *, limit: int, field: str) -> str:
     if len(text) > limit:
         raise InvalidArgumentError(f"{field} has at most {limit} characters", target=field)
     return text
+
+
+def is_match(name: str, pattern: str) -> bool:
+    """Whether *pattern* is a part of *name*, or all of it with ``*`` for any text, in any case."""
+    name = name.lower()
+    first, *parts = pattern.lower().split("*")
+    if not parts:
+        return first in name
+    last = parts.pop()
+    position = len(first)
+    for part in parts:
+        found = name.find(part, position)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return name.startswith(first) and name[position:].endswith(last)
 
 
 def path_of(notebook_id: str, folder: str) -> str:
@@ -157,7 +165,7 @@ def inputs_of(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT:
         return int(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]

@@ -33,21 +33,18 @@ _PROJECT = f"{_API}/projects/([^/:]+?)"
 _COLON = "(?::|%3[Aa])"
 _OPERATION = "(?:datasphere/)?operations/([^/:]+?)"
 _OTHER_METHODS = (
-    "open|unitBalance|resizeDisk|accessBindings|setAccessBindings|updateAccessBindings"
-    "|addResource|removeResource|stop"
+    "open|unitBalance|accessBindings|setAccessBindings|updateAccessBindings"
+    "|addResource|removeResource|restrictions|setRestrictions"
 )
-_OTHER_KINDS = (
-    "communities|jobs|nodes|aliases|datasets|folders|appTokens|app-tokens|dockerImages"
-    "|docker-images|secrets|s3s?"
-)
+_OTHER_KINDS = "communities|jobs|nodes|aliases|folders|appTokens|docker|dataset|s3"
 
 ROUTES: tuple[tuple[str, type[ExecHandler]], ...] = (
     (f"{_PROJECT}{_COLON}execute", ExecuteHandler),
     (f"{_PROJECT}{_COLON}stateVariables", StateVariablesHandler),
-    (f"{_PROJECT}{_COLON}notebookMetadata", NotebookMetadataHandler),
+    (f"datasphere/(v1)/projects/([^/:]+?){_COLON}notebookMetadata", NotebookMetadataHandler),
     (f"{_PROJECT}{_COLON}cellOutputs", CellOutputsHandler),
     (f"datasphere/v[12]/projects/[^/]+{_COLON}(?:{_OTHER_METHODS})", UnservedHandler),
-    (r"datasphere/v[12]/projects/[^/]+/(?:open|restrictions(?:/.*)?)", UnservedHandler),
+    (r"datasphere/v[12]/projects/(?:[^/]+/open|restrictionsMeta)", UnservedHandler),
     (rf"datasphere/v[12]/(?:{_OTHER_KINDS})(?:[:/%].*)?", UnservedHandler),
     (f"{_API}/projects", ProjectsHandler),
     (_PROJECT, ProjectHandler),

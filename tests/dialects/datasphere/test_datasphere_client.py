@@ -79,10 +79,16 @@ def test_the_example_of_the_docs_runs(start_server: Callable[..., ServerProcess]
     server = start_with_reports(start_server)
     server.write_notebook("daily.ipynb", DAILY, TOTAL)
     (snippet,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    variables = {
+        "ENDPOINT": f"{server.url}exec",
+        "TOKEN": server.token,
+        "JUPYTER_URL": server.url.rstrip("/"),
+        "JUPYTER_TOKEN": server.token,
+    }
 
     run = subprocess.run(
         [sys.executable, "-c", snippet],
-        env={**os.environ, "ENDPOINT": f"{server.url}exec", "TOKEN": server.token},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=120,

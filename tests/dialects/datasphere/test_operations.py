@@ -88,6 +88,14 @@ def test_each_failure_has_a_status_or_a_code(
         assert first["error"]["message"] == (f"{ename}: no" if ename else "m")
 
 
+def test_a_version_that_is_none_is_the_newest() -> None:
+    """Annotations are written by any client of the native API."""
+    shown = told(replace(FINAL, annotations={VERSION: "v9"}))
+
+    assert shown["response"]["@type"].endswith(".v2.ProjectExecutionResponse")
+    assert shown["response"]["executionStatus"] == "OK"
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_done_is_always_there(state: State) -> None:
     """True for what is final, and only then with an outcome; moments are to the millisecond."""
@@ -121,7 +129,22 @@ def test_each_refusal_has_a_code(error: ExecError, status: int, code: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(400, 3), (401, 16), (403, 7), (404, 5), (405, 12), (500, 13), (418, 13)]
+    ("status", "code"),
+    [
+        (400, 3),
+        (401, 16),
+        (403, 7),
+        (404, 5),
+        (405, 12),
+        (408, 3),
+        (413, 3),
+        (415, 3),
+        (429, 8),
+        (500, 13),
+        (501, 12),
+        (502, 13),
+        (503, 14),
+    ],
 )
 def test_what_the_server_refuses_has_a_code_too(status: int, code: int) -> None:
     """What is none of ours is told by its status alone."""
@@ -140,6 +163,12 @@ def test_what_the_server_refuses_has_a_code_too(status: int, code: int) -> None:
         {"spark_connectors": {"a": {"A": 5}}},
         {"spark_connectors": {"a": "SPARK_REMOTE"}},
         {"projects": {"a": None}},
+        {"projects": {"": ""}},
+        {"projects": {"x:y": ""}},
+        {"projects": {"x/y": ""}},
+        {"projects": {"x" * 51: ""}},
+        {"projects": {"a": "../.."}},
+        {"projects": {"a": "team/./b"}},
     ],
 )
 def test_options_that_would_fail_each_request_fail_the_start(wrong: dict[str, Any]) -> None:
@@ -150,9 +179,10 @@ def test_options_that_would_fail_each_request_fail_the_start(wrong: dict[str, An
 
 def test_the_docs_have_each_option_with_its_default() -> None:
     """And none that is not there."""
-    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", DOCS.read_text(), re.MULTILINE)
+    options = DOCS.read_text().partition("\n## Options\n")[2]
+    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", options, re.MULTILINE)
     traits = DataSphere.class_own_traits(config=True)
 
-    documented = {name: ast.literal_eval(default.strip()) for name, default in rows[-len(traits) :]}
+    documented = {name: ast.literal_eval(default.strip()) for name, default in rows}
 
     assert documented == {name: getattr(DataSphere(), name) for name in traits}

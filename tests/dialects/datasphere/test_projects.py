@@ -39,7 +39,7 @@ class TestElsewhere:
 
 
 @pytest.mark.parametrize(
-    "datasphere_config", [{"projects": {"a": "/team/a/", "hidden": ".secret", "up": "../.."}}]
+    "datasphere_config", [{"projects": {"a": "/team/a/", "hidden": ".secret"}}]
 )
 async def test_folders_that_nobody_may_see_are_no_projects(
     exec_api: ExecApi, datasphere: httpx.AsyncClient
@@ -53,7 +53,7 @@ async def test_folders_that_nobody_may_see_are_no_projects(
 
     assert [project["id"] for project in listed] == ["a"]
     assert operation["response"]["executionStatus"] == "OK"
-    for other in ("hidden", "up", "default"):
+    for other in ("hidden", "default"):
         body = {"notebookId": "nb.ipynb"}
         for answer in (
             await datasphere.get(f"{PROJECTS}/{other}"),
@@ -66,6 +66,50 @@ async def test_folders_that_nobody_may_see_are_no_projects(
 async def test_a_list_of_no_projects_is_a_list(datasphere: httpx.AsyncClient) -> None:
     """Clients index it, and go on to the next page until none is named."""
     assert (await datasphere.get(PROJECTS)).json() == {"projects": []}
+
+
+NAMES = {"alpha": "", "alphabet": "", "beta": "", "a?b": "", "a[b]": ""}
+
+
+@pytest.mark.parametrize("datasphere_config", [{"projects": NAMES}])
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("", ["a?b", "a[b]", "alpha", "alphabet", "beta"]),
+        ("BET", ["alphabet", "beta"]),
+        ("bet*", ["beta"]),
+        ("*bet", ["alphabet"]),
+        ("a*a", ["alpha"]),
+        ("a*ph*e*t", ["alphabet"]),
+        ("beta*a", []),
+        ("a?", ["a?b"]),
+        ("[b", ["a[b]"]),
+        ("[a]*", []),
+        ("*a" * 99, []),
+        ("*" * 200, ["a?b", "a[b]", "alpha", "alphabet", "beta"]),
+    ],
+)
+async def test_a_pattern_is_a_part_of_the_name_or_has_stars(
+    datasphere: httpx.AsyncClient, pattern: str, found: list[str]
+) -> None:
+    """No other character means anything but itself, and case means nothing."""
+    answer = await datasphere.get(PROJECTS, params={"projectNamePattern": pattern})
+
+    assert [project["id"] for project in answer.json()["projects"]] == found
+
+
+@pytest.mark.parametrize("datasphere_config", [{"projects": NAMES, "max_page_size": 3}])
+async def test_a_page_has_as_many_as_it_may(datasphere: httpx.AsyncClient) -> None:
+    """Where none is asked for, or 0; a whole number may be a double, as all of JSON's are."""
+    counts = []
+    for body in ({}, {"pageSize": 0}, {"pageSize": "2"}, {"pageSize": 2.0}, {"pageSize": 3}):
+        shown = (await datasphere.request("GET", PROJECTS, json=body)).json()
+        counts.append(len(shown["projects"]))
+        assert shown["nextPageToken"] == shown["projects"][-1]["id"]
+    refused = await datasphere.get(PROJECTS, params={"pageSize": 4})
+
+    assert counts == [3, 3, 2, 2, 3]
+    assert (refused.status_code, refused.json()["code"]) == (400, 3)
 
 
 async def test_cells_without_an_id_are_not_named(

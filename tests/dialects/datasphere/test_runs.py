@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from tests.conftest import ExecApi
 from tests.dialects.datasphere.conftest import execute, finished
+from tests.stalling import taken_when_cut
 
 SHOW = "import os\nshown = {name: os.environ.get(name) for name in sorted(os.environ)}"
 
@@ -21,6 +23,7 @@ async def test_inputs_are_environment_variables_and_doubles_are_plain(
     inputs = {
         "TEXT": "Ada é",
         "WHOLE": 3.0,
+        "LARGEST": 2.0**53,
         "INT": 7,
         "HALF": 1.5,
         "HUGE": 1e300,
@@ -37,6 +40,7 @@ async def test_inputs_are_environment_variables_and_doubles_are_plain(
     assert {name: shown.get(name) for name in inputs} == {
         "TEXT": "Ada é",
         "WHOLE": "3",
+        "LARGEST": "9007199254740992",
         "INT": "7",
         "HALF": "1.5",
         "HUGE": "1e+300",
@@ -64,19 +68,45 @@ async def test_values_come_as_the_kernel_has_them(
     exec_api: ExecApi, datasphere: httpx.AsyncClient
 ) -> None:
     """Digits are kept; what is not JSON is its text; what is not there is left out."""
-    exec_api.write_notebook(
-        "nb.ipynb", f"big = {2**70}\nnan = float('nan')\nset_ = {{1}}\nlong = [set()] * 20_000"
-    )
-    names = ["big", "nan", "set_", "long", "missing", "big"]
+    exec_api.write_notebook("nb.ipynb", "big = 2**70\nnan = float('nan')\nset_ = {1}")
+    names = ["big", "nan", "set_", "missing", "big"]
 
     operation = await execute(datasphere, notebookId="nb.ipynb", outputVariableNames=names)
 
     values = operation["response"]["outputVariables"]
-    assert list(values) == ["big", "nan", "set_", "long"]
-    assert (values["big"], values["nan"], values["set_"]) == (2**70, "nan", "{1}")
-    assert values["long"].startswith("[set(),")
-    assert len(values["long"]) <= 10_000
+    assert list(values) == ["big", "nan", "set_"]
+    assert values == {"big": 2**70, "nan": "nan", "set_": "{1}"}
     assert operation["response"]["executionStatus"] == "OK"
+
+
+async def test_integers_beyond_all_doubles_are_texts(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient
+) -> None:
+    """Python reads no JSON with very long ones; what looks like one in a text is left alone."""
+    exec_api.write_notebook(
+        "nb.ipynb", "a = [-10**308, 10**307, '\\\\\\\"' + '9' * 400, {'9' * 309: 10**6000}]"
+    )
+
+    operation = await execute(datasphere, notebookId="nb.ipynb", outputVariableNames=["a"])
+    where = "datasphere/v1/projects/default:stateVariables?notebookId=nb.ipynb"
+    state = (await datasphere.get(where)).json()
+
+    digits = f"1{'0' * 6000}"
+    a = [f"-1{'0' * 308}", 10**307, '\\"' + "9" * 400, {"9" * 309: digits}]
+    assert operation["response"]["outputVariables"] == {"a": a}
+    assert state == {"variables": {"a": a}}
+
+
+async def test_code_that_asks_for_input_meets_its_end(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient
+) -> None:
+    """At once: no request of the service could answer it."""
+    exec_api.write_notebook("nb.ipynb", "name = input('who? ')")
+
+    operation = await execute(datasphere, notebookId="nb.ipynb", outputVariableNames=["name"])
+
+    assert operation["response"]["executionStatus"] == "ERROR"
+    assert operation["response"]["errorDetails"]["errorName"] == "EOFError"
 
 
 @pytest.mark.parametrize("datasphere_config", [{"max_output_variables_bytes": 10}])
@@ -146,6 +176,21 @@ async def test_v1_knows_no_spec(exec_api: ExecApi, datasphere: httpx.AsyncClient
     assert operation["response"] == response
 
 
+async def test_an_unknown_spec_is_refused_and_the_known_ones_named(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient
+) -> None:
+    """Those of the table and the kernelspecs, which count as specs too."""
+    exec_api.write_notebook("nb.ipynb", "1")
+    body = {"notebookId": "nb.ipynb", "spec": "c9.99"}
+
+    answer = await datasphere.post("datasphere/v2/projects/default:execute", json=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+    text, known = answer.json()["message"].split("; this server has: ")
+    assert text == "no spec is called 'c9.99'"
+    assert {"c1.4", "g1.1", "own", "python3"} <= set(known.split(", "))
+
+
 @pytest.mark.parametrize("datasphere_config", [{"strict_spec": False}])
 async def test_an_unknown_spec_can_mean_the_notebooks_own_kernel(
     exec_api: ExecApi, datasphere: httpx.AsyncClient, echo_kernel_name: str
@@ -198,6 +243,51 @@ async def test_outputs_of_a_cell_are_those_of_its_last_run(
     assert (foreign.status_code, foreign.json()["code"]) == (404, 5)
 
 
+async def test_start_at_does_not_hide_what_runs(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient
+) -> None:
+    """A run that was accepted before that moment, and goes on after it, puts out after it too."""
+    exec_api.write_notebook("nb.ipynb", "print('on', flush=True)\nimport time\ntime.sleep(100)")
+    where = "datasphere/v2/projects/default:cellOutputs"
+    body = {"notebookId": "nb.ipynb"}
+    run = (await datasphere.post("datasphere/v2/projects/default:execute", json=body)).json()
+    started = await exec_api.until_printed(run, "on")
+    begin = {"cellId": "nb.ipynb/cell/c0", "startAt": started["start_time"]}
+
+    running = (await datasphere.get(where, params=begin)).json()
+    await datasphere.get(f"operations/{run['id']}:cancel")
+    ended = await exec_api.final(run)
+    final = (await datasphere.get(where, params=begin)).json()
+    end = datetime.fromisoformat(ended["end_time"])
+    later = {**begin, "startAt": (end + timedelta(seconds=1)).isoformat()}
+    none = (await datasphere.get(where, params=later)).json()
+
+    assert running["outputs"] == ["on\n"]
+    assert final["outputs"][0] == "on\n"
+    assert none == {"outputs": []}
+
+
+@pytest.mark.parametrize("exec_config", [{"transfer_timeout_seconds": 1.0}])
+async def test_a_client_that_takes_no_outputs_is_cut_off(
+    exec_api: ExecApi,
+    datasphere: httpx.AsyncClient,
+    jp_http_port: int,
+    jp_base_url: str,
+    jp_auth_header: dict[str, str],
+) -> None:
+    """No answer waits for ever to be taken; who takes it has all of it."""
+    exec_api.write_notebook("nb.ipynb", "print('x' * 9_000_000)")
+    await execute(datasphere, notebookId="nb.ipynb")
+    path = "datasphere/v1/projects/default:cellOutputs?cellId=nb.ipynb/cell/c0"
+
+    whole = await datasphere.get(path)
+    taken = await taken_when_cut(jp_http_port, f"{jp_base_url}exec/{path}", jp_auth_header)
+
+    assert whole.json() == {"outputs": ["x" * 9_000_000 + "\n"]}
+    assert taken.startswith(b"HTTP/1.1 200 ")
+    assert len(taken) < 9_000_000
+
+
 async def test_state_variables_are_those_of_the_last_run_that_left_any(
     exec_api: ExecApi, datasphere: httpx.AsyncClient
 ) -> None:
@@ -229,6 +319,26 @@ async def test_state_variables_are_those_of_the_last_run_that_left_any(
     assert await shown(variableNames="no") == {}
     checkpoint = first["response"]["checkpointId"]
     assert await shown(checkpointId=checkpoint) == {"a": "1", "b": "1"}
+
+
+@pytest.mark.parametrize("datasphere_config", [{}, {"max_runs_read": 12}])
+async def test_state_variables_are_looked_for_in_as_many_runs_as_the_option_says(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient, datasphere_config: dict[str, Any]
+) -> None:
+    """However many of them were asked for the variable, and did not leave it."""
+    code = "n = globals().get('n', 0) + 1\na = 1\nif n > 1: del a"
+    fields: dict[str, Any] = {"session_name": "one", "variable_names": ["a"]}
+    where = "datasphere/v1/projects/default:stateVariables?notebookId=nb.ipynb&variableNames=a"
+    exec_api.write_notebook("nb.ipynb", code)
+
+    for _ in range(12):
+        await exec_api.run("nb.ipynb", **fields)
+    near = (await datasphere.get(where)).json()
+    await exec_api.run("nb.ipynb", **fields)
+    far = (await datasphere.get(where)).json()
+
+    assert near == {"variables": {"a": 1}}
+    assert far == {"variables": {} if datasphere_config else {"a": 1}}
 
 
 async def test_one_record_whatever_the_door(
