@@ -114,8 +114,8 @@ class DialectMixin(Generic[Options]):
         handler: Any = self
         base: Any = super()
         base.error_body(status_code, error)
-        is_unknown = not handler.current_user and not handler.is_host_refused
-        if status_code == HTTPStatus.FORBIDDEN and is_unknown:
+        may_be_unknown = status_code == HTTPStatus.FORBIDDEN and not handler.is_host_refused
+        if may_be_unknown and not handler.current_user:
             status_code = HTTPStatus.UNAUTHORIZED
         failure = self.failure(status_code, error)
         handler.set_status(failure.status)

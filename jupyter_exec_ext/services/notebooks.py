@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
+from jupyter_server.services.contents.filemanager import FileContentsManager
 from jupyter_server.utils import ensure_async
 from nbformat import from_dict
 from tornado.web import HTTPError
@@ -147,8 +150,16 @@ class Notebooks:
             is_folder=model["type"] == "directory",
             created_time=created if isinstance(created, datetime) else None,
             modified_time=modified if isinstance(modified, datetime) else None,
-            size_bytes=model.get("size"),
+            size_bytes=self._size_of(path, model),
         )
+
+    def _size_of(self, path: str, model: Mapping[str, Any]) -> int | None:
+        """Return the size of a file; Jupyter's own model has that of a link, not of its target."""
+        if isinstance(self._contents_manager, FileContentsManager) and model["type"] != "directory":
+            with suppress(OSError):
+                return Path(self._contents_manager.root_dir, path).stat().st_size
+        size: int | None = model.get("size")
+        return size
 
     async def read(self, source: NotebookSource, *, max_bytes: int) -> Snapshot:
         """Read the notebook of *source* and choose its cells.
@@ -179,7 +190,7 @@ class Notebooks:
             if not manager.allow_hidden and await ensure_async(manager.is_hidden(path)):
                 raise NotebookNotFoundError
             stat = await ensure_async(manager.get(path, content=False))
-            if (stat.get("size") or 0) > max_bytes:
+            if (self._size_of(path, stat) or 0) > max_bytes:
                 raise TooLargeError(
                     f"the notebook has more than {max_bytes} bytes", target="notebook.path"
                 )

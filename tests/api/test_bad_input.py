@@ -196,6 +196,17 @@ async def test_all_notebooks_that_are_not_there_get_the_same_words(exec_api: Exe
     assert await nothing_was_accepted(exec_api)
 
 
+@pytest.mark.parametrize("exec_config", [{"max_notebook_bytes": 1_000}])
+async def test_a_notebook_is_as_large_as_what_is_read(exec_api: ExecApi) -> None:
+    """A link to it is small, and does not make it smaller."""
+    exec_api.write_notebook("nb.ipynb", f"x = {'1' * 2_000}")
+    (exec_api.root / "link.ipynb").symlink_to("nb.ipynb")
+
+    for path in ("nb.ipynb", "link.ipynb"):
+        answer = await exec_api.request("POST", "executions", json={"notebook": {"path": path}})
+        assert (answer.status, answer.json["target"]) == (413, "notebook.path")
+
+
 async def test_links_inside_the_root_are_the_contents_managers_business(
     exec_api: ExecApi,
 ) -> None:

@@ -40,5 +40,6 @@ async def test_a_token_in_a_malformed_address_is_not_logged(
     refused = await send("GET", f"{path}?token={token}")
 
     assert refused.status in (400, 404)
+    assert refused.json
     assert f"GET /user/a%40b/exec/{path}" in caplog.text
     assert token not in caplog.text

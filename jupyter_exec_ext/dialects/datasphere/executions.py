@@ -164,7 +164,7 @@ class StateVariablesHandler(DataSphereHandler):
         for run in runs:
             names = [name for name in run.variable_names if not asked or name in asked]
             if names:
-                result = await self.services.executions.result(run.id)
+                result = await self.services.executions.values(run.id)
                 shown = values_of(result.variables, names, max_bytes=limit)
             if shown:
                 break

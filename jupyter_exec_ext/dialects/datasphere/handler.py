@@ -108,7 +108,7 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
         executions = self.services.executions
         execution, result = await executions.get(execution_id), None
         if execution.state.is_final and execution.variable_names:
-            result = await executions.result(execution_id)
+            result = await executions.values(execution_id)
         limit = self.dialect_options.max_output_variables_bytes
         self.write_value(operation_of(execution, result, max_bytes=limit))
 
