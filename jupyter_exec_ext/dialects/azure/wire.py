@@ -56,7 +56,17 @@ _STATUS = {
 _CODE_OF_RUN = {"CodeError": "CodeExecutionFailed", "Timeout": "ExecutionTimeout"}
 
 # Part of a longer name, such as /mnt/database or {root}/mnt/data, is another place.
-_DATA_FOLDER = re.compile(r"(?<![\w.~})-])/mnt/data(?![\w-]|\.\w)")
+_DATA_FOLDER = re.compile(
+    r"""
+    (?: (?<![\w.~})\]-]) (?<!:/)
+      | (?<=[\s'"=]-[A-Za-z])  # an option, as of tar -C/mnt/data
+      | (?<=:-)                # ${X:-/mnt/data}
+      | (?<=[^\\]\\[nrt])      # "\n/mnt/data"
+    )
+    /mnt/data (?! [\w-] | \.\w )
+    """,
+    re.VERBOSE,
+)
 _SAFE_PLACE = re.compile(r"[\w/.,:@+=~-]+")
 
 

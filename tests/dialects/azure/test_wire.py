@@ -22,9 +22,16 @@ DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "azure.md"
         ("ls /mnt/data; ls /mnt/data/", "ls /srv/s-1; ls /srv/s-1/"),
         ("file:///mnt/data/a", "file:///srv/s-1/a"),
         ("see /mnt/data.", "see /srv/s-1."),
+        ("tar -C/mnt/data -xf a", "tar -C/srv/s-1 -xf a"),
+        ("['tar', '-C/mnt/data']", "['tar', '-C/srv/s-1']"),
+        ("cd ${X:-/mnt/data}", "cd ${X:-/srv/s-1}"),
+        (r'"a\n/mnt/data"', r'"a\n/srv/s-1"'),
         ("/mnt/database /mnt/data-2 /mnt/data.csv", None),
         ("/home/mnt/data ${X}/mnt/data ~/mnt/data ../mnt/data", None),
         ("'/mnt' + '/data'", None),
+        ("http://h/mnt/data http://h:80/mnt/data http://[::1]/mnt/data", None),
+        ("http://mnt/data s3://mnt/data x-a/mnt/data --o/mnt/data", None),
+        (r"c:\\n/mnt/data \d/mnt/data", None),
     ],
 )
 def test_the_folder_takes_the_place_of_mnt_data(text: str, expected: str | None) -> None:
