@@ -190,6 +190,11 @@ class _Calls(DialectMixin[AzureDialect]):
             raise NoMoreSessionsError(f"no more sessions: {error.message}") from error
         return session
 
+    async def place_of_session(self) -> str | None:
+        """Return the path of the session's folder as code prints it; ``None`` where none does."""
+        session = await self.services.sessions.named(self.read_identifier())
+        return None if session is None else self.services.files.place_of(session)
+
     def call_url(self, *parts: str, **query: str) -> str:
         """Return the absolute URL of a call, with the version and the session of this one."""
         named = {"api-version": self.read_version(), "identifier": self.parameter("identifier")}

@@ -12,6 +12,7 @@ import msgspec
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.files import FileEntry, FileType
 from jupyter_exec_ext.core.models import Execution, MimeBundle, Result
+from jupyter_exec_ext.core.paths import parts_of
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.core.states import State
 
@@ -23,6 +24,9 @@ FIRST_FLAT_VERSION = "2024-10"
 
 FIRST_SHORT_VERSION = "2025-10"
 """From this api-version on an answer has a part of long output only."""
+
+KNOWN_TYPES = (FileType.FILE, FileType.DIRECTORY)
+"""What the service has a word for."""
 
 IDENTIFIER = "azure.identifier"
 OPERATION_ID = "azure.operation_id"
@@ -295,8 +299,7 @@ def shown_entries(entries: list[FileEntry], *, is_old: bool) -> list[dict[str, A
     """Return what of *entries* the service has a word for."""
     if is_old:
         return [old_file_view(entry) for entry in entries if entry.type is FileType.FILE]
-    known = (FileType.FILE, FileType.DIRECTORY)
-    return [file_view(entry) for entry in entries if entry.type in known]
+    return [file_view(entry) for entry in entries if entry.type in KNOWN_TYPES]
 
 
 def session_view(session: Session) -> dict[str, Any]:
@@ -316,24 +319,31 @@ def session_view(session: Session) -> dict[str, Any]:
     }
 
 
-def path_of(name: str, folder: str = "") -> str:
+def path_of(name: str, folder: str, place: str | None, *, target: str = "path") -> str:
     """Return the path in the session's folder that a client means by *name* in *folder*.
 
-    Each can be absolute, below `DATA_FOLDER`.
+    Both can be absolute, below `DATA_FOLDER` or *place*. Any other *folder* is one of the session,
+    with a slash before it or without.
+
+    Args:
+        place: Of the session's folder, as code prints it; ``None`` where no code can.
 
     Raises:
-        MalformedRequestError: One is absolute and elsewhere.
+        ExecError: No file can be there.
     """
-    name, folder = _relative(name), _relative(folder)
-    if name.startswith("/") or folder.startswith("/"):
-        raise MalformedRequestError(f"a path is relative, or below {DATA_FOLDER}", target="path")
-    return f"{folder}/{name}".strip("/") if folder else name
+    name, folder = _relative(name, place), _relative(folder, place).lstrip("/")
+    if name.startswith("/"):
+        raise MalformedRequestError(f"a path is relative, or below {DATA_FOLDER}", target=target)
+    path = f"{folder}/{name}" if folder and name else folder or name
+    parts_of(path, target=target)
+    return path
 
 
-def _relative(path: str) -> str:
-    if path == DATA_FOLDER:
-        return ""
-    return path.removeprefix(f"{DATA_FOLDER}/").removeprefix("./").removesuffix("/")
+def _relative(path: str, place: str | None) -> str:
+    for top in (place, DATA_FOLDER):
+        if top and f"{path}/".startswith(f"{top}/"):
+            path = path[len(top) + 1 :]
+    return path.removeprefix("./").removesuffix("/")
 
 
 def decoded_name(name: str) -> str:

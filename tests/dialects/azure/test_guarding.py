@@ -297,17 +297,26 @@ FORMS: list[tuple[str, bytes]] = [
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"\xff"')),
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"/mnt/data/../../a"')),
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"..%2f..%2Fa"')),
-    ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"%2Fetc%2Fpasswd"')),
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"/etc/passwd"')),
-    ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"%00"')),
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"' + b"a" * 300 + b'"')),
 ]
 
 
-@pytest.mark.parametrize("path", ["files", "files/upload"])
-async def test_no_form_breaks_the_server(path: str, call: Call, exec_api: ExecApi) -> None:
+ESCAPED: list[tuple[str, bytes]] = [
+    ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"%2Fetc%2Fpasswd"')),
+    ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"%00"')),
+]
+"""The same of names where those are read as in a URL."""
+
+
+@pytest.mark.parametrize(
+    ("path", "forms"), [("files", FORMS), ("files/upload", [*FORMS, *ESCAPED])]
+)
+async def test_no_form_breaks_the_server(
+    path: str, forms: list[tuple[str, bytes]], call: Call, exec_api: ExecApi
+) -> None:
     """Each is refused with 400, and leaves no file."""
-    for content_type, body in FORMS:
+    for content_type, body in forms:
         answer = await call("POST", path, body, Content_Type=content_type)
         assert answer.status == 400, (content_type, body[:80], answer.status, answer.body[:200])
     assert [found for found in exec_api.root.rglob("*") if found.is_file()] == []
