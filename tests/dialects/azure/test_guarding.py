@@ -145,6 +145,7 @@ async def test_each_single_right_is_needed(
             assert answer.status == 403, (method, path, right)
             assert answer.headers["x-ms-error-code"] == "Forbidden"
             assert answer.json["error"]["code"] == "Forbidden"
+            assert answer.json["error"]["message"].endswith(f": {' '.join(right)}")
     recorder.denied = set()
 
     assert (await call("GET", "listSessions")).json["sessions"] == []
