@@ -32,8 +32,10 @@ SUPPORTED_VERSIONS = (
     "2025-10-02-preview",
 )
 
-_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
 IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,256}")
+"""What a session can be called so that calls can name it."""
+
+_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
 _CODES = {
     "MalformedRequest": "InvalidRequest",
     "InvalidArgument": "InvalidRequest",

@@ -303,7 +303,9 @@ def _exit_status(execution: Execution, result: Result) -> str:
     code = (result.exit_codes or {}).get("exec")
     if code is None and error is not None:
         code = error.exit_code
-    return str(code if code is not None else 0 if error is None else _STOPPED_STATUS)
+    if code is None:
+        return "0" if error is None else _STOPPED_STATUS
+    return str(code)
 
 
 def _milliseconds(execution: Execution) -> int:
