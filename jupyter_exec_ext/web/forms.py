@@ -1,6 +1,9 @@
 """Reads the files out of a form (``multipart/form-data``, RFC 7578) while it comes."""
 
+import re
 from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.message import Message
 
 from python_multipart.exceptions import FormParserError
@@ -9,6 +12,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from jupyter_exec_ext.core.errors import MalformedRequestError
 
 MULTIPART = "multipart/form-data"
+
+_MAX_BOUNDARY_LINE = 260
+_ENCODED_WORDS = re.compile(r"(?:=\?[^?\s]+\?[bq]\?[^?\s]+\?=(?:\s+(?=\S)|$))+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,22 +101,17 @@ class FormReader:
         # The parser's own way takes only the end of what looks like a path of Windows.
         header = Message()
         header["Content-Disposition"] = self._disposition.decode("latin-1")
-        name = header.get_filename()
-        if not name:
-            if self._takes_fields:
-                field = str(header.get_param("name", "", header="Content-Disposition"))
-                text = field.encode("latin-1", "replace").decode("utf-8", "replace")
-                self._found.append(FormField(text))
-                return
+        # Of two spellings of one parameter the extended one comes last, and is meant.
+        parameters = dict(header.get_params([], header="Content-Disposition"))
+        path = _text_of(parameters.get("filename", ""), "filename")
+        if path:
+            self._found.append(FormFile(path))
+        elif self._takes_fields:
+            self._found.append(FormField(_text_of(parameters.get("name", ""), "name")))
+        else:
             raise MalformedRequestError(
                 "each part of the form is a file with a name", target="filename"
             )
-        try:
-            self._found.append(FormFile(name.encode("latin-1").decode()))
-        except UnicodeError as error:
-            raise MalformedRequestError(
-                "the name of a file is not UTF-8", target="filename"
-            ) from error
 
     def _on_end(self) -> None:
         self.is_complete = True
@@ -118,3 +119,36 @@ class FormReader:
 
 def _malformed() -> MalformedRequestError:
     return MalformedRequestError("the form is broken")
+
+
+def boundary_of(head: bytes) -> str | None:
+    """Return the boundary of a form that begins with *head*; ``None`` until that is a line.
+
+    Raises:
+        MalformedRequestError: It is no form.
+    """
+    line, newline, _ = head.partition(b"\r\n")
+    if not newline and len(line) < _MAX_BOUNDARY_LINE and b"--".startswith(line[:2]):
+        return None
+    boundary = line[2:].decode("latin-1")
+    if not (newline and boundary and line.startswith(b"--")) or re.search(r'["\\]', boundary):
+        raise MalformedRequestError(f"the body is no {MULTIPART}", target="Content-Type")
+    return boundary
+
+
+def _text_of(value: str | tuple[str | None, str | None, str], name: str) -> str:
+    """Return the text of a parameter, which can be extended (RFC 8187) or in words (RFC 2047).
+
+    Raises:
+        MalformedRequestError: It is not encoded as it says.
+    """
+    try:
+        if isinstance(value, tuple):
+            charset, _, text = value
+            return text.encode("latin-1").decode(charset or "utf-8")
+        text = value.encode("latin-1").decode()
+        if _ENCODED_WORDS.fullmatch(text):
+            return str(make_header(decode_header(text)))
+    except (ValueError, LookupError, HeaderParseError) as error:
+        raise MalformedRequestError("the name of a part is not UTF-8", target=name) from error
+    return text

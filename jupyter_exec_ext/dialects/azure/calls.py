@@ -2,7 +2,7 @@
 
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlencode
 
 from jupyter_exec_ext.core.errors import (
@@ -32,13 +32,22 @@ SUPPORTED_VERSIONS = (
     "2025-10-02-preview",
 )
 
+IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,256}")
+"""What a session can be called so that calls can name it."""
+
 _VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview)?", re.ASCII)
-_IDENTIFIER = re.compile(r"[!-~]{1,256}")
 _CODES = {
     "MalformedRequest": "InvalidRequest",
     "InvalidArgument": "InvalidRequest",
     "TooLarge": "PayloadTooLarge",
 }
+_TARGETS = {
+    "Idempotency-Key": "operation-id",
+    "command": "shellCommand",
+    "command.exec": "shellCommand",
+    "page_token": "pageToken",
+}
+_MESSAGES = {"IdempotencyConflict": "another request had this operation-id"}
 
 
 class InvalidVersionError(MalformedRequestError):
@@ -60,11 +69,17 @@ class NoMoreSessionsError(NotFoundError):
 
 
 class _Calls(DialectMixin[AzureDialect]):
-    """What stands before a base of handlers."""
+    """What stands before a base of handlers.
+
+    Attributes:
+        place_of_members: What stands before the names of members of the body in errors.
+    """
 
     request: Any
     current_user: Any
+    place_of_members: ClassVar[str] = ""
     _track_activity = False
+    _right: str | None = None
 
     def set_default_headers(self) -> None:
         """Tell the versions of the service, as it does."""
@@ -79,15 +94,34 @@ class _Calls(DialectMixin[AzureDialect]):
         if status == HTTPStatus.UNPROCESSABLE_ENTITY:
             status = HTTPStatus.BAD_REQUEST
         code = _CODES.get(found.code, found.code)
-        told: dict[str, Any] = {"code": code, "message": found.message}
-        if found.target:
-            told["target"] = found.target
+        told: dict[str, Any] = {
+            "code": code,
+            "message": _MESSAGES.get(found.code, found.message),
+        }
+        if status == HTTPStatus.FORBIDDEN and error is None:
+            told["message"] = f"this call needs the right: {self._needed_right()}"
+        target = _TARGETS.get(found.target or "", found.target)
+        if target in wire.Request.__struct_encode_fields__:
+            target = self.place_of_members + target
+        if target:
+            told["target"] = target
         if found.details:
             told["details"] = [{"code": code, "message": detail} for detail in found.details]
         headers = {"x-ms-error-code": code}
         if status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
         return Failure(status=status, body={"error": told}, headers=headers)
+
+    def _needed_right(self) -> str:
+        """Return the right that was asked for last; else that of the verb."""
+        verb = getattr(type(self), str(self.request.method).lower(), None)
+        return self._right or str(getattr(verb, "right", ""))
+
+    async def require(self, action: str, resource: str) -> None:
+        """Ask for one more right than the verb needs, and remember which."""
+        self._right = f"{action} {resource}"
+        base: Any = super()
+        await base.require(action, resource)
 
     def parameter(self, name: str) -> str | None:
         """Return a parameter of the query as it was sent: a plus in it is a plus.
@@ -105,7 +139,7 @@ class _Calls(DialectMixin[AzureDialect]):
         return None
 
     def read_version(self) -> str:
-        """Return the api-version; one that nobody knows yet counts as the newest.
+        """Return the api-version; it need not be one that is supported.
 
         Raises:
             InvalidVersionError: There is none.
@@ -131,7 +165,7 @@ class _Calls(DialectMixin[AzureDialect]):
         """
         self.read_version()
         identifier = self.parameter("identifier") or ""
-        if not _IDENTIFIER.fullmatch(identifier):
+        if not IDENTIFIER_PATTERN.fullmatch(identifier):
             raise InvalidIdentifierError(
                 "the query has to have an identifier of 1 to 256 visible ASCII characters",
                 target="identifier",
@@ -189,6 +223,11 @@ class _Calls(DialectMixin[AzureDialect]):
         except TooManyError as error:
             raise NoMoreSessionsError(f"no more sessions: {error.message}") from error
         return session
+
+    async def place_of_session(self) -> str | None:
+        """Return the path of the session's folder as code prints it; ``None`` where none does."""
+        session = await self.services.sessions.named(self.read_identifier())
+        return None if session is None else self.services.files.place_of(session)
 
     def call_url(self, *parts: str, **query: str) -> str:
         """Return the absolute URL of a call, with the version and the session of this one."""

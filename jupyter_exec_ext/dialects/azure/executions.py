@@ -1,8 +1,9 @@
 """The calls that run code and commands."""
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from tornado.web import authenticated
@@ -12,23 +13,18 @@ from jupyter_exec_ext.core.errors import (
     MalformedRequestError,
     SessionEndedError,
 )
-from jupyter_exec_ext.core.models import (
-    CodeSource,
-    CommandSource,
-    Execution,
-    NewExecution,
-    Result,
-    Source,
-)
+from jupyter_exec_ext.core.models import Execution, NewExecution, Result
 from jupyter_exec_ext.core.sessions import NewSession, Session
 from jupyter_exec_ext.dialects.azure import wire
 from jupyter_exec_ext.dialects.azure.calls import LABELS, NAME, Call
+from jupyter_exec_ext.services.checks import check_request
+from jupyter_exec_ext.store.listing import Filters, ListQuery
 from jupyter_exec_ext.web.rights import authorized
 
 EMPTY_KERNEL_IDLE_SECONDS = 5.0
 """How long the kernel of one run in a fresh one stays after it."""
 
-_OPERATION_ID = re.compile(r"[\w.~:-]{1,200}", re.ASCII)
+_OPERATION_ID = re.compile(r"(?!\.\.?$)[\w.~:-]{1,200}", re.ASCII)
 
 
 class _Execute(Call):
@@ -44,60 +40,57 @@ class _Execute(Call):
         """
         await self.require("execute", "kernels")
         request.check()
-        operation_id = self._read_operation_id()
-        version = self.read_version()
-        for is_last in (False, True):
-            session = await self.need_session()
-            try:
-                new = await self._new_execution(request, session, operation_id, version)
-                return await self.services.executions.create(new, owner=self.current_user.username)
-            except SessionEndedError:
-                # It was not used for too long at this very moment; the next has its name.
-                if is_last:
-                    raise
-        raise AssertionError
+        text = request.text()
+        new = self._new_execution(request, text)
+        # Before a session is made for it.
+        check_request(new, self.services.limits)
+        try:
+            return await self._create(request, text, new)
+        except SessionEndedError:
+            # It was not used for too long at this very moment; the next has its name.
+            return await self._create(request, text, new)
 
-    async def _new_execution(
-        self, request: wire.Request, session: Session, operation_id: str | None, version: str
-    ) -> NewExecution:
-        source, limit = self._source_of(request, session)
-        annotations = {wire.IDENTIFIER: str(session.name)}
+    async def _create(self, request: wire.Request, text: str, new: NewExecution) -> Execution:
+        session = await self.need_session()
+        if self.dialect_options.translates_paths:
+            text = wire.translated(text, self.services.files.place_of(session))
+        operation_id = new.annotations.get(wire.OPERATION_ID)
+        key = None if operation_id is None else _key(session, operation_id)
+        if request.use_empty_kernel:
+            session = await self._beside(session, key)
+        new = replace(
+            new, source=request.source_of(text), session_id=session.id, idempotency_key=key
+        )
+        return await self.services.executions.create(new, owner=self.current_user.username)
+
+    def _new_execution(self, request: wire.Request, text: str) -> NewExecution:
+        """Return what is asked for, in no session yet."""
+        identifier, operation_id = self.read_identifier(), self._read_operation_id()
+        annotations, labels = {wire.IDENTIFIER: identifier}, dict(LABELS)
         if request.execution_type is not None:
             annotations[wire.EXECUTION_TYPE] = request.execution_type
         if operation_id is not None:
             annotations[wire.OPERATION_ID] = operation_id
+            labels.update([wire.operation_label(identifier, operation_id)])
         length = request.output_streams_max_length
-        if length is None and version >= wire.FIRST_SHORT_VERSION:
+        if length is None and self.read_version() >= wire.FIRST_SHORT_VERSION:
             length = self.dialect_options.output_streams_max_length
         if length is not None:
             annotations[wire.STREAM_LENGTH] = str(length)
-        key = None if operation_id is None else _key(session, operation_id)
-        if request.use_empty_kernel:
-            session = await self._beside(session, key)
+        is_command = request.shell_command is not None
+        options = self.dialect_options
+        limit = options.max_command_seconds if is_command else options.max_code_seconds
         return NewExecution(
-            source=source,
-            session_id=session.id,
-            stdin=[] if isinstance(source, CodeSource) else None,
+            source=request.source_of(text),
+            stdin=None if is_command else [],
             timeout_seconds=min(
                 limit if request.timeout_in_seconds is None else request.timeout_in_seconds,
                 limit,
                 self.services.limits.max_execution_seconds,
             ),
-            labels=LABELS,
+            labels=labels,
             annotations=annotations,
-            idempotency_key=key,
         )
-
-    def _source_of(self, request: wire.Request, session: Session) -> tuple[Source, float]:
-        """Return what is run, and how long it may run."""
-        place = None
-        if self.dialect_options.translates_paths:
-            place = self.services.files.place_of(session)
-        if request.shell_command is not None:
-            command = wire.translated(request.shell_command, place)
-            return CommandSource(exec=command), self.dialect_options.max_command_seconds
-        code = wire.translated(request.source_text(), place)
-        return CodeSource(code=code), self.dialect_options.max_code_seconds
 
     async def _beside(self, session: Session, key: str | None) -> Session:
         """Return a session for one run, with a kernel of its own in the same folder.
@@ -120,23 +113,35 @@ class _Execute(Call):
         operation_id: str | None = self.request.headers.get("operation-id")
         if operation_id is not None and not _OPERATION_ID.fullmatch(operation_id):
             raise MalformedRequestError(
-                "this has 1 to 200 letters, digits and . ~ : - _", target="operation-id"
+                "this has 1 to 200 letters, digits and . ~ : - _, and is not . or ..",
+                target="operation-id",
             )
         return operation_id
 
-    async def finish_run(self, execution: Execution) -> tuple[Execution, Result]:
-        """Return the record once it is final, or after the longest wait; and what it left."""
+    async def finish_run(
+        self, execution: Execution, *, can_ask_again: bool
+    ) -> tuple[Execution, Result]:
+        """Return the record once it is final, or after the longest wait; and what it left.
+
+        Args:
+            can_ask_again: Whether the client understands that it runs on; else it is cancelled.
+        """
         if "operation-id" not in self.request.headers:
             # Nobody knows by which name to ask for it later.
             self.when_gone(lambda: self.services.executions.cancel_soon(execution.id))
         executions = self.services.executions
         seconds = self.services.limits.max_wait_seconds
         final, result = await executions.wait(execution.id, seconds=seconds)
+        if not final.state.is_final and not can_ask_again:
+            executions.cancel_soon(execution.id)
+            final = wire.given_up(final)
         return final, result or await executions.result(execution.id)
 
 
 class CodeExecute(_Execute):
     """The older shape."""
+
+    place_of_members: ClassVar[str] = "properties."
 
     @authenticated
     @authorized(action="execute", resource="executions")
@@ -147,15 +152,11 @@ class CodeExecute(_Execute):
 
     async def run(self, request: wire.Request) -> dict[str, Any]:
         """Return what a run left, as the older shape has it."""
-        if request.is_asynchronous or request.shell_command is not None:
-            raise MalformedRequestError(
-                "only synchronous code runs here", target="properties.executionType"
-            )
-        execution, result = await self.finish_run(await self.start(request))
-        if not execution.state.is_final:
-            self.services.executions.cancel_soon(execution.id)
-            late = "the code did not end while a request may wait"
-            return {**wire.properties_view(execution, result), "stderr": late}
+        if request.shell_command is not None:
+            raise MalformedRequestError("only code runs here", target="shellCommand")
+        if request.is_asynchronous:
+            raise MalformedRequestError("this is Synchronous here", target="executionType")
+        execution, result = await self.finish_run(await self.start(request), can_ask_again=False)
         return wire.properties_view(execution, result)
 
 
@@ -167,7 +168,7 @@ class PythonExecute(CodeExecute):
     async def post(self) -> None:
         """Run code and wait for it."""
         self.read_identifier()
-        asked = self.read_body(wire.LegacyEnvelope).properties
+        asked = self.read_body(wire.Envelope).properties
         self.write_value(
             await self.run(
                 wire.Request(
@@ -206,8 +207,10 @@ class Executions(_Shown, _Execute):  # type: ignore[misc]
         request = self.read_body(wire.Request)
         execution, result = await self.start(request), Result()
         if not request.is_asynchronous:
-            execution, result = await self.finish_run(execution)
-        is_accepted = self.read_version() < "2025"
+            # Clients read the status of a command as its exit code.
+            is_code = request.shell_command is None
+            execution, result = await self.finish_run(execution, can_ask_again=is_code)
+        is_accepted = self.read_version() < wire.FIRST_OK_VERSION
         self.write_execution(
             execution, result, HTTPStatus.ACCEPTED if is_accepted else HTTPStatus.OK
         )
@@ -222,10 +225,7 @@ class OneExecution(_Shown):
         """Show it."""
         identifier = self.read_identifier()
         executions = self.services.executions
-        session = await self.services.sessions.named(identifier)
-        found = None
-        if session is not None and _OPERATION_ID.fullmatch(execution_id):
-            found = await executions.of_key(_key(session, execution_id))
+        found = await self._find_operation(identifier, execution_id)
         if found is None:
             found = await executions.get(execution_id)
         if identifier not in (found.session_name, found.annotations.get(wire.IDENTIFIER)):
@@ -234,6 +234,14 @@ class OneExecution(_Shown):
         if found.state.is_final:
             result = await executions.result(found.id)
         self.write_execution(found, result, HTTPStatus.OK)
+
+    async def _find_operation(self, identifier: str, operation_id: str) -> Execution | None:
+        """Return the newest execution that a client named so; its session may have ended."""
+        if not _OPERATION_ID.fullmatch(operation_id):
+            return None
+        label = wire.operation_label(identifier, operation_id)
+        query = ListQuery(filters=Filters(label=label), page_size=1)
+        return next(iter((await self.services.executions.list(query)).executions), None)
 
 
 def _key(session: Session, operation_id: str) -> str:

@@ -37,7 +37,7 @@ class AzureDialect(Configurable):
         4_096,
         min=1,
         help="How many characters of each stream an answer has where the client does not say;"
-        " from the api-version 2025-10-02-preview on, older ones have all.",
+        " from the api-version 2025-10-02-preview on, older ones have all that the server keeps.",
     ).tag(config=True)
     translates_paths = Bool(
         True,

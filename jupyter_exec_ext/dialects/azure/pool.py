@@ -12,7 +12,7 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import SessionNotFoundError
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.azure import wire
-from jupyter_exec_ext.dialects.azure.calls import Call
+from jupyter_exec_ext.dialects.azure.calls import IDENTIFIER_PATTERN, Call
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.reading import read_count
 from jupyter_exec_ext.web.rights import authorized
@@ -44,7 +44,7 @@ class OneSession(Call):
 
 
 class Sessions(Call):
-    """All sessions that have a name."""
+    """All sessions whose name can be an identifier."""
 
     @authenticated
     @authorized(action="read", resource="exec-sessions")
@@ -65,7 +65,7 @@ class Sessions(Call):
         )
 
     async def _named(self, count: int) -> list[Session]:
-        """Return the first *count* sessions that have a name and have not ended."""
+        """Return the first *count* that have not ended."""
         found: list[Session] = []
         token: str | None = None
         while len(found) < count:
@@ -77,7 +77,11 @@ class Sessions(Call):
                     page_token=token,
                 )
             )
-            found += [session for session in page.sessions if session.name is not None]
+            found += [
+                session
+                for session in page.sessions
+                if IDENTIFIER_PATTERN.fullmatch(session.name or "")
+            ]
             token = page.next_page_token
             if token is None:
                 break

@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import hashlib
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
@@ -11,7 +13,15 @@ import msgspec
 
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.files import FileEntry, FileType
-from jupyter_exec_ext.core.models import Execution, MimeBundle, Result
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    CommandSource,
+    Execution,
+    ExecutionError,
+    MimeBundle,
+    Result,
+)
+from jupyter_exec_ext.core.paths import parts_of
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.core.states import State
 
@@ -21,8 +31,14 @@ DATA_FOLDER = "/mnt/data"
 FIRST_FLAT_VERSION = "2024-10"
 """From this api-version on bodies have no envelope."""
 
+FIRST_OK_VERSION = "2025"
+"""From this api-version on the answer to a request for an execution is 200, before it 202."""
+
 FIRST_SHORT_VERSION = "2025-10"
 """From this api-version on an answer has a part of long output only."""
+
+KNOWN_TYPES = (FileType.FILE, FileType.DIRECTORY)
+"""What the service has a word for."""
 
 IDENTIFIER = "azure.identifier"
 OPERATION_ID = "azure.operation_id"
@@ -32,7 +48,12 @@ STREAM_LENGTH = "azure.output_streams_max_length"
 _MAX_VALUE_LENGTH = 1_000_000
 """A longer value is answered as text: it would have to be read whole to know that it is JSON."""
 
-_MAX_SECONDS = 2**31 - 1
+_MAX_REASON_LENGTH = 4_096
+"""In characters: how much of a traceback is answered behind a part of the output."""
+
+_MAX_NUMBER = 2**63 - 1
+_CODE_INPUT_TYPES = ("Inline", "InlineBase64", "InlineText")
+_EXECUTION_TYPES = ("Synchronous", "Asynchronous")
 _STOPPED_STATUS = "124"
 """The exit code of a command that was ended from outside, as `timeout` of coreutils has it."""
 
@@ -53,10 +74,21 @@ _STATUS = {
     State.FAILED: "Failed",
     State.CANCELLED: "Canceled",
 }
+_COMMAND_FAILED = "CommandFailed"
 _CODE_OF_RUN = {"CodeError": "CodeExecutionFailed", "Timeout": "ExecutionTimeout"}
 
 # Part of a longer name, such as /mnt/database or {root}/mnt/data, is another place.
-_DATA_FOLDER = re.compile(r"(?<![\w.~})-])/mnt/data(?![\w-]|\.\w)")
+_DATA_FOLDER = re.compile(
+    r"""
+    (?: (?<![\w.~})\]-]) (?<!:/)
+      | (?<=[\s'"=]-[A-Za-z])  # an option, as of tar -C/mnt/data
+      | (?<=:-)                # ${X:-/mnt/data}
+      | (?<=[^\\]\\[nrt])      # "\n/mnt/data"
+    )
+    /mnt/data (?! [\w-] | \.\w )
+    """,
+    re.VERBOSE,
+)
 _SAFE_PLACE = re.compile(r"[\w/.,:@+=~-]+")
 
 
@@ -68,8 +100,9 @@ class Request(msgspec.Struct, rename="camel"):
     code: str | None = None
     timeout_in_seconds: int | None = None
     output_streams_max_length: int | None = None
-    use_empty_kernel: bool = False
+    use_empty_kernel: bool | None = None
     shell_command: str | None = None
+    python_code: str | None = None
 
     @property
     def is_asynchronous(self) -> bool:
@@ -82,8 +115,10 @@ class Request(msgspec.Struct, rename="camel"):
             ("timeoutInSeconds", self.timeout_in_seconds),
             ("outputStreamsMaxLength", self.output_streams_max_length),
         ):
-            if number is not None and not 0 < number <= _MAX_SECONDS:
-                raise MalformedRequestError("this is a whole number above 0", target=name)
+            if number is not None and not 0 < number <= _MAX_NUMBER:
+                raise MalformedRequestError(
+                    "this is a whole number above 0, of 64 bits at most", target=name
+                )
         if self.shell_command is not None:
             for name, value in (
                 ("code", self.code),
@@ -95,17 +130,17 @@ class Request(msgspec.Struct, rename="camel"):
             return
         if self.code is None:
             raise MalformedRequestError("code or shellCommand is required", target="code")
-        _check_choice(
-            "codeInputType", self.code_input_type, ("inline", "inlinebase64", "inlinetext")
-        )
-        _check_choice("executionType", self.execution_type, ("synchronous", "asynchronous"))
+        _check_choice("codeInputType", self.code_input_type, _CODE_INPUT_TYPES)
+        _check_choice("executionType", self.execution_type, _EXECUTION_TYPES)
 
-    def source_text(self) -> str:
-        """Return the code.
+    def text(self) -> str:
+        """Return the code, or the command.
 
         Raises:
             MalformedRequestError: It is not encoded as it says.
         """
+        if self.shell_command is not None:
+            return self.shell_command
         code = self.code or ""
         if (self.code_input_type or "").lower() != "inlinebase64":
             return code
@@ -114,6 +149,12 @@ class Request(msgspec.Struct, rename="camel"):
         except (binascii.Error, ValueError) as error:
             raise MalformedRequestError("this is no base64 of UTF-8 text", target="code") from error
 
+    def source_of(self, text: str) -> CodeSource | CommandSource:
+        """Return what runs *text*."""
+        if self.shell_command is not None:
+            return CommandSource(exec=text)
+        return CodeSource(code=text)
+
 
 class Envelope(msgspec.Struct):
     """The same in the older shape."""
@@ -121,23 +162,9 @@ class Envelope(msgspec.Struct):
     properties: Request
 
 
-class LegacyProperties(Request, rename="camel"):
-    """The same in the oldest shape."""
-
-    python_code: str | None = None
-
-
-class LegacyEnvelope(msgspec.Struct):
-    """The body of the oldest shape."""
-
-    properties: LegacyProperties
-
-
 def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is None:
-        raise MalformedRequestError("this is required", target=name)
-    if value.lower() not in choices:
-        raise MalformedRequestError("there is no such choice", target=name)
+    if (value or "").lower() not in [choice.lower() for choice in choices]:
+        raise MalformedRequestError(f"this is one of {', '.join(choices)}", target=name)
 
 
 def translated(text: str, place: str | None) -> str:
@@ -163,16 +190,16 @@ def execution_view(execution: Execution, result: Result, identifier: str) -> dic
     }
     if not execution.state.is_final:
         return shown
-    length = int(annotations.get(STREAM_LENGTH, _MAX_SECONDS))
+    length = int(annotations[STREAM_LENGTH]) if STREAM_LENGTH in annotations else None
     shown["result"] = {
         "stdout": result.stream("stdout")[:length],
-        "stderr": _stderr(execution, result)[:length],
+        "stderr": _stderr(execution, result, length),
         "executionResult": value_view(result),
         "executionTimeInMilliseconds": _milliseconds(execution),
     }
     if execution.type == "command":
         shown["status"] = _exit_status(execution, result)
-    elif execution.error is not None:
+    if execution.error is not None and execution.error.code != _COMMAND_FAILED:
         shown["error"] = {
             "error": {
                 "code": _CODE_OF_RUN.get(execution.error.code, execution.error.code),
@@ -191,6 +218,20 @@ def properties_view(execution: Execution, result: Result) -> dict[str, Any]:
         "result": value_view(result),
         "executionTimeInMilliseconds": _milliseconds(execution),
     }
+
+
+def operation_label(identifier: str, operation_id: str) -> tuple[str, str]:
+    """Return the name and value of a label by which an execution is found again."""
+    digest = hashlib.sha256(f"{identifier} {operation_id}".encode()).hexdigest()
+    return "azure.operation", digest[:32]
+
+
+def given_up(execution: Execution) -> Execution:
+    """Return *execution*, which runs, as it is answered to a client that cannot ask again."""
+    late = "it did not end while a request may wait, and is cancelled"
+    return replace(
+        execution, state=State.FAILED, error=ExecutionError(code="Timeout", message=late)
+    )
 
 
 def value_view(result: Result) -> Any:
@@ -229,13 +270,22 @@ def _picture(data: MimeBundle) -> dict[str, str] | None:
     return None
 
 
-def _stderr(execution: Execution, result: Result) -> str:
-    """Return what was printed as errors and, behind it, why the execution failed."""
-    text = result.stream("stderr")
+def _stderr(execution: Execution, result: Result, length: int | None = None) -> str:
+    """Return what was printed as errors and, behind it, why the execution failed.
+
+    Args:
+        length: How much of what was printed is shown; of the reason then only the end may be.
+    """
+    text = result.stream("stderr")[:length]
     error = execution.error
-    if error is None or error.code == "CommandFailed":
+    if execution.state is State.CANCELLED and error is None:
+        why = "the execution was cancelled"
+    elif error is None or error.code == _COMMAND_FAILED:
         return text
-    why = error.traceback_text or error.message
+    else:
+        why = error.traceback_text or error.message
+    if length is not None:
+        why = why[-_MAX_REASON_LENGTH:]
     return f"{text}\n{why}" if text and not text.endswith("\n") else text + why
 
 
@@ -246,11 +296,15 @@ def _message(execution: Execution) -> str:
 
 
 def _exit_status(execution: Execution, result: Result) -> str:
+    error = execution.error
+    if execution.state is State.CANCELLED or (error and error.code != _COMMAND_FAILED):
+        # Its own code, where it has one, is only that of the signal which ended it.
+        return _STOPPED_STATUS
     code = (result.exit_codes or {}).get("exec")
-    if code is None and execution.error is not None:
-        code = execution.error.exit_code
+    if code is None and error is not None:
+        code = error.exit_code
     if code is None:
-        return "0" if execution.state is State.SUCCEEDED else _STOPPED_STATUS
+        return "0" if error is None else _STOPPED_STATUS
     return str(code)
 
 
@@ -285,8 +339,7 @@ def shown_entries(entries: list[FileEntry], *, is_old: bool) -> list[dict[str, A
     """Return what of *entries* the service has a word for."""
     if is_old:
         return [old_file_view(entry) for entry in entries if entry.type is FileType.FILE]
-    known = (FileType.FILE, FileType.DIRECTORY)
-    return [file_view(entry) for entry in entries if entry.type in known]
+    return [file_view(entry) for entry in entries if entry.type in KNOWN_TYPES]
 
 
 def session_view(session: Session) -> dict[str, Any]:
@@ -306,24 +359,31 @@ def session_view(session: Session) -> dict[str, Any]:
     }
 
 
-def path_of(name: str, folder: str = "") -> str:
+def path_of(name: str, folder: str, place: str | None, *, target: str = "path") -> str:
     """Return the path in the session's folder that a client means by *name* in *folder*.
 
-    Each can be absolute, below `DATA_FOLDER`.
+    Both can be absolute, below `DATA_FOLDER` or *place*. Any other *folder* is one of the session,
+    with a slash before it or without.
+
+    Args:
+        place: Of the session's folder, as code prints it; ``None`` where no code can.
 
     Raises:
-        MalformedRequestError: One is absolute and elsewhere.
+        ExecError: No file can be there.
     """
-    name, folder = _relative(name), _relative(folder)
-    if name.startswith("/") or folder.startswith("/"):
-        raise MalformedRequestError(f"a path is relative, or below {DATA_FOLDER}", target="path")
-    return f"{folder}/{name}".strip("/") if folder else name
+    name, folder = _relative(name, place), _relative(folder, place).lstrip("/")
+    if name.startswith("/"):
+        raise MalformedRequestError(f"a path is relative, or below {DATA_FOLDER}", target=target)
+    path = f"{folder}/{name}" if folder and name else folder or name
+    parts_of(path, target=target)
+    return path
 
 
-def _relative(path: str) -> str:
-    if path == DATA_FOLDER:
-        return ""
-    return path.removeprefix(f"{DATA_FOLDER}/").removeprefix("./").removesuffix("/")
+def _relative(path: str, place: str | None) -> str:
+    for top in (place, DATA_FOLDER):
+        if top and f"{path}/".startswith(f"{top}/"):
+            path = path[len(top) + 1 :]
+    return path.removeprefix("./").removesuffix("/")
 
 
 def decoded_name(name: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import ExecApi
+from jupyter_exec_ext.dialects.azure.executions import Executions
+from tests.conftest import WAIT_SECONDS, ExecApi
 from tests.dialects.azure.conftest import NEW, OLD, Pool
 from tests.dialects.conftest import Call
 
@@ -45,9 +46,11 @@ async def test_what_the_dialect_does_is_in_the_native_api(pool: Pool, exec_api: 
 
 
 async def test_what_the_native_api_does_is_in_the_dialect(pool: Pool, exec_api: ExecApi) -> None:
-    """A session with a name, and what is in it; one without a name has no identifier."""
+    """A session with a name, and what is in it; not one whose name is no identifier."""
     session = await exec_api.new_session(name="both", description="mine")
     await exec_api.new_session()
+    await exec_api.new_session(name="two words")
+    await exec_api.new_session(name="ä")
     put = await exec_api.request("PUT", "sessions", session["id"], "files/a.csv", body=b"1,2")
     assert put.status == 201
     mine = await exec_api.run_code("kept = 20\nkept + 1", session_id=session["id"])
@@ -94,8 +97,34 @@ async def test_an_operation_id_is_one_execution(pool: Pool) -> None:
     anew = await pool.run("5", headers=op)
 
     assert first == again
-    assert (refused.status, refused.headers["x-ms-error-code"]) == (409, "IdempotencyConflict")
+    assert refused.status == 409
+    assert refused.json["error"] == {
+        "code": "IdempotencyConflict",
+        "message": "another request had this operation-id",
+        "target": "operation-id",
+    }
     assert anew["result"]["executionResult"] == 5
+
+
+@pytest.mark.parametrize("azure_config", [{"session_idle_seconds": 1}])
+async def test_an_operation_id_outlives_its_session(pool: Pool, exec_api: ExecApi) -> None:
+    """Until a session that has the name uses it again."""
+    op = {"operation-id": "op-1"}
+    first = await pool.run("1", headers=op)
+    session = await _native_session(exec_api, "both")
+    await exec_api.until_session(session["id"], lambda shown: shown["state"] == "ended")
+
+    ended = await pool.call("GET", "executions/op-1")
+    await pool.run("2")
+    beside = await pool.call("GET", "executions/op-1")
+    again = await pool.run("3", headers=op)
+    newest = await pool.call("GET", "executions/op-1")
+    await pool.call("DELETE", "session")
+    deleted = await pool.call("GET", "executions/op-1")
+
+    assert ended.json == beside.json == first
+    assert again["result"]["executionResult"] == 3
+    assert newest.json == deleted.json == again
 
 
 async def test_an_empty_kernel_is_in_the_same_folder(pool: Pool, exec_api: ExecApi) -> None:
@@ -216,12 +245,27 @@ async def test_a_long_list_of_sessions_has_a_next_link(
 
 
 async def test_a_run_whose_client_is_gone_leaves_the_session_free(
-    pool: Pool, exec_api: ExecApi, jp_http_port: int, jp_base_url: str
+    pool: Pool,
+    exec_api: ExecApi,
+    jp_http_port: int,
+    jp_base_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is cancelled, and the variables stay; with an operation-id it goes on."""
+    is_noticed = asyncio.Event()
+    real = Executions.on_connection_close
+
+    def notice(handler: Executions) -> None:
+        real(handler)
+        is_noticed.set()
+
+    monkeypatch.setattr(Executions, "on_connection_close", notice)
     await pool.run("kept = 3")
     url = f"http://127.0.0.1:{jp_http_port}{jp_base_url}exec/azure/executions"
-    long = "import time, pathlib\npathlib.Path('began').touch()\nwhile True: time.sleep(0.02)"
+    long = (
+        "import time, pathlib\npathlib.Path('began').touch()\n"
+        "while not pathlib.Path('go').exists(): time.sleep(0.02)"
+    )
     folder = exec_api.root / (await _native_session(exec_api, "both"))["path"]
     body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": long}
 
@@ -238,13 +282,14 @@ async def test_a_run_whose_client_is_gone_leaves_the_session_free(
     await leave()
     after = await pool.run("kept")
     (folder / "began").unlink()
+    is_noticed.clear()
     await leave(**{"operation-id": "op-1"})
-    await asyncio.sleep(0.3)
-    still = await pool.call("GET", "executions/op-1")
+    await asyncio.wait_for(is_noticed.wait(), WAIT_SECONDS)
+    (folder / "go").touch()
+    await pool.run("'the next turn'")
 
     assert after["result"]["executionResult"] == 3
-    assert still.json["status"] == "Running"
-    await pool.call("DELETE", "session")
+    assert (await pool.call("GET", "executions/op-1")).json["status"] == "Succeeded"
 
 
 @pytest.mark.parametrize("exec_config", [{"max_sessions": 1}])
@@ -273,17 +318,23 @@ async def test_a_running_session_of_another_kernel_is_taken_as_it_is(
 
     assert (await pool.run("hello"))["status"] == "Succeeded"
     shell = await pool.call("POST", "executions", json={"shellCommand": "ls"})
-    assert (shell.status, shell.json["error"]["target"]) == (400, "command")
+    assert (shell.status, shell.json["error"]["target"]) == (400, "shellCommand")
 
 
 async def test_output_is_cut_as_the_service_does(pool: Pool) -> None:
-    """To 4096 characters of each stream from 2025-10-02 on, and not before."""
+    """To 4096 characters of each stream from 2025-10-02 on, and not before; why it failed stays."""
     code = "import sys; print('o' * 5000); print('e' * 5000, file=sys.stderr)"
     body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code}
 
     shown = await pool.run(code)
     before = await pool.call("POST", "executions", version="2025-02-02-preview", json=body)
+    failed = await pool.run(f"{code}; 1/0", outputStreamsMaxLength=10)
+    long = await pool.run("raise ValueError('x' * 5000 + 'end')")
 
+    assert failed["result"]["stderr"].startswith("e" * 10 + "\n-")
+    assert failed["result"]["stderr"].endswith("ZeroDivisionError: division by zero")
+    assert len(long["result"]["stderr"]) == 4096
+    assert long["result"]["stderr"].endswith("end")
     assert [len(shown["result"][name]) for name in ("stdout", "stderr")] == [4096, 4096]
     assert [len(before.json["result"][name]) for name in ("stdout", "stderr")] == [5001, 5001]
 
@@ -307,7 +358,7 @@ async def test_metadata_tells_of_the_kernel_and_its_packages(pool: Pool) -> None
 
 @pytest.mark.parametrize("exec_config", [{"max_wait_seconds": 1}])
 async def test_an_answer_does_not_wait_for_ever(pool: Pool, exec_api: ExecApi) -> None:
-    """The newer shape tells where to ask again; in the older nobody could, so the run ends."""
+    """The newer shape tells where to ask again; where nobody could, the run ends."""
     code = "import time\nwhile True: time.sleep(0.02)"
     body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code}
 
@@ -316,13 +367,47 @@ async def test_an_answer_does_not_wait_for_ever(pool: Pool, exec_api: ExecApi) -
     ended = await exec_api.until(listed[0], lambda shown: shown["state"] == "cancelled")
     new = await pool.call("POST", "executions", json=body)
     later = await pool.call("GET", f"executions/{new.json['id']}")
+    shell = await pool.call("POST", "executions", "shell", json={"shellCommand": "sleep 60"})
+    (command,) = (await exec_api.request("GET", "executions", params={"type": "command"})).json[
+        "executions"
+    ]
 
     assert (old.status, old.json["properties"]["status"]) == (200, "Failure")
     assert "did not end" in old.json["properties"]["stderr"]
     assert ended["id"] == listed[0]["id"]
     assert (new.json["status"], later.json["status"]) == ("Running", "Running")
     assert "result" not in new.json
+    assert (shell.status, shell.json["status"]) == (200, "124")
+    assert shell.json["error"]["error"]["code"] == "ExecutionTimeout"
+    assert "did not end" in shell.json["result"]["stderr"]
+    await exec_api.until(command, lambda shown: shown["state"] == "cancelled")
     await pool.call("DELETE", "session")
+
+
+async def test_a_run_that_somebody_else_cancels_says_so(pool: Pool, exec_api: ExecApi) -> None:
+    """In the older shape, and for a command, where no state could."""
+    code = "import time\nwhile True: time.sleep(0.02)"
+    inline = {"codeInputType": "Inline", "executionType": "Synchronous", "code": code}
+    for path, version, body in (
+        ("code/execute", OLD, {"properties": inline}),
+        ("executions", NEW, {"shellCommand": "sleep 60"}),
+    ):
+        asked = asyncio.create_task(pool.call("POST", path, version=version, json=body))
+        running: list[dict[str, Any]] = []
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not running:
+                answer = await exec_api.request("GET", "executions", params={"state": "running"})
+                running = answer.json["executions"]
+
+        await exec_api.request("POST", "executions", running[0]["id"], "cancel")
+
+        shown = (await asked).json
+        if path == "executions":
+            assert shown["status"] == "124"
+            assert shown["result"]["stderr"] == "the execution was cancelled"
+        else:
+            assert shown["properties"]["status"] == "Failure"
+            assert shown["properties"]["stderr"] == "the execution was cancelled"
 
 
 async def test_an_execution_whose_session_ended_is_there(pool: Pool) -> None:

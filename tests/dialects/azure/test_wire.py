@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jupyter_exec_ext.core.errors import MalformedRequestError
+from jupyter_exec_ext.core.errors import InvalidArgumentError, MalformedRequestError
 from jupyter_exec_ext.core.models import CellResult, Result
 from jupyter_exec_ext.dialects.azure import AzureDialect, wire
 
@@ -22,9 +22,16 @@ DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "azure.md"
         ("ls /mnt/data; ls /mnt/data/", "ls /srv/s-1; ls /srv/s-1/"),
         ("file:///mnt/data/a", "file:///srv/s-1/a"),
         ("see /mnt/data.", "see /srv/s-1."),
+        ("tar -C/mnt/data -xf a", "tar -C/srv/s-1 -xf a"),
+        ("['tar', '-C/mnt/data']", "['tar', '-C/srv/s-1']"),
+        ("cd ${X:-/mnt/data}", "cd ${X:-/srv/s-1}"),
+        (r'"a\n/mnt/data"', r'"a\n/srv/s-1"'),
         ("/mnt/database /mnt/data-2 /mnt/data.csv", None),
         ("/home/mnt/data ${X}/mnt/data ~/mnt/data ../mnt/data", None),
         ("'/mnt' + '/data'", None),
+        ("http://h/mnt/data http://h:80/mnt/data http://[::1]/mnt/data", None),
+        ("http://mnt/data s3://mnt/data x-a/mnt/data --o/mnt/data", None),
+        (r"c:\\n/mnt/data \d/mnt/data", None),
     ],
 )
 def test_the_folder_takes_the_place_of_mnt_data(text: str, expected: str | None) -> None:
@@ -60,6 +67,10 @@ def test_names_that_are_written_as_in_a_url_are_read_so(name: str, plain: str) -
 @pytest.mark.parametrize(
     ("name", "folder", "path"),
     [
+        ("/srv/s-1/in/a", "", "in/a"),
+        ("a", "/srv/s-1/in", "in/a"),
+        ("/srv/s-1", "", ""),
+        ("a", "/in", "in/a"),
         ("a", "", "a"),
         ("/mnt/data/a", "", "a"),
         ("/mnt/data/in/a", "", "in/a"),
@@ -70,16 +81,30 @@ def test_names_that_are_written_as_in_a_url_are_read_so(name: str, plain: str) -
         ("/mnt/data", "", ""),
     ],
 )
-def test_paths_are_relative_or_below_mnt_data(name: str, folder: str, path: str) -> None:
-    """A name may be absolute, and a folder too."""
-    assert wire.path_of(name, folder) == path
+def test_paths_are_relative_or_below_the_folder(name: str, folder: str, path: str) -> None:
+    """A name may be absolute, and a folder too; a folder is one of the session in any case."""
+    assert wire.path_of(name, folder, "/srv/s-1") == path
 
 
-@pytest.mark.parametrize(("name", "folder"), [("/etc/a", ""), ("a", "/etc"), ("/mnt/database", "")])
-def test_other_absolute_paths_are_refused(name: str, folder: str) -> None:
+@pytest.mark.parametrize("name", ["/etc/a", "/mnt/database", "/srv/s-10/a", "/srv/s-1//a", "//a"])
+def test_other_absolute_names_are_refused(name: str) -> None:
     """They are no names in the session."""
     with pytest.raises(MalformedRequestError):
-        wire.path_of(name, folder)
+        wire.path_of(name, "", "/srv/s-1")
+
+
+@pytest.mark.parametrize("name", ["..", "a/../b", "/srv/s-1/../s-2/a", "a//b", "a\\b"])
+def test_no_path_leads_out(name: str) -> None:
+    """However it begins."""
+    with pytest.raises(InvalidArgumentError):
+        wire.path_of(name, "", "/srv/s-1")
+    with pytest.raises(InvalidArgumentError):
+        wire.path_of("a", name, "/srv/s-1")
+
+
+def test_a_folder_in_mnt_data_itself() -> None:
+    """Of two places below each other the session's is meant."""
+    assert wire.path_of("/mnt/data/s-1/a", "", "/mnt/data/s-1") == "a"
 
 
 def _result(*outputs: dict[str, Any]) -> Result:
