@@ -195,26 +195,16 @@ class _Calls(DialectMixin[AzureDialect]):
         session = await self.services.sessions.named(identifier)
         if session is not None:
             return session
-        return await self.make_session(
-            NewSession(
-                name=identifier,
-                kernel_name=self.dialect_options.kernel_name or None,
-                keep_files=False,
-                idle_timeout_seconds=self.dialect_options.session_idle_seconds,
-                labels=LABELS,
-            )
-        )
-
-    async def make_session(self, new: NewSession) -> Session:
-        """Return a new session, or the one that has its name by now.
-
-        Raises:
-            HTTPError: The user may not make one.
-            ExecError: None can be made.
-        """
         handler: Any = self
         await handler.require("write", "exec-sessions")
         await handler.require("execute", "kernels")
+        new = NewSession(
+            name=identifier,
+            kernel_name=self.dialect_options.kernel_name or None,
+            keep_files=False,
+            idle_timeout_seconds=self.dialect_options.session_idle_seconds,
+            labels=LABELS,
+        )
         try:
             session, _ = await self.services.sessions.create(new, owner=self.current_user.username)
         except SessionDiffersError as error:

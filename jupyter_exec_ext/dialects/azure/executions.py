@@ -13,16 +13,19 @@ from jupyter_exec_ext.core.errors import (
     MalformedRequestError,
     SessionEndedError,
 )
-from jupyter_exec_ext.core.models import Execution, NewExecution, Result
-from jupyter_exec_ext.core.sessions import NewSession, Session
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    CommandSource,
+    Execution,
+    NewExecution,
+    Result,
+)
+from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.azure import wire
 from jupyter_exec_ext.dialects.azure.calls import LABELS, NAME, Call
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.store.listing import Filters, ListQuery
 from jupyter_exec_ext.web.rights import authorized
-
-EMPTY_KERNEL_IDLE_SECONDS = 5.0
-"""How long the kernel of one run in a fresh one stays after it."""
 
 _OPERATION_ID = re.compile(r"(?!\.\.?$)[\w.~:-]{1,200}", re.ASCII)
 
@@ -55,11 +58,12 @@ class _Execute(Call):
         if self.dialect_options.translates_paths:
             text = wire.translated(text, self.services.files.place_of(session))
         operation_id = new.annotations.get(wire.OPERATION_ID)
-        key = None if operation_id is None else _key(session, operation_id)
-        if request.use_empty_kernel:
-            session = await self._beside(session, key)
         new = replace(
-            new, source=request.source_of(text), session_id=session.id, idempotency_key=key
+            new,
+            source=self._source_of(request, text),
+            session_id=session.id,
+            fresh_kernel=bool(request.use_empty_kernel),
+            idempotency_key=None if operation_id is None else _key(session, operation_id),
         )
         return await self.services.executions.create(new, owner=self.current_user.username)
 
@@ -81,7 +85,7 @@ class _Execute(Call):
         options = self.dialect_options
         limit = options.max_command_seconds if is_command else options.max_code_seconds
         return NewExecution(
-            source=request.source_of(text),
+            source=self._source_of(request, text),
             stdin=None if is_command else [],
             timeout_seconds=min(
                 limit if request.timeout_in_seconds is None else request.timeout_in_seconds,
@@ -92,22 +96,11 @@ class _Execute(Call):
             annotations=annotations,
         )
 
-    async def _beside(self, session: Session, key: str | None) -> Session:
-        """Return a session for one run, with a kernel of its own in the same folder.
-
-        For a request that was accepted already it is the one it has.
-        """
-        known = None if key is None else await self.services.executions.of_key(key)
-        if known is not None:
-            return await self.services.sessions.get(known.session_id)
-        return await self.make_session(
-            NewSession(
-                kernel_name=session.kernel_name,
-                path=session.path,
-                idle_timeout_seconds=EMPTY_KERNEL_IDLE_SECONDS,
-                labels=LABELS,
-            )
-        )
+    def _source_of(self, request: wire.Request, text: str) -> CodeSource | CommandSource:
+        """Return what runs *text*, which is code, or a command for a shell."""
+        if request.shell_command is None:
+            return CodeSource(code=text)
+        return CommandSource(exec=[self.dialect_options.shell, "-c", text])
 
     def _read_operation_id(self) -> str | None:
         operation_id: str | None = self.request.headers.get("operation-id")

@@ -30,6 +30,9 @@ class AzureDialect(Configurable):
         " limit of one that asks for nothing.",
     ).tag(config=True)
     max_command_seconds = Float(600.0, min=1, help="The same of a shell command.").tag(config=True)
+    shell = Unicode("bash", help="The program that runs shell commands, with -c before them.").tag(
+        config=True
+    )
     max_upload_bytes = Integer(
         128 * 1024**2, min=1, help="Largest upload; a larger one is refused with 413."
     ).tag(config=True)

@@ -14,8 +14,6 @@ import msgspec
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.files import FileEntry, FileType
 from jupyter_exec_ext.core.models import (
-    CodeSource,
-    CommandSource,
     Execution,
     ExecutionError,
     MimeBundle,
@@ -127,6 +125,8 @@ class Request(msgspec.Struct, rename="camel"):
             ):
                 if value is not None:
                     raise MalformedRequestError("shellCommand goes without this", target=name)
+            if not self.shell_command.strip():
+                raise MalformedRequestError("the command is empty", target="shellCommand")
             return
         if self.code is None:
             raise MalformedRequestError("code or shellCommand is required", target="code")
@@ -148,12 +148,6 @@ class Request(msgspec.Struct, rename="camel"):
             return base64.b64decode(code, validate=True).decode()
         except (binascii.Error, ValueError) as error:
             raise MalformedRequestError("this is no base64 of UTF-8 text", target="code") from error
-
-    def source_of(self, text: str) -> CodeSource | CommandSource:
-        """Return what runs *text*."""
-        if self.shell_command is not None:
-            return CommandSource(exec=text)
-        return CodeSource(code=text)
 
 
 class Envelope(msgspec.Struct):

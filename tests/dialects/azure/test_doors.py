@@ -1,6 +1,7 @@
 """One session behind two doors, and what the dialect does beyond single exchanges."""
 
 import asyncio
+import shutil
 from typing import Any
 
 import httpx
@@ -128,23 +129,38 @@ async def test_an_operation_id_outlives_its_session(pool: Pool, exec_api: ExecAp
 
 
 async def test_an_empty_kernel_is_in_the_same_folder(pool: Pool, exec_api: ExecApi) -> None:
-    """It sees the files and not the variables, has an id of its own, and goes without the files."""
+    """It sees the files and not the variables; the same request at once is one run."""
     await pool.run("kept = 1; open('a', 'w').write('x')")
 
-    empty = await pool.run(
-        "open('/mnt/data/a').read(), 'kept' in globals()",
-        useEmptyKernel=True,
-        headers={"operation-id": "op-1"},
+    runs = await asyncio.gather(
+        *(
+            pool.run(
+                "open('/mnt/data/a').read(), 'kept' in globals()",
+                useEmptyKernel=True,
+                headers={"operation-id": "op-1"},
+            )
+            for _ in range(4)
+        )
     )
     again = await pool.call("GET", "executions/op-1")
-    record = await exec_api.request("GET", "executions", params={"label": "dialect=azure"})
-    beside = record.json["executions"][0]["session_id"]
-    ended = await exec_api.until_session(beside, lambda shown: shown["state"] == "ended")
+    listed = await exec_api.request("GET", "executions", params={"label": "dialect=azure"})
+    record, first = listed.json["executions"]
 
-    assert empty["result"]["executionResult"] == "('x', False)"
-    assert again.json == empty
-    assert "name" not in ended
+    assert runs == [again.json] * 4
+    assert again.json["result"]["executionResult"] == "('x', False)"
+    assert (record["fresh_kernel"], record["session_id"]) == (True, first["session_id"])
     assert (await pool.run("open('a').read(), kept"))["result"]["executionResult"] == "('x', 1)"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash; apt-get install bash")
+async def test_a_shell_command_is_one_of_bash(pool: Pool) -> None:
+    """As in the service's own pools: arrays and double brackets, quotes as they are."""
+    command = """arr=(1 '2 "3"'); [[ ${arr[1]} == *3* ]] && echo "${arr[@]}"; exit 7"""
+
+    answer = await pool.call("POST", "executions", json={"shellCommand": command})
+
+    assert answer.json["status"] == "7"
+    assert answer.json["result"]["stdout"] == '1 2 "3"\n'
 
 
 @pytest.mark.parametrize(
@@ -302,10 +318,7 @@ async def test_a_full_pool_has_no_session(pool: Pool) -> None:
         await pool.upload("a", identifier="two"),
     ]
 
-    body = {"codeInputType": "Inline", "executionType": "Synchronous", "code": "1"}
-    fresh = {**body, "useEmptyKernel": True}
-    refused.append(await pool.call("POST", "executions", "one", json=fresh))
-    assert [answer.status for answer in refused] == [404, 404, 404]
+    assert [answer.status for answer in refused] == [404, 404]
     assert {answer.headers["x-ms-error-code"] for answer in refused} == {"NoMoreSessions"}
     assert (await pool.run("2", "one"))["status"] == "Succeeded"
 
