@@ -102,6 +102,7 @@ class SessionFilters:
     """Which sessions; each field that is given narrows the choice.
 
     Attributes:
+        name: Only one that has not ended has it.
         has_ended: Only those that have ended, or only those that have not.
     """
 

@@ -26,7 +26,7 @@ import io, json, os, time
 import requests
 from langchain_azure_dynamic_sessions import SessionsPythonREPLTool
 
-endpoint = os.environ["JUPYTER_URL"] + "exec/azure"
+endpoint = os.environ["JUPYTER_URL"] + "/exec/azure"
 def tool_of(token):
     return SessionsPythonREPLTool(
         pool_management_endpoint=endpoint, access_token_provider=lambda: token, session_id="chat-1"
@@ -69,7 +69,7 @@ import io, json, os
 from langchain_azure_dynamic_sessions import SessionsBashTool
 
 tool = SessionsBashTool(
-    pool_management_endpoint=os.environ["JUPYTER_URL"] + "exec/azure/",
+    pool_management_endpoint=os.environ["JUPYTER_URL"] + "/exec/azure/",
     access_token_provider=lambda: os.environ["JUPYTER_TOKEN"],
     session_id="chat-2",
 )
@@ -98,7 +98,7 @@ def run_client(langchain: Path) -> Callable[[ServerProcess, str], str]:
     def run(server: ServerProcess, program: str) -> str:
         done = subprocess.run(
             [langchain, "-c", program],
-            env={**os.environ, "JUPYTER_URL": server.url, "JUPYTER_TOKEN": server.token},
+            env={**os.environ, "JUPYTER_URL": server.url.rstrip("/"), "JUPYTER_TOKEN": server.token},
             capture_output=True,
             text=True,
             timeout=120,
