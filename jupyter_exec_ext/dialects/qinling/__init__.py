@@ -1,10 +1,10 @@
 """Qinling's wire format: notebooks as functions, kernelspecs as runtimes."""
 
 from jupyter_exec_ext.dialects.base import Dialect
-from jupyter_exec_ext.dialects.qinling import handlers as executions
-from jupyter_exec_ext.dialects.qinling import resources
+from jupyter_exec_ext.dialects.qinling import executions, resources
 from jupyter_exec_ext.dialects.qinling.functions import Functions
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
+from jupyter_exec_ext.dialects.qinling.wire import NAME
 
 __all__ = ["QINLING", "QinlingOptions"]
 
@@ -15,7 +15,7 @@ FUNCTION = r"([^/]+|.+\.ipynb)"
 
 
 QINLING = Dialect(
-    name=executions.NAME,
+    name=NAME,
     options=QinlingOptions,
     shared=lambda services, options: {"functions": Functions(services, options)},
     routes=(

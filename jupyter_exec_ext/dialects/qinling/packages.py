@@ -14,7 +14,7 @@ from jupyter_exec_ext.dialects.qinling.requests import FORM
 from jupyter_exec_ext.services.notebook_files import Content, notebook_of
 from jupyter_exec_ext.web.forms import MULTIPART, FormField, FormFile, FormReader
 
-SOURCES = "package"
+SOURCE = "package"
 MAX_FIELD_BYTES = 65_536
 MAX_FIELDS = 100
 MAX_NUMBER = 2**53
@@ -53,7 +53,7 @@ def read_function(
     md5sum = fields.get("md5sum")
     if code is not None:
         md5sum = _md5sum_of(code)
-    elif fields.get("source", SOURCES) != SOURCES:
+    elif fields.get("source", SOURCE) != SOURCE:
         raise _no_source()
     if package is None and is_new:
         raise MalformedRequestError("A function is made of a package.")
@@ -126,14 +126,14 @@ def _md5sum_of(code: str) -> str:
         value: Any = msgspec.json.decode(code)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise MalformedRequestError("code is not in valid JSON format") from error
-    if not isinstance(value, dict) or value.get("source") != SOURCES:
+    if not isinstance(value, dict) or value.get("source") != SOURCE:
         raise _no_source()
     md5sum = value.get("md5sum")
     return md5sum if isinstance(md5sum, str) else ""
 
 
 def _no_source() -> MalformedRequestError:
-    return MalformedRequestError(f"Invalid code source specified, available sources: {SOURCES}")
+    return MalformedRequestError(f"Invalid code source specified, available sources: {SOURCE}")
 
 
 def _settings_of(fields: dict[str, str], options: QinlingOptions) -> dict[str, str | int]:

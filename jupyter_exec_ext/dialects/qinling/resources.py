@@ -11,9 +11,10 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecError, MalformedRequestError
 from jupyter_exec_ext.dialects.qinling.errors import not_a_uuid, not_found
 from jupyter_exec_ext.dialects.qinling.filters import take
-from jupyter_exec_ext.dialects.qinling.handlers import NAME, QinlingHandler
+from jupyter_exec_ext.dialects.qinling.handlers import QinlingHandler
 from jupyter_exec_ext.dialects.qinling.packages import FunctionForm, apply, read_function
 from jupyter_exec_ext.dialects.qinling.wire import (
+    NAME,
     is_path,
     is_uuid,
     runtime_id_of,

@@ -18,6 +18,8 @@ from jupyter_exec_ext.core.models import Execution, ExecutionError, NotebookSour
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
+NAME = "qinling"
+
 NAMESPACE = UUID("0d6f2bb6-0d0c-5c0b-9a7e-6b1c1f4f1a7d")
 """From it and a path, or the name of a kernelspec, follow the ids of functions and runtimes."""
 
