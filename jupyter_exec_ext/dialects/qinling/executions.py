@@ -11,29 +11,33 @@ from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import (
+    ConflictError,
     ExecutionNotFoundError,
     IdempotencyConflictError,
+    InvalidArgumentError,
     MalformedRequestError,
-    NotebookNotFoundError,
+    UnknownKernelError,
 )
 from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
-from jupyter_exec_ext.dialects.qinling.errors import bad_field, not_found
+from jupyter_exec_ext.dialects.qinling.errors import bad_field, not_found, sentence
 from jupyter_exec_ext.dialects.qinling.filters import Filter, take
-from jupyter_exec_ext.dialects.qinling.handlers import QinlingHandler
+from jupyter_exec_ext.dialects.qinling.handlers import FILTERS, QinlingHandler, check_version
 from jupyter_exec_ext.dialects.qinling.requests import ExecutionRequest, read_execution
 from jupyter_exec_ext.dialects.qinling.wire import (
+    ANNOTATED_ALIAS,
     ANNOTATED_INPUT,
     ANNOTATED_REQUEST,
     ANNOTATED_SYNC,
     KEY_PREFIX,
     NAME,
     ExecutionView,
+    canonical_id,
     execution_view,
     fields_of,
     function_id_of,
     id_of,
-    is_path,
     is_uuid,
+    notebook_path,
     shown_input,
     states_of,
     variables_of,
@@ -50,14 +54,19 @@ FLUSH_BYTES = 1024 * 1024
 class ExecutionsHandler(QinlingHandler):
     """All executions."""
 
+    query_names = ("function_id", "status", "description", *FILTERS)
+
     @authenticated
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """List them, the oldest first, as they are read: there are no pages."""
-        filters = self.read_filters("function_id", "status", "description")
-        if "function_id" in filters:
-            filters["function_id"] = filters["function_id"].map(
-                lambda text: function_id_of(text.strip("/")) if is_path(text) else text
+        filters = self.read_filters()
+        function = filters.get("function_id")
+        if function is not None and function.operator in ("eq", "neq", "in", "nin"):
+            filters["function_id"] = function.map(
+                lambda text: (
+                    canonical_id(text) if is_uuid(text) else function_id_of(notebook_path(text))
+                )
             )
         self.set_header("Content-Type", "application/json")
         separator, size = b'{"executions":[', 0
@@ -95,37 +104,40 @@ class ExecutionsHandler(QinlingHandler):
         """Execute a function, and unless the client says otherwise wait for its end."""
         await self.require("execute", "kernels")
         await self.require("read", "contents")
-        body, content_type = bytes(self._body or b""), self.request.headers.get("Content-Type", "")
-        asked = read_execution(body, content_type)
+        content_type = self.request.headers.get("Content-Type", "")
+        asked = read_execution(bytes(self._body or b""), content_type)
         execution = await self._create(asked)
-        seconds = self.dialect_options.sync_wait_seconds if asked.sync else 0
-        executions = self.services.executions
-        result = None
+        executions, result = self.services.executions, None
         if asked.sync:
+            seconds = self.dialect_options.sync_wait_seconds
             execution, result = await executions.wait(execution.id, seconds=seconds)
             if execution.state.is_final and result is None:
                 result = await executions.result(execution.id)
         view = execution_view(execution, result, project_id=self.project_id, has_input=True)
         self.answer(view, HTTPStatus.CREATED)
 
+    @authenticated
+    @authorized(action="write", resource="executions")
+    async def delete(self) -> None:
+        """Refuse to delete all at once."""
+        raise MalformedRequestError('Missing argument: "id"')
+
     async def _create(self, asked: ExecutionRequest) -> Execution:
+        function = asked.function or ""
         if asked.alias is not None:
-            raise not_found("FunctionAlias", name=asked.alias)
-        assert asked.function is not None
-        file = await self.functions.find(asked.function)
-        if asked.version:
-            raise not_found(
-                "FunctionVersion",
-                function_id=function_id_of(file.path),
-                version_number=asked.version,
-            )
+            function = function_id_of((await self.aliases.find(asked.alias)).file.path)
+        file = await self.find_function(function)
+        check_version(file, asked.version)
         details = await self.functions.details(file)
-        seconds = float(details.timeout or self.dialect_options.function_timeout_seconds)
         new = NewExecution(
             source=NotebookSource(path=file.path),
-            inputs=variables_of(asked.input),
-            variable_names=details.outputs,
-            timeout_seconds=min(seconds, self.services.limits.max_execution_seconds),
+            inputs=variables_of(asked.input, is_whole=details.module is not None),
+            variable_names=details.outputs[: self.services.limits.max_variables],
+            # No client of Qinling's can answer what code asks.
+            stdin=[],
+            timeout_seconds=min(
+                self.functions.timeout_of(details), self.services.limits.max_execution_seconds
+            ),
             labels={"dialect": NAME},
             annotations=self._annotations_of(asked),
             description=asked.description or "",
@@ -138,8 +150,13 @@ class ExecutionsHandler(QinlingHandler):
             return await self.services.executions.create(new, owner=self.current_user.username)
         except IdempotencyConflictError:
             raise duplicate from None
-        except NotebookNotFoundError:
-            raise not_found("Function", id=asked.function) from None
+        except UnknownKernelError:
+            name = details.kernel_name or self.services.kernelspecs.default_name
+            raise ConflictError(f"Runtime {name} is not available.") from None
+        except InvalidArgumentError as error:
+            if (error.target or "").partition(".")[0] != "inputs":
+                raise
+            raise bad_field("input", "...", sentence(error)) from None
 
     def _annotations_of(self, asked: ExecutionRequest) -> dict[str, str]:
         """Return what `execution_view` reads again; a very long input is not kept."""
@@ -147,9 +164,14 @@ class ExecutionsHandler(QinlingHandler):
         if asked.id is not None:
             # Makes two requests with one id two requests.
             told[ANNOTATED_REQUEST] = uuid.uuid4().hex
+        if asked.alias is not None:
+            told[ANNOTATED_ALIAS] = asked.alias
         if asked.input is not None:
             text = shown_input(asked.input, is_masked=self.dialect_options.mask_inputs)
-            if len(text.encode()) <= self.services.limits.max_annotation_bytes // 2:
+            if (
+                text is not None
+                and len(text.encode()) <= self.services.limits.max_annotation_bytes // 2
+            ):
                 told[ANNOTATED_INPUT] = text
         return told
 
@@ -166,12 +188,12 @@ class _OneExecution(QinlingHandler):
 
     async def find(self, execution_id: str) -> Execution:
         """Return the record of the execution that a client knows by an id."""
-        executions = self.services.executions
+        executions, wanted = self.services.executions, canonical_id(execution_id)
         try:
-            return await executions.get(execution_id)
+            return await executions.get(wanted)
         except ExecutionNotFoundError:
-            found = await executions.of_key(f"{KEY_PREFIX}{execution_id}")
-            if found is None:
+            found = await executions.of_key(f"{KEY_PREFIX}{wanted}")
+            if found is None or id_of(found) != wanted:
                 raise not_found("Execution", id=execution_id) from None
             return found
 

@@ -5,30 +5,55 @@ from typing import ClassVar
 
 import msgspec
 
-from jupyter_exec_ext.core.errors import ExecError
+from jupyter_exec_ext.core.errors import (
+    ExecError,
+    ExecutionNotFoundError,
+    NotebookNotFoundError,
+    NotFoundError,
+)
 from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
-from jupyter_exec_ext.dialects.qinling.errors import failure_of, unknown_argument
+from jupyter_exec_ext.dialects.qinling.aliases import Aliases
+from jupyter_exec_ext.dialects.qinling.errors import (
+    failure_of,
+    not_a_uuid,
+    not_found,
+    unknown_argument,
+)
 from jupyter_exec_ext.dialects.qinling.filters import Filter
 from jupyter_exec_ext.dialects.qinling.functions import Functions
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
-from jupyter_exec_ext.dialects.qinling.wire import ExecutionView, execution_view
+from jupyter_exec_ext.dialects.qinling.wire import (
+    ExecutionView,
+    execution_view,
+    function_id_of,
+    is_path,
+    is_uuid,
+)
+from jupyter_exec_ext.services.notebook_files import NotebookFile
 from jupyter_exec_ext.web.handler import PARAMETERS_OF_SERVER, ExecHandler
 
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the name of a header
 OTHER_CREDENTIALS = ("X-Auth-User", "X-Auth-Key")
+FILTERS = ("project_id", "all_projects")
+"""What each list can be filtered by."""
 
 
 class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore[misc]
     """A handler that takes Qinling's credentials and fails in Qinling's words.
 
     Attributes:
-        plain_methods: Those whose errors have the ``faultstring`` only.
+        plain_methods: Those whose errors have the ``faultstring`` only, and that take any text
+            for an id.
+        query_names: The parameters that a GET may have, and no other method; ``None`` for any.
     """
 
     functions: Functions
-    _track_activity = False
+    aliases: Aliases
     plain_methods: ClassVar[tuple[str, ...]] = ()
+    query_names: ClassVar[tuple[str, ...] | None] = ()
+    _track_activity = False
+    _asked_function = ""
 
     @property
     def project_id(self) -> str:
@@ -46,7 +71,39 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
 
     def failure(self, status: int, error: ExecError | None) -> Failure:
         """Return an error as Qinling has it."""
-        return failure_of(status, error, is_plain=self.request.method in self.plain_methods)
+        if isinstance(error, NotebookNotFoundError):
+            error = not_found("Function", id=self._asked_function)
+        elif isinstance(error, ExecutionNotFoundError):
+            error = not_found("Execution", id=error.execution_id)
+        return failure_of(status, error, is_plain=self.is_plain)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the method is one of the `plain_methods`."""
+        return self.request.method in self.plain_methods
+
+    async def find_function(self, function: str) -> NotebookFile:
+        """Return the notebook that a function is; see `Functions.find`.
+
+        Raises:
+            MalformedRequestError: There is none, and this is no id.
+            NotFoundError: There is none.
+        """
+        self._asked_function = function
+        try:
+            return await self.functions.find(function)
+        except NotFoundError:
+            if self.is_plain or is_uuid(function) or is_path(function):
+                raise
+            raise not_a_uuid(function) from None
+
+    def _check_query(self) -> None:
+        if not self.current_user or self.query_names is None:
+            return
+        known = self.query_names if self.request.method == "GET" else ()
+        for name in self.request.query_arguments:
+            if name not in known and name not in PARAMETERS_OF_SERVER:
+                raise unknown_argument(name)
 
     async def shown(self, execution: Execution, *, has_input: bool) -> ExecutionView:
         """Return a record as Qinling shows it, with what its run left."""
@@ -66,18 +123,17 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
 
-    def read_filters(self, *names: str) -> dict[str, Filter]:
-        """Return the filters of the query string.
+    def read_filters(self) -> dict[str, Filter]:
+        """Return the filters of the query string; of one that is given twice the last."""
+        return {
+            name: Filter.of(self.get_query_argument(name, strip=False))
+            for name in self.request.query_arguments
+            if name in (self.query_names or ()) and name != "all_projects"
+        }
 
-        Args:
-            names: The fields that can be filtered by, besides the project.
 
-        Raises:
-            MalformedRequestError: It has a parameter that is none.
-        """
-        known = (*names, "project_id")
-        for name in self.request.query_arguments:
-            if name not in (*known, "all_projects", *PARAMETERS_OF_SERVER):
-                raise unknown_argument(name)
-        given = {name: self.get_query_argument(name, None, strip=False) for name in known}
-        return {name: Filter.of(text) for name, text in given.items() if text is not None}
+def check_version(file: NotebookFile, version: int) -> None:
+    """Raise `NotFoundError` for any version but 0, which is the notebook as it is."""
+    if version:
+        function_id = function_id_of(file.path)
+        raise not_found("FunctionVersion", function_id=function_id, version_number=version)
