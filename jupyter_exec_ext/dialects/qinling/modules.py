@@ -14,7 +14,7 @@ _NAMING = """\
 # Qinling imports a module, whose name is then not __main__.
 import sys
 
-__name__ = "{module}"
+__name__ = {module!r}
 sys.modules.setdefault(__name__, sys.modules["__main__"])"""
 
 _CALL = """\
@@ -51,7 +51,7 @@ def notebook_of_module(source: str, module: str, entry: str | None) -> Content:
     named, _, function = (entry or f"{module}.{DEFAULT_FUNCTION}").rpartition(".")
     if named != module:
         raise MalformedRequestError("The entry names no module of the package.")
-    if not all(_is_name(part) for part in (*module.split("."), function)):
+    if not function.isidentifier() or keyword.iskeyword(function):
         raise MalformedRequestError("Function entry is <module_name>.<function_name>.")
     words = {
         "module": module,
@@ -76,10 +76,6 @@ def notebook_of_module(source: str, module: str, entry: str | None) -> Content:
         "cells": cells,
     }
     return notebook_of(json.dumps(notebook))
-
-
-def _is_name(text: str) -> bool:
-    return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def _cell(cell_id: str, source: str) -> dict[str, Any]:

@@ -114,6 +114,18 @@ async def test_a_module_is_a_notebook(qinling: Qinling) -> None:
     assert native["result"]["variables"]["qinling_output"]["json"] == "é"
 
 
+@pytest.mark.parametrize("path", ["my-mod.py", "json.py", "folder/it's.py"])
+async def test_a_module_may_have_any_name(qinling: Qinling, path: str) -> None:
+    """Also one that another module has, or that no name of Python's is."""
+    source = "def main(**more):\n    import json\n    return [json.dumps(more), __name__]"
+    body, kind = form_of(package_of(**{path: source}), code='{"source": "package"}')
+
+    created = await qinling.request("POST", "functions", body, Content_Type=kind)
+    output = await qinling.output(created.json["id"], input='{"a": 1}')
+
+    assert output == ['{"a": 1}', path.removesuffix(".py").replace("/", ".")]
+
+
 async def test_a_module_can_be_changed(qinling: Qinling) -> None:
     """Its entry with its package only; a notebook may take its place, and it a notebook's."""
     await create(qinling, entry="hello.text", name="greet")
