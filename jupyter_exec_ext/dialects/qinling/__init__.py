@@ -1,10 +1,14 @@
 """Qinling's wire format: notebooks as functions, kernelspecs as runtimes."""
 
+from typing import Any
+
 from jupyter_exec_ext.dialects.base import Dialect
-from jupyter_exec_ext.dialects.qinling import handlers as executions
-from jupyter_exec_ext.dialects.qinling import resources
+from jupyter_exec_ext.dialects.qinling import executions, resources
+from jupyter_exec_ext.dialects.qinling.aliases import Aliases
 from jupyter_exec_ext.dialects.qinling.functions import Functions
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
+from jupyter_exec_ext.dialects.qinling.wire import NAME
+from jupyter_exec_ext.services.doors import Services
 
 __all__ = ["QINLING", "QinlingOptions"]
 
@@ -14,10 +18,15 @@ V1 = "qinling//?v1"
 FUNCTION = r"([^/]+|.+\.ipynb)"
 
 
+def _shared(services: Services, options: QinlingOptions) -> dict[str, Any]:
+    functions = Functions(services, options)
+    return {"functions": functions, "aliases": Aliases(functions)}
+
+
 QINLING = Dialect(
-    name=executions.NAME,
+    name=NAME,
     options=QinlingOptions,
-    shared=lambda services, options: {"functions": Functions(services, options)},
+    shared=_shared,
     routes=(
         (r"qinling/?", resources.RootHandler),
         (rf"{V1}/?", resources.VersionRootHandler),
@@ -37,7 +46,7 @@ QINLING = Dialect(
         ),
         (rf"{V1}/functions/{FUNCTION}/?", resources.FunctionHandler),
         (rf"{V1}/aliases/?", resources.AliasesHandler),
-        (rf"{V1}/aliases/([^/]+)/?", resources.AliasHandler),
+        (rf"{V1}/aliases/(.+?)/?", resources.AliasHandler),
         (rf"{V1}/runtimes/?", resources.RuntimesHandler),
         (rf"{V1}/runtimes/([^/]+)/?", resources.RuntimeHandler),
         (rf"{V1}/runtimes/[^/]+/pool/?", resources.ForbiddenHandler),

@@ -5,6 +5,7 @@ from typing import Any
 
 from jupyter_exec_ext.core.errors import (
     ExecError,
+    FileForbiddenError,
     MalformedRequestError,
     NotFoundError,
 )
@@ -30,6 +31,14 @@ _TEXTS = {
 }
 
 
+class NotAllowedError(FileForbiddenError):
+    """Something else needs it as it is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+
 def failure_of(status: int, error: ExecError | None, *, is_plain: bool) -> Failure:
     """Return an error as Qinling answers it.
 
@@ -41,7 +50,7 @@ def failure_of(status: int, error: ExecError | None, *, is_plain: bool) -> Failu
     except ValueError:
         status = HTTPStatus.BAD_REQUEST if status < UNAVAILABLE else UNAVAILABLE
     if error is not None:
-        text = error.message.encode("utf-8", "replace").decode()
+        text = sentence(error)
     else:
         text = _TEXTS.get(HTTPStatus(status), HTTPStatus(status).phrase)
     body: dict[str, Any] = {"faultstring": text}
@@ -88,3 +97,11 @@ def unknown_argument(name: str) -> MalformedRequestError:
 
 def _shown(value: object) -> str:
     return str(value)[:MAX_SHOWN_LENGTH]
+
+
+def sentence(error: ExecError) -> str:
+    """Return what *error* says; what is not said in Qinling's words is at least a sentence."""
+    text = error.message.encode("utf-8", "replace").decode()
+    if type(error) in (MalformedRequestError, NotFoundError) or not text[-1:].isalnum():
+        return text
+    return f"{text[0].upper()}{text[1:]}."

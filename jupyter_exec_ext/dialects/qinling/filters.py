@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-OPERATORS = ("in", "nin", "eq", "neq", "gt", "gte", "lt", "lte", "has")
-
 _COMPARE: dict[str, Callable[[str, str], bool]] = {
     "eq": lambda value, wanted: value == wanted,
     "neq": lambda value, wanted: value != wanted,
@@ -24,7 +22,7 @@ class Filter:
     """One condition on one field.
 
     Attributes:
-        operator: One of `OPERATORS`.
+        operator: How it compares.
         wanted: What it compares with.
     """
 
@@ -35,7 +33,7 @@ class Filter:
     def of(cls, text: str) -> "Filter":
         """Return what *text* says; without a known operator all of it is the value."""
         operator, colon, wanted = text.partition(":")
-        if colon and operator in OPERATORS:
+        if colon and operator in _COMPARE:
             return cls(operator, wanted)
         return cls("eq", text)
 

@@ -1,61 +1,29 @@
-"""Notebooks as functions: found by id, described, made of packages and put into them."""
+"""Notebooks as functions: found by id or name, described, changed, put into packages."""
 
-import hashlib
-import io
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 
 from jupyter_exec_ext import threads
-from jupyter_exec_ext.core.errors import (
-    ExecError,
-    MalformedRequestError,
-    NotebookNotFoundError,
-    TooLargeError,
-    TooManyError,
-)
+from jupyter_exec_ext.core.errors import ExecError, NotebookNotFoundError, TooManyError
+from jupyter_exec_ext.dialects.qinling.details import Details, details_of, settings_of
 from jupyter_exec_ext.dialects.qinling.errors import not_found
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
+from jupyter_exec_ext.dialects.qinling.packages import package_of
 from jupyter_exec_ext.dialects.qinling.wire import (
     FunctionView,
+    canonical_id,
     function_id_of,
-    is_path,
+    is_uuid,
+    notebook_path,
     runtime_id_of,
     stamp,
 )
 from jupyter_exec_ext.services.doors import Services
-from jupyter_exec_ext.services.notebook_files import NotebookFile
-
-METADATA = "qinling"
-"""The key of a notebook's metadata under which it says what only Qinling asks of a function."""
-
-MAX_OUTPUTS = 256
-_FIRST_DAY = (1980, 1, 1, 0, 0, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Details:
-    """What a notebook itself says of the function that it is; ``None`` where it does not.
-
-    Attributes:
-        md5sum: Of the package that a download gives.
-        outputs: The variables that are the output of a run.
-    """
-
-    md5sum: str | None = None
-    kernel_name: str | None = None
-    description: str | None = None
-    entry: str | None = None
-    cpu: int | None = None
-    memory_size: int | None = None
-    timeout: int | None = None
-    outputs: list[str] = field(default_factory=list)
+from jupyter_exec_ext.services.kernelspecs import Kernelspec
+from jupyter_exec_ext.services.notebook_files import Content, NotebookFile
 
 
 class Functions:
@@ -108,36 +76,47 @@ class Functions:
         }
         return sorted(files, key=lambda file: file.path)
 
-    async def path_of(self, function: str) -> str:
-        """Return the path of the notebook that a function is; whether it is there is not said.
-
-        Args:
-            function: An id, or the path itself.
-
-        Raises:
-            NotFoundError: No notebook has this id.
-        """
-        if is_path(function):
-            return function.strip("/")
-        wanted = function.lower()
-        if wanted not in self._paths:
-            async with self._walk:
-                if wanted not in self._paths:
-                    await self._find()
-        if wanted not in self._paths:
-            raise not_found("Function", id=function)
-        return self._paths[wanted]
-
     async def find(self, function: str) -> NotebookFile:
         """Return the notebook that a function is.
+
+        Args:
+            function: Its id, or the path of the notebook, with ``.ipynb`` or without.
 
         Raises:
             NotFoundError: There is no such function.
         """
+        path = await self._path_of(function) if is_uuid(function) else notebook_path(function)
         try:
-            return await self._files.stat(await self.path_of(function))
+            if path is not None:
+                return await self._files.stat(path)
         except NotebookNotFoundError:
-            raise not_found("Function", id=function) from None
+            pass
+        raise not_found("Function", id=function)
+
+    async def _path_of(self, function_id: str) -> str | None:
+        wanted = canonical_id(function_id)
+        if wanted not in self._paths:
+            async with self._walk:
+                if wanted not in self._paths:
+                    await self._find()
+        return self._paths.get(wanted)
+
+    async def change(
+        self, file: NotebookFile, change: Callable[[Content], Content]
+    ) -> NotebookFile:
+        """Save what *change* makes of a notebook, and keep in it when its function was created.
+
+        Raises:
+            ExecError: It cannot be read, or not be saved.
+        """
+        created, _ = times_of(file, await self.details(file))
+
+        def change_it(notebook: Content) -> Content:
+            changed = change(notebook)
+            settings_of(changed).setdefault("created_at", created)
+            return changed
+
+        return await self._files.change(file.path, change_it)
 
     async def details(self, file: NotebookFile) -> Details:
         """Return what the notebook says; nothing of one that cannot be read."""
@@ -187,40 +166,47 @@ class Functions:
         code = {"source": "package"}
         if told.md5sum is not None:
             code["md5sum"] = told.md5sum
-        changed = stamp(file.modified_time)
-        created = min(stamp(file.created_time), changed)
+        created, changed = times_of(file, told)
         return FunctionView(
             id=function_id_of(file.path),
-            name=file.path,
+            name=told.name or file.path,
             description=told.description,
             cpu=options.default_cpu if told.cpu is None else told.cpu,
             memory_size=options.default_memory_size
             if told.memory_size is None
             else told.memory_size,
-            timeout=told.timeout or int(options.function_timeout_seconds) or 1,
+            timeout=int(self.timeout_of(told)) or 1,
             runtime_id=runtime_id,
             code=code,
             entry=told.entry,
             count=count,
             project_id=options.project_id,
             created_at=created,
-            updated_at=None if changed == created else changed,
+            updated_at=changed,
         )
 
-    async def kernelspec_of(self, runtime_id: str) -> dict[str, str]:
-        """Return the kernelspec that a runtime is, as a notebook names it.
+    def timeout_of(self, details: Details) -> float:
+        """Return how many seconds a function may run: what its notebook says, within the limits."""
+        options = self._options
+        if not details.timeout:
+            return options.function_timeout_seconds
+        longest = min(details.timeout, options.max_function_timeout_seconds)
+        return float(max(longest, options.min_function_timeout_seconds))
+
+    async def runtime(self, runtime: str) -> Kernelspec:
+        """Return the kernelspec that a runtime is.
+
+        Args:
+            runtime: Its id or its name.
 
         Raises:
             NotFoundError: There is no such runtime.
         """
+        wanted = canonical_id(runtime)
         for spec in await self._kernelspecs.list():
-            if runtime_id_of(spec.name) == runtime_id.lower():
-                return {
-                    "name": spec.name,
-                    "display_name": spec.display_name,
-                    "language": spec.language,
-                }
-        raise not_found("Runtime", id=runtime_id)
+            if wanted in (spec.name, runtime_id_of(spec.name)):
+                return spec
+        raise not_found("Runtime", id=runtime)
 
     async def package(self, file: NotebookFile) -> bytes:
         """Return the package of a function: a ZIP file with its notebook."""
@@ -228,88 +214,11 @@ class Functions:
         return await threads.run_sync(package_of, text, file.path)
 
 
-def package_of(text: str, path: str) -> bytes:
-    """Return a ZIP file with the notebook: the same text gives the same bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as package:
-        name = path.rpartition("/")[2].encode("utf-8", "replace").decode()
-        package.writestr(zipfile.ZipInfo(name, _FIRST_DAY), text.encode("utf-8", "replace"))
-    return buffer.getvalue()
+def times_of(file: NotebookFile, details: Details) -> tuple[str, str | None]:
+    """Return when a function was created, and when changed; ``None`` if it was not, or who knows.
 
-
-def notebook_in(package: bytes, *, max_bytes: int) -> tuple[str, str]:
-    """Return the name and the text of the only notebook in a package.
-
-    Raises:
-        MalformedRequestError: It is no ZIP file, or has none, or several.
-        TooLargeError: It has more than *max_bytes*.
+    The notebook tells the first, once it was changed here; before that the file system.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(package)) as archive:
-            names = [name for name in archive.namelist() if _is_notebook(name)]
-            if len(names) != 1:
-                raise MalformedRequestError(
-                    f"A package has exactly one notebook (.ipynb), and this one has {len(names)}."
-                )
-            with archive.open(names[0]) as member:
-                data = member.read(max_bytes + 1)
-    except (
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        zlib.error,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-    ) as error:
-        raise MalformedRequestError("Package is not a valid ZIP file.") from error
-    if len(data) > max_bytes:
-        raise TooLargeError(f"a notebook has at most {max_bytes} bytes")
-    try:
-        return names[0].rpartition("/")[2], data.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedRequestError("The notebook is not UTF-8.") from error
-
-
-def _is_notebook(name: str) -> bool:
-    is_aside = name.startswith("__MACOSX/") or ".ipynb_checkpoints/" in name
-    return name.endswith(".ipynb") and not is_aside
-
-
-def details_of(text: str, path: str) -> Details:
-    """Return what the notebook with this *text* says; what is not as it should be is left out."""
-    md5sum = hashlib.md5(package_of(text, path), usedforsecurity=False).hexdigest()
-    try:
-        notebook = json.loads(text)
-    except (ValueError, RecursionError):
-        return Details(md5sum=md5sum)
-    metadata = _object(_object(notebook).get("metadata"))
-    told = _object(metadata.get(METADATA))
-    outputs = told.get("outputs")
-    names = outputs if isinstance(outputs, list) else []
-    return Details(
-        md5sum=md5sum,
-        kernel_name=_text(_object(metadata.get("kernelspec")).get("name")),
-        description=_text(told.get("description")),
-        entry=_text(told.get("entry")),
-        cpu=_number(told.get("cpu")),
-        memory_size=_number(told.get("memory_size")),
-        timeout=_number(told.get("timeout")),
-        outputs=list(dict.fromkeys(name for name in names if _text(name)))[:MAX_OUTPUTS],
-    )
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    if not isinstance(value, str) or not value:
-        return None
-    return value.encode("utf-8", "replace").decode()
-
-
-def _number(value: Any) -> int | None:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_number and 0 <= value < 2**63 else None
+    changed = stamp(file.modified_time)
+    created = min(details.created_at or stamp(file.created_time), changed)
+    return created, None if changed == created and details.created_at is None else changed

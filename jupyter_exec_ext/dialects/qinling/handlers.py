@@ -1,74 +1,59 @@
-"""What all handlers of the Qinling dialect share, and those of executions."""
+"""What all handlers of the Qinling dialect share: credentials, answers, filters."""
 
-import contextlib
-import uuid
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from http import HTTPStatus
 from typing import ClassVar
 
 import msgspec
-from tornado.iostream import StreamClosedError
-from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import (
     ExecError,
     ExecutionNotFoundError,
-    IdempotencyConflictError,
-    MalformedRequestError,
     NotebookNotFoundError,
+    NotFoundError,
 )
-from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
+from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
+from jupyter_exec_ext.dialects.qinling.aliases import Aliases
 from jupyter_exec_ext.dialects.qinling.errors import (
-    bad_field,
     failure_of,
+    not_a_uuid,
     not_found,
     unknown_argument,
 )
-from jupyter_exec_ext.dialects.qinling.filters import Filter, take
+from jupyter_exec_ext.dialects.qinling.filters import Filter
 from jupyter_exec_ext.dialects.qinling.functions import Functions
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
-from jupyter_exec_ext.dialects.qinling.requests import ExecutionRequest, read_execution
 from jupyter_exec_ext.dialects.qinling.wire import (
-    ANNOTATED_INPUT,
-    ANNOTATED_REQUEST,
-    ANNOTATED_SYNC,
-    KEY_PREFIX,
     ExecutionView,
     execution_view,
-    fields_of,
     function_id_of,
-    id_of,
     is_path,
     is_uuid,
-    shown_input,
-    states_of,
-    variables_of,
 )
-from jupyter_exec_ext.services.following import LogFold
-from jupyter_exec_ext.store.listing import Filters, ListQuery
+from jupyter_exec_ext.services.notebook_files import NotebookFile
 from jupyter_exec_ext.web.handler import PARAMETERS_OF_SERVER, ExecHandler
-from jupyter_exec_ext.web.rights import authorized
 
-NAME = "qinling"
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the name of a header
 OTHER_CREDENTIALS = ("X-Auth-User", "X-Auth-Key")
-LOG_TYPE = "text/plain; charset=UTF-8"
-PAGE_SIZE = 200
-FLUSH_BYTES = 1024 * 1024
+FILTERS = ("project_id", "all_projects")
+"""What each list can be filtered by."""
 
 
 class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore[misc]
     """A handler that takes Qinling's credentials and fails in Qinling's words.
 
     Attributes:
-        plain_methods: Those whose errors have the ``faultstring`` only.
+        plain_methods: Those whose errors have the ``faultstring`` only, and that take any text
+            for an id.
+        query_names: The parameters that a GET may have, and no other method; ``None`` for any.
     """
 
     functions: Functions
-    _track_activity = False
+    aliases: Aliases
     plain_methods: ClassVar[tuple[str, ...]] = ()
+    query_names: ClassVar[tuple[str, ...] | None] = ()
+    _track_activity = False
+    _asked_function = ""
 
     @property
     def project_id(self) -> str:
@@ -86,7 +71,47 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
 
     def failure(self, status: int, error: ExecError | None) -> Failure:
         """Return an error as Qinling has it."""
-        return failure_of(status, error, is_plain=self.request.method in self.plain_methods)
+        if isinstance(error, NotebookNotFoundError):
+            error = not_found("Function", id=self._asked_function)
+        elif isinstance(error, ExecutionNotFoundError):
+            error = not_found("Execution", id=error.execution_id)
+        return failure_of(status, error, is_plain=self.is_plain)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the method is one of the `plain_methods`."""
+        return self.request.method in self.plain_methods
+
+    async def find_function(self, function: str) -> NotebookFile:
+        """Return the notebook that a function is; see `Functions.find`.
+
+        Raises:
+            MalformedRequestError: There is none, and this is no id.
+            NotFoundError: There is none.
+        """
+        self._asked_function = function
+        try:
+            return await self.functions.find(function)
+        except NotFoundError:
+            if self.is_plain or is_uuid(function) or is_path(function):
+                raise
+            raise not_a_uuid(function) from None
+
+    def _check_query(self) -> None:
+        if not self.current_user or self.query_names is None:
+            return
+        known = self.query_names if self.request.method == "GET" else ()
+        for name in self.request.query_arguments:
+            if name not in known and name not in PARAMETERS_OF_SERVER:
+                raise unknown_argument(name)
+
+    async def shown(self, execution: Execution, *, has_input: bool) -> ExecutionView:
+        """Return a record as Qinling shows it, with what its run left."""
+        result = None
+        # Only what succeeded has a result that its record does not tell.
+        if execution.state.is_final and execution.error is None:
+            result = await self.services.executions.result(execution.id)
+        return execution_view(execution, result, project_id=self.project_id, has_input=has_input)
 
     def answer(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Answer with *value* as JSON, what is not set as null."""
@@ -98,228 +123,17 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
 
-    def read_filters(self, *names: str) -> dict[str, Filter]:
-        """Return the filters of the query string.
-
-        Args:
-            names: The fields that can be filtered by, besides the project.
-
-        Raises:
-            MalformedRequestError: It has a parameter that is none.
-        """
-        known = (*names, "project_id")
-        for name in self.request.query_arguments:
-            if name not in (*known, "all_projects", *PARAMETERS_OF_SERVER):
-                raise unknown_argument(name)
-        given = {name: self.get_query_argument(name, None, strip=False) for name in known}
-        return {name: Filter.of(text) for name, text in given.items() if text is not None}
+    def read_filters(self) -> dict[str, Filter]:
+        """Return the filters of the query string; of one that is given twice the last."""
+        return {
+            name: Filter.of(self.get_query_argument(name, strip=False))
+            for name in self.request.query_arguments
+            if name in (self.query_names or ()) and name != "all_projects"
+        }
 
 
-class ExecutionsHandler(QinlingHandler):
-    """All executions."""
-
-    @authenticated
-    @authorized(action="read", resource="executions")
-    async def get(self) -> None:
-        """List them, the oldest first, as they are read: there are no pages."""
-        filters = self.read_filters("function_id", "status", "description")
-        if "function_id" in filters:
-            filters["function_id"] = filters["function_id"].map(
-                lambda text: function_id_of(text.strip("/")) if is_path(text) else text
-            )
-        self.set_header("Content-Type", "application/json")
-        separator, size = b'{"executions":[', 0
-        with contextlib.suppress(StreamClosedError):
-            async for view in self._views(filters):
-                data = separator + msgspec.json.encode(view)
-                separator, size = b",", size + len(data)
-                self.write(data)
-                if size > FLUSH_BYTES:
-                    size = 0
-                    await self.flush_within(self.services.limits.transfer_timeout_seconds)
-            self.finish(b"]}" if separator == b"," else separator + b"]}")
-
-    async def _views(self, filters: Mapping[str, Filter]) -> AsyncIterator[ExecutionView]:
-        project_id = self.project_id
-        status = filters.get("status")
-        states = states_of(status.wanted) if status and status.operator == "eq" else ()
-        query = ListQuery(
-            filters=Filters(state=states), order_by="created_time", page_size=PAGE_SIZE
-        )
-        while True:
-            page = await self.services.executions.list(query)
-            for execution in page.executions:
-                if not take(filters, fields_of(execution, project_id=project_id)):
-                    continue
-                with contextlib.suppress(ExecutionNotFoundError):
-                    yield await self._listed(execution)
-            if page.next_page_token is None:
-                return
-            query = replace(query, page_token=page.next_page_token)
-
-    async def _listed(self, execution: Execution) -> ExecutionView:
-        # Only what succeeded has a result that its record does not tell.
-        result = None
-        if execution.state.is_final and execution.error is None:
-            result = await self.services.executions.result(execution.id)
-        return execution_view(execution, result, project_id=self.project_id, has_input=False)
-
-    @authenticated
-    @authorized(action="execute", resource="executions")
-    async def post(self) -> None:
-        """Execute a function, and unless the client says otherwise wait for its end."""
-        await self.require("execute", "kernels")
-        await self.require("read", "contents")
-        body, content_type = bytes(self._body or b""), self.request.headers.get("Content-Type", "")
-        asked = read_execution(body, content_type)
-        execution = await self._create(asked)
-        seconds = self.dialect_options.sync_wait_seconds if asked.sync else 0
-        executions = self.services.executions
-        result = None
-        if asked.sync:
-            execution, result = await executions.wait(execution.id, seconds=seconds)
-            if execution.state.is_final and result is None:
-                result = await executions.result(execution.id)
-        view = execution_view(execution, result, project_id=self.project_id, has_input=True)
-        self.answer(view, HTTPStatus.CREATED)
-
-    async def _create(self, asked: ExecutionRequest) -> Execution:
-        if asked.alias is not None:
-            raise not_found("FunctionAlias", name=asked.alias)
-        assert asked.function is not None
-        file = await self.functions.find(asked.function)
-        if asked.version:
-            raise not_found(
-                "FunctionVersion",
-                function_id=function_id_of(file.path),
-                version_number=asked.version,
-            )
-        details = await self.functions.details(file)
-        seconds = float(details.timeout or self.dialect_options.function_timeout_seconds)
-        new = NewExecution(
-            source=NotebookSource(path=file.path),
-            inputs=variables_of(asked.input),
-            variable_names=details.outputs,
-            timeout_seconds=min(seconds, self.services.limits.max_execution_seconds),
-            labels={"dialect": NAME},
-            annotations=self._annotations_of(asked),
-            description=asked.description or "",
-            idempotency_key=None if asked.id is None else f"{KEY_PREFIX}{asked.id}",
-        )
-        duplicate = MalformedRequestError("Duplicate entry for Execution: ['id']")
-        if asked.id is not None and await self._is_taken(asked.id):
-            raise duplicate
-        try:
-            return await self.services.executions.create(new, owner=self.current_user.username)
-        except IdempotencyConflictError:
-            raise duplicate from None
-        except NotebookNotFoundError:
-            raise not_found("Function", id=asked.function) from None
-
-    def _annotations_of(self, asked: ExecutionRequest) -> dict[str, str]:
-        """Return what `execution_view` reads again; a very long input is not kept."""
-        told = {ANNOTATED_SYNC: "true" if asked.sync else "false"}
-        if asked.id is not None:
-            # Makes two requests with one id two requests.
-            told[ANNOTATED_REQUEST] = uuid.uuid4().hex
-        if asked.input is not None:
-            text = shown_input(asked.input, is_masked=self.dialect_options.mask_inputs)
-            if len(text.encode()) <= self.services.limits.max_annotation_bytes // 2:
-                told[ANNOTATED_INPUT] = text
-        return told
-
-    async def _is_taken(self, execution_id: str) -> bool:
-        try:
-            await self.services.executions.get(execution_id)
-        except ExecutionNotFoundError:
-            return False
-        return True
-
-
-class _OneExecution(QinlingHandler):
-    """What the handlers of one execution share."""
-
-    async def find(self, execution_id: str) -> Execution:
-        """Return the record of the execution that a client knows by an id."""
-        executions = self.services.executions
-        try:
-            return await executions.get(execution_id)
-        except ExecutionNotFoundError:
-            found = await executions.of_key(f"{KEY_PREFIX}{execution_id}")
-            if found is None:
-                raise not_found("Execution", id=execution_id) from None
-            return found
-
-
-class ExecutionHandler(_OneExecution):
-    """One execution."""
-
-    def check_id(self, execution_id: str) -> None:
-        """Raise `MalformedRequestError` for what is no id."""
-        if not is_uuid(execution_id):
-            why = f"Expected a uuid but received {execution_id[:200]}."
-            raise bad_field("id", execution_id, why)
-
-    @authenticated
-    @authorized(action="read", resource="executions")
-    async def get(self, execution_id: str) -> None:
-        """Show it."""
-        self.check_id(execution_id)
-        execution = await self.find(execution_id)
-        result = None
-        if execution.state.is_final and execution.error is None:
-            result = await self.services.executions.result(execution.id)
-        self.answer(execution_view(execution, result, project_id=self.project_id, has_input=True))
-
-    @authenticated
-    @authorized(action="write", resource="executions")
-    async def delete(self, execution_id: str) -> None:
-        """Delete it, and stop it if it runs."""
-        self.check_id(execution_id)
-        execution = await self.find(execution_id)
-        force = not execution.state.is_final
-        if force:
-            await self.require("execute", "executions")
-        with contextlib.suppress(ExecutionNotFoundError):
-            await self.services.executions.delete(execution.id, force=force)
-        self.answer_empty()
-
-
-class LogHandler(_OneExecution):
-    """What one execution printed."""
-
-    plain_methods = ("GET",)
-
-    @authenticated
-    @authorized(action="read", resource="executions")
-    async def get(self, execution_id: str) -> None:
-        """Write it as Qinling's runtimes do; there is none until the execution is final."""
-        execution = await self.find(execution_id)
-        if not execution.state.is_final:
-            self.answer_empty()
-            return
-        self.set_header("Content-Type", LOG_TYPE)
-        name = id_of(execution)
-        with contextlib.suppress(StreamClosedError):
-            self.write(f"Start execution: {name}\n")
-            last = await self._write_printed(execution.id)
-            self.write(b"" if last == b"\n" else b"\n")
-            error = execution.error
-            if error is not None:
-                text = error.traceback_text or error.message
-                self.write(f"{text.rstrip()}\n".encode("utf-8", "replace"))
-            self.write(f"Finished execution: {name}\n")
-            self.finish(set_content_type=LOG_TYPE)
-
-    async def _write_printed(self, execution_id: str) -> bytes:
-        """Write the text of both streams, and return its last byte; a line's end without any."""
-        follower, log, last = self.services.following.so_far(execution_id), LogFold(), b"\n"
-        while not follower.has_ended:
-            data = log.add(await follower.read(seconds=0))
-            last = data[-1:] or last
-            self.write(data)
-            # While a slow client takes it only the connection holds it.
-            if len(data) > FLUSH_BYTES // 4:
-                del data
-                await self.flush_within(self.services.limits.transfer_timeout_seconds)
-        return last
+def check_version(file: NotebookFile, version: int) -> None:
+    """Raise `NotFoundError` for any version but 0, which is the notebook as it is."""
+    if version:
+        function_id = function_id_of(file.path)
+        raise not_found("FunctionVersion", function_id=function_id, version_number=version)

@@ -1,9 +1,12 @@
 """What an operator can set of the Qinling dialect."""
 
 import os
+from typing import Any
 
-from traitlets import Bool, Float, Integer, Unicode, default
+from traitlets import Bool, Float, Integer, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
+
+RANGES = ("function_timeout_seconds", "cpu", "memory_size")
 
 
 class QinlingOptions(Configurable):
@@ -28,8 +31,16 @@ class QinlingOptions(Configurable):
     default_cpu = Integer(
         100, min=0, help="The `cpu`, in thousandths, of a function that names none."
     ).tag(config=True)
+    min_cpu = Integer(100, min=0, help="The least `cpu` that a function may name.").tag(config=True)
+    max_cpu = Integer(300, min=0, help="The most `cpu` that a function may name.").tag(config=True)
     default_memory_size = Integer(
         33_554_432, min=0, help="The `memory_size`, in bytes, of a function that names none."
+    ).tag(config=True)
+    min_memory_size = Integer(
+        33_554_432, min=0, help="The least `memory_size` that a function may name."
+    ).tag(config=True)
+    max_memory_size = Integer(
+        134_217_728, min=0, help="The most `memory_size` that a function may name."
     ).tag(config=True)
     sync_wait_seconds = Float(
         600.0,
@@ -60,6 +71,16 @@ class QinlingOptions(Configurable):
         help="How many bytes of notebooks one list of functions reads, to tell their runtimes;"
         " those that it does not reach are told by a later list.",
     ).tag(config=True)
+
+    @validate(*(f"{end}_{name}" for name in RANGES for end in ("min", "max")))
+    def _check_range(self, proposal: Any) -> Any:
+        changed, value = proposal["trait"].name, proposal["value"]
+        name = changed.partition("_")[2]
+        ends = {end: getattr(self, f"{end}_{name}") for end in ("min", "max")}
+        ends[changed.partition("_")[0]] = value
+        if ends["min"] > ends["max"]:
+            raise TraitError(f"min_{name} is {ends['min']}, and max_{name} only {ends['max']}")
+        return value
 
     @default("project_id")
     def _default_project_id(self) -> str:

@@ -1,4 +1,4 @@
-"""Handlers of what is not an execution: functions, runtimes, and what this server has none of."""
+"""Handlers of what is no execution: functions, aliases, runtimes, and what there is none of."""
 
 from contextlib import ExitStack
 from functools import partial
@@ -8,19 +8,20 @@ from typing import Any
 from tornado.web import HTTPError, authenticated
 
 from jupyter_exec_ext import threads
-from jupyter_exec_ext.core.errors import ExecError, MalformedRequestError
-from jupyter_exec_ext.dialects.qinling.errors import not_a_uuid, not_found
+from jupyter_exec_ext.core.errors import ExecError, MalformedRequestError, NotFoundError
+from jupyter_exec_ext.dialects.qinling.errors import NotAllowedError, not_a_uuid, not_found
 from jupyter_exec_ext.dialects.qinling.filters import take
-from jupyter_exec_ext.dialects.qinling.handlers import NAME, QinlingHandler
-from jupyter_exec_ext.dialects.qinling.packages import FunctionForm, apply, read_function
+from jupyter_exec_ext.dialects.qinling.forms import FunctionForm, apply, read_function
+from jupyter_exec_ext.dialects.qinling.handlers import FILTERS, QinlingHandler, check_version
+from jupyter_exec_ext.dialects.qinling.requests import AliasRequest, is_true, read_alias
 from jupyter_exec_ext.dialects.qinling.wire import (
-    is_path,
+    NAME,
     is_uuid,
-    runtime_id_of,
+    notebook_path,
     runtime_view,
 )
+from jupyter_exec_ext.services.kernelspecs import Kernelspec
 from jupyter_exec_ext.web.handler import RefusingMixin
-from jupyter_exec_ext.web.reading import read_flag
 from jupyter_exec_ext.web.rights import authorized
 from jupyter_exec_ext.web.transfers import attachment
 
@@ -67,8 +68,8 @@ class _FormHandler(QinlingHandler):
         super().on_connection_close()
         self._uploads.close()
 
-    async def read_form(self, *, is_new: bool) -> FunctionForm:
-        """Return what the body asks for."""
+    async def read_form(self, *, is_new: bool, entry: str | None = None) -> FunctionForm:
+        """Return what the body asks for; *entry* is that of the function as it is."""
         body, self._body = bytes(self._body or b""), None
         return await threads.run_sync(
             partial(
@@ -77,21 +78,21 @@ class _FormHandler(QinlingHandler):
                 self.request.headers.get("Content-Type", ""),
                 self.dialect_options,
                 is_new=is_new,
+                entry=entry,
                 max_bytes=self.services.limits.max_notebook_bytes,
             )
         )
 
-    async def kernelspec_of(self, form: FunctionForm) -> dict[str, str] | None:
+    async def runtime_of(self, form: FunctionForm) -> Kernelspec | None:
         """Return the kernelspec that the form names; ``None`` when it names none."""
-        if form.runtime_id is None:
-            return None
-        return await self.functions.kernelspec_of(form.runtime_id)
+        return None if form.runtime is None else await self.functions.runtime(form.runtime)
 
 
 class FunctionsHandler(_FormHandler):
     """All functions."""
 
     plain_methods = ("POST",)
+    query_names = FILTERS
 
     @authenticated
     @authorized(action="read", resource="contents")
@@ -109,12 +110,9 @@ class FunctionsHandler(_FormHandler):
         """Make the notebook in a package a function."""
         await self.require("read", "executions")
         form = await self.read_form(is_new=True)
-        assert form.package is not None
-        file_name, notebook = form.package
-        name = (form.name or file_name).strip("/")
-        path = name if name.endswith(".ipynb") else f"{name}.ipynb"
-        kernelspec = await self.kernelspec_of(form)
-        file = await self.services.notebook_files.create(path, apply(form, notebook, kernelspec))
+        notebook = apply(form, None, await self.runtime_of(form))
+        path = notebook_path(form.name or "")
+        file = await self.services.notebook_files.create(path, notebook)
         self.answer(await self.functions.view(file), HTTPStatus.CREATED)
 
 
@@ -122,21 +120,21 @@ class FunctionHandler(_FormHandler):
     """One function."""
 
     plain_methods = ("GET", "PUT")
+    query_names = ("download",)
 
     @authenticated
     @authorized(action="read", resource="contents")
     async def get(self, function_id: str) -> None:
         """Show it, or give its package."""
-        text = self.get_query_argument("download", None)
-        if read_flag("download", text and text.lower()):
-            file = await self.functions.find(function_id)
+        if is_true(self.get_query_argument("download", "")):
+            file = await self.find_function(function_id)
             package = await self.functions.package(file)
             name = file.path.rpartition("/")[2].removesuffix(".ipynb")
             self.set_header("Content-Disposition", attachment(f"{name}.zip"))
             self.finish(package, set_content_type="application/zip")
             return
         await self.require("read", "executions")
-        self.answer(await self.functions.view(await self.functions.find(function_id)))
+        self.answer(await self.functions.view(await self.find_function(function_id)))
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -144,25 +142,27 @@ class FunctionHandler(_FormHandler):
         """Change what it runs, or what is said of it; its name stays."""
         await self.require("read", "contents")
         await self.require("read", "executions")
-        file = await self.functions.find(function_id)
-        form = await self.read_form(is_new=False)
+        file = await self.find_function(function_id)
+        details = await self.functions.details(file)
+        entry = details.entry if details.module else None
+        form = await self.read_form(is_new=False, entry=entry)
         if form.name not in (None, file.path, file.path.removesuffix(".ipynb")):
             raise MalformedRequestError(
                 "The name of a function is the path of its notebook, and stays."
             )
-        kernelspec = await self.kernelspec_of(form)
-        if form.package or form.settings or kernelspec:
-            change = partial(apply, form, kernelspec=kernelspec)
-            file = await self.services.notebook_files.change(file.path, change)
+        runtime = await self.runtime_of(form)
+        if form.notebook or form.settings or runtime:
+            change = partial(apply, form, spec=runtime)
+            file = await self.functions.change(file, change)
         self.answer(await self.functions.view(file))
 
     @authenticated
     @authorized(action="write", resource="contents")
     async def delete(self, function_id: str) -> None:
-        """Delete its notebook; its executions stay."""
-        if not is_uuid(function_id) and not is_path(function_id):
-            raise not_a_uuid(function_id)
-        file = await self.functions.find(function_id)
+        """Delete its notebook, unless an alias names it; its executions stay."""
+        file = await self.find_function(function_id)
+        if await self.aliases.of(file):
+            raise NotAllowedError("The function is still associated with function alias(es).")
         await self.services.notebook_files.delete(file.path)
         self.answer_empty()
 
@@ -170,20 +170,20 @@ class FunctionHandler(_FormHandler):
 class VersionsHandler(QinlingHandler):
     """The versions of a function, which has none but the notebook as it is."""
 
+    query_names = FILTERS
+
     @authenticated
     @authorized(action="read", resource="contents")
     async def get(self, function_id: str) -> None:
         """List none."""
-        if not is_uuid(function_id) and not is_path(function_id):
-            raise not_a_uuid(function_id)
-        await self.functions.find(function_id)
+        await self.find_function(function_id)
         self.answer({"function_versions": []})
 
     @authenticated
     @authorized(action="write", resource="contents")
     async def post(self, function_id: str) -> None:
         """Refuse to keep one."""
-        await self.functions.find(function_id)
+        await self.find_function(function_id)
         raise HTTPError(HTTPStatus.NOT_IMPLEMENTED)
 
 
@@ -205,56 +205,85 @@ class VersionHandler(QinlingHandler):
         raise not_found("FunctionVersion", function_id=function_id, version_number=version)
 
 
-class AliasesHandler(QinlingHandler):
-    """All aliases, of which there are none."""
+class _AliasHandler(QinlingHandler):
+    """What the handlers of aliases share."""
+
+    def read_alias(self, *, is_new: bool) -> AliasRequest:
+        """Return what the body asks for."""
+        content_type = self.request.headers.get("Content-Type", "")
+        return read_alias(bytes(self._body or b""), content_type, is_new=is_new)
+
+
+class AliasesHandler(_AliasHandler):
+    """All aliases."""
+
+    query_names = FILTERS
 
     @authenticated
     @authorized(action="read", resource="contents")
     async def get(self) -> None:
-        """List none."""
-        self.read_filters()
-        self.answer({"function_aliases": []})
+        """List them, by name."""
+        is_wanted = take(self.read_filters(), {"project_id": self.project_id})
+        aliases = await self.aliases.all() if is_wanted else {}
+        views = [aliases[name].view(self.project_id) for name in sorted(aliases)]
+        self.answer({"function_aliases": views})
 
     @authenticated
     @authorized(action="write", resource="contents")
     async def post(self) -> None:
-        """Refuse to keep one."""
-        raise HTTPError(HTTPStatus.NOT_IMPLEMENTED)
+        """Give a function an alias."""
+        await self.require("read", "contents")
+        asked = self.read_alias(is_new=True)
+        file = await self.find_function(asked.function or "")
+        check_version(file, asked.version)
+        alias = await self.aliases.create(asked.name or "", file, asked.description or "")
+        self.answer(alias.view(self.project_id), HTTPStatus.CREATED)
 
 
-class AliasHandler(QinlingHandler):
-    """One alias, which is not there."""
+class AliasHandler(_AliasHandler):
+    """One alias."""
 
     @authenticated
     @authorized(action="read", resource="contents")
     async def get(self, name: str) -> None:
-        """Say that it is not there."""
-        raise not_found("FunctionAlias", name=name)
+        """Show it."""
+        self.answer((await self.aliases.find(name)).view(self.project_id))
 
     @authenticated
     @authorized(action="write", resource="contents")
     async def put(self, name: str) -> None:
-        """Say that it is not there."""
-        raise not_found("FunctionAlias", name=name)
+        """Give it to another function, or change what is said of it; its name stays."""
+        await self.require("read", "contents")
+        asked = self.read_alias(is_new=False)
+        if asked.name not in (None, name):
+            raise MalformedRequestError("The name of an alias stays.")
+        file = (await self.aliases.find(name)).file
+        if asked.function is not None:
+            file = await self.find_function(asked.function)
+        check_version(file, asked.version)
+        alias = await self.aliases.update(name, file, asked.description)
+        self.answer(alias.view(self.project_id))
 
     @authenticated
     @authorized(action="write", resource="contents")
     async def delete(self, name: str) -> None:
-        """Say that it is not there."""
-        raise not_found("FunctionAlias", name=name)
+        """Delete it; its function stays."""
+        await self.aliases.delete(name)
+        self.answer_empty()
 
 
 class RuntimesHandler(QinlingHandler):
     """All kernelspecs as runtimes."""
 
+    query_names = FILTERS
+
     @authenticated
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """List them."""
-        filters = self.read_filters()
-        specs = await self.services.kernelspecs.list()
-        is_wanted = take(filters, {"project_id": self.project_id})
-        views = [runtime_view(spec, project_id=self.project_id) for spec in specs if is_wanted]
+        is_wanted = take(self.read_filters(), {"project_id": self.project_id})
+        specs = await self.services.kernelspecs.list() if is_wanted else []
+        views = [runtime_view(spec, project_id=self.project_id) for spec in specs]
         self.answer({"runtimes": views})
 
     @authenticated
@@ -271,13 +300,13 @@ class RuntimeHandler(QinlingHandler):
     @authorized(action="read", resource="executions")
     async def get(self, runtime_id: str) -> None:
         """Show it."""
-        if not is_uuid(runtime_id):
-            raise not_a_uuid(runtime_id)
-        for spec in await self.services.kernelspecs.list():
-            if runtime_id_of(spec.name) == runtime_id.lower():
-                self.answer(runtime_view(spec, project_id=self.project_id))
-                return
-        raise not_found("Runtime", id=runtime_id)
+        try:
+            spec = await self.functions.runtime(runtime_id)
+        except NotFoundError:
+            if is_uuid(runtime_id):
+                raise
+            raise not_a_uuid(runtime_id) from None
+        self.answer(runtime_view(spec, project_id=self.project_id))
 
     @authenticated
     @authorized(action="write", resource="kernels")
@@ -318,14 +347,16 @@ class VersionRootHandler(QinlingHandler):
 class UnknownHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]
     """Every path that the service does not have."""
 
+    query_names = None
 
-class ForbiddenHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]
+
+class ForbiddenHandler(UnknownHandler):
     """What only administrators may do: workers, their number, the pool."""
 
     refusal = HTTPStatus.FORBIDDEN
 
 
-class MissingHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]
+class MissingHandler(UnknownHandler):
     """What this server has not: jobs and webhooks."""
 
     refusal = HTTPStatus.NOT_IMPLEMENTED

@@ -18,6 +18,11 @@ from jupyter_exec_ext.core.models import Execution, ExecutionError, NotebookSour
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
+NAME = "qinling"
+
+METADATA = "qinling"
+"""The key of a notebook's metadata under which it says what only Qinling asks of a function."""
+
 NAMESPACE = UUID("0d6f2bb6-0d0c-5c0b-9a7e-6b1c1f4f1a7d")
 """From it and a path, or the name of a kernelspec, follow the ids of functions and runtimes."""
 
@@ -25,14 +30,26 @@ KEY_PREFIX = "qinling:"
 """Begins the idempotency key of an execution whose id the client chose."""
 
 INPUT_VARIABLE = "QINLING_INPUT"
-"""The variable that has an input which is no JSON object."""
+"""The variable that has an input which is no JSON object, and for a module any input."""
 
+OUTPUT_VARIABLE = "qinling_output"
+"""The variable that is the output itself, where it is the only one that a notebook names."""
+
+STAMP_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+ANNOTATED_ALIAS = "qinling.alias"
 ANNOTATED_INPUT = "qinling.input"
 ANNOTATED_SYNC = "qinling.sync"
 ANNOTATED_REQUEST = "qinling.request"
 
 MASK = "***"
 _SECRET_WORDS = ("pass", "secret", "token", "key")
+
+MAX_SHOWN_TEXT = 1_000
+"""Longest input that is shown and neither an object nor a list."""
+
+MAX_INPUT_DEPTH = 100
+"""How deep the objects and lists of an input may be in each other."""
 
 MAX_LITERAL_LENGTH = 100_000
 """Longest displayed text that is looked at for a value."""
@@ -107,6 +124,19 @@ class FunctionView(msgspec.Struct, kw_only=True):
     updated_at: str | None
 
 
+class AliasView(msgspec.Struct, kw_only=True):
+    """Another name of a function; its times are those of the notebook."""
+
+    id: str
+    name: str
+    description: str
+    function_id: str
+    function_version: int = 0
+    project_id: str
+    created_at: str
+    updated_at: str | None
+
+
 def function_id_of(path: str) -> str:
     """Return the id of the function that the notebook at *path* is."""
     return str(uuid5(NAMESPACE, f"function:{path}".encode("utf-8", "replace").decode()))
@@ -115,6 +145,11 @@ def function_id_of(path: str) -> str:
 def runtime_id_of(kernel_name: str) -> str:
     """Return the id of the runtime that a kernelspec is."""
     return str(uuid5(NAMESPACE, f"kernelspec:{kernel_name}"))
+
+
+def alias_id_of(name: str) -> str:
+    """Return the id of an alias, which nothing asks for."""
+    return str(uuid5(NAMESPACE, f"alias:{name}".encode("utf-8", "replace").decode()))
 
 
 def is_uuid(text: object) -> bool:
@@ -127,6 +162,17 @@ def is_uuid(text: object) -> bool:
         return False
 
 
+def canonical_id(text: str) -> str:
+    """Return a UUID as it is stored, in small letters and with dashes; other text as it is."""
+    return str(UUID(text)) if is_uuid(text) else text
+
+
+def notebook_path(name: str) -> str:
+    """Return the path of the notebook that a function's name stands for."""
+    path = name.strip("/")
+    return path if path.endswith(".ipynb") else f"{path}.ipynb"
+
+
 def is_path(text: str) -> bool:
     """Whether *text* names a function by the path of its notebook; no id looks like that."""
     return "/" in text or text.endswith(".ipynb")
@@ -134,13 +180,15 @@ def is_path(text: str) -> bool:
 
 def stamp(moment: datetime) -> str:
     """Return a moment as Qinling writes it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime(STAMP_FORMAT)
 
 
 def id_of(execution: Execution) -> str:
     """Return the id that clients know *execution* by: their own, where they chose one."""
     key = execution.idempotency_key or ""
-    return key.removeprefix(KEY_PREFIX) if key.startswith(KEY_PREFIX) else execution.id
+    chosen = key.removeprefix(KEY_PREFIX)
+    is_ours = execution.labels.get("dialect") == NAME and key.startswith(KEY_PREFIX)
+    return chosen if is_ours and is_uuid(chosen) else execution.id
 
 
 def states_of(status: str) -> tuple[State, ...]:
@@ -195,6 +243,7 @@ def execution_view(
     return ExecutionView(
         id=id_of(execution),
         function_id=fields["function_id"],
+        function_alias=told.get(ANNOTATED_ALIAS),
         description=fields["description"],
         status=status_of(execution),
         sync=told.get(ANNOTATED_SYNC, "true") == "true",
@@ -228,6 +277,8 @@ def _output_of(execution: Execution, result: Result | None) -> object:
 
 def _value_of(execution: Execution, result: Result) -> object:
     """Return the outputs that the notebook names, by name, else what it displayed last."""
+    if execution.variable_names == [OUTPUT_VARIABLE] and OUTPUT_VARIABLE in result.variables:
+        return _value_of_variable(result.variables[OUTPUT_VARIABLE])
     if execution.variable_names:
         return {name: _value_of_variable(variable) for name, variable in result.variables.items()}
     if result.value_json is not None:
@@ -274,29 +325,58 @@ def _dumps(value: object) -> str:
         return json.dumps({"output": BROKEN})
 
 
-def shown_input(text: str, *, is_masked: bool) -> str:
-    """Return an input as it is stored and shown: an object without what its names call secret."""
+def shown_input(text: str, *, is_masked: bool) -> str | None:
+    """Return an input as it is stored and shown; ``None`` for what is not.
+
+    With *is_masked* that is an object or a list without the values that their names call secret,
+    or a short text without such a name in it.
+    """
     value = _loads(text)
-    if not isinstance(value, dict):
-        return text
-    return json.dumps(_masked(value) if is_masked else value)
+    if isinstance(value, (dict, list)):
+        shown = _masked(value) if is_masked else value
+        return json.dumps(shown) if isinstance(value, dict) or shown != value else text
+    is_plain = len(text) <= MAX_SHOWN_TEXT and not _is_secret(text)
+    return text if not is_masked or (is_plain and text.lstrip()[:1] not in ("{", "[")) else None
 
 
 def _masked(value: object) -> object:
     if isinstance(value, dict):
-        return {
-            name: MASK if any(word in name.lower() for word in _SECRET_WORDS) else _masked(item)
-            for name, item in value.items()
-        }
+        return {name: MASK if _is_secret(name) else _masked(item) for name, item in value.items()}
     return [_masked(item) for item in value] if isinstance(value, list) else value
 
 
-def variables_of(text: str | None) -> dict[str, Any]:
-    """Return the inputs that an input text stands for: the keys of an object, else one."""
+def _is_secret(text: str) -> bool:
+    return any(word in text.lower() for word in _SECRET_WORDS)
+
+
+def variables_of(text: str | None, *, is_whole: bool) -> dict[str, Any]:
+    """Return the inputs that an input text stands for: the keys of an object, else one.
+
+    Args:
+        is_whole: Whether an object is one, too.
+    """
     if text is None:
         return {}
-    value = _loads(text)
+    value = None if is_whole else _loads(text)
     return value if isinstance(value, dict) else {INPUT_VARIABLE: text}
+
+
+def is_deep(text: str) -> bool:
+    """Whether an input has more in each other than `MAX_INPUT_DEPTH`."""
+    try:
+        level = [msgspec.json.decode(text)]
+    except RecursionError:
+        return True
+    except (msgspec.DecodeError, ValueError):
+        return False
+    for _ in range(MAX_INPUT_DEPTH):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(level)
 
 
 def runtime_view(spec: Kernelspec, *, project_id: str) -> RuntimeView:

@@ -80,7 +80,22 @@ told["runtimes"] = [runtime.name for runtime in qinling.runtimes.list()]
 told["pool"] = fault(qinling.runtimes.get_pool, qinling.runtimes.list()[0].id)
 told["versions"] = qinling.function_versions.list(later.function_id)
 told["version"] = fault(qinling.function_versions.get, later.function_id, 1)
-told["aliases"] = qinling.function_aliases.list()
+aliases = qinling.function_aliases
+told["aliases"] = aliases.list()
+alias = aliases.create("live", later.function_id)
+told["twice"] = fault(aliases.create, "live", later.function_id)
+told["listed_alias"] = [found.name for found in aliases.list()]
+aliased = runs.create(function_alias="live", function_version=None, input='{"name": "Al"}')
+told["aliased"] = [
+    aliased.function_alias, aliased.function_id == later.function_id, aliased.function_version,
+    json.loads(aliased.result)["output"],
+]
+told["used"] = fault(qinling.functions.delete, later.function_id)
+told["said"] = aliases.update("live", description="in use").description
+told["moved"] = aliases.update("live", function_id=failed.function_id).function_id
+told["shown_alias"] = aliases.get("live").function_id == failed.function_id
+aliases.delete("live")
+told["no_alias"] = fault(aliases.get, "live")
 
 name = "made-" + kind + ".ipynb"
 with open(os.environ["PACKAGE"], "rb") as package:
@@ -90,6 +105,13 @@ with open(os.environ["PACKAGE"], "rb") as package:
     )
 told["made"] = [made.name, made.timeout, qinling.functions.find(name=name).id == made.id]
 told["output"] = json.loads(runs.create(made.id).result)["output"]
+with open(os.environ["MODULE"], "rb") as package:
+    module = qinling.functions.create(
+        {"source": "package"}, runtime=qinling.runtimes.find(name="python3").id, package=package,
+        name="module", entry="hello.greet",
+    )
+run = runs.create(module.id, input='{"who": "Zoë"}')
+told["module"] = [module.name, module.entry, json.loads(run.result)["output"]]
 changed = qinling.functions.update(made.id, description="new")
 told["changed"] = [changed.description, changed.timeout, changed.count]
 told["zip"] = qinling.functions.get(made.id, download=True).content[:2].decode()
@@ -110,6 +132,10 @@ class Clients:
         self.python = python
         package = home / "package.zip"
         package.write_bytes(package_of(any__ipynb=notebook_text("6 * 7")))
+        self.module = home / "hello.py"
+        self.module.write_text("def greet(who):\n    return 'Hello, ' + who\n")
+        module_package = home / "module.zip"
+        module_package.write_bytes(package_of(hello__py=self.module.read_bytes()))
         bin_folder = home / "bin"
         bin_folder.mkdir()
         command = bin_folder / "openstack"
@@ -125,6 +151,8 @@ class Clients:
             "JUPYTER_URL": server.url,
             "JUPYTER_TOKEN": server.token,
             "PACKAGE": str(package),
+            "MODULE": str(module_package),
+            "TMPDIR": str(home),
         }
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -200,11 +228,15 @@ def test_the_python_client_works(clients: Clients, kind: str) -> None:
         "pool": "HTTPForbidden",
         "version": "HTTPNotFound",
         "no_function": "HTTPNotFound",
+        "twice": "HTTPBadRequest",
+        "used": "HTTPForbidden",
+        "no_alias": "HTTPNotFound",
     }
     said = {name: told.pop(name) for name in faults}
     assert {name: fault[0] for name, fault in said.items()} == faults
     assert "FunctionAlias not found [name=a]" in said["alias"][1]
     assert f"FunctionVersion not found [function_id={hello}" in said["version"][1]
+    assert "Duplicate entry for FunctionAlias" in said["twice"][1]
     assert 'Unknown argument: "limit"' in said["filter"][1]
     assert "python3" in told.pop("runtimes")
     assert told == {
@@ -216,6 +248,12 @@ def test_the_python_client_works(clients: Clients, kind: str) -> None:
         "later_done": "Hello, Eve",
         "versions": [],
         "aliases": [],
+        "listed_alias": ["live"],
+        "aliased": ["live", True, 0, "Hello, Al"],
+        "said": "in use",
+        "moved": function_id_of("fails.ipynb"),
+        "shown_alias": True,
+        "module": ["module", "hello.greet", "Hello, Zoë"],
         "made": [f"made-{kind}.ipynb", 20, True],
         "output": 42,
         "changed": ["new", 20, 1],
@@ -223,7 +261,7 @@ def test_the_python_client_works(clients: Clients, kind: str) -> None:
         "updated": "new",
     }
     records = clients.server.http.get("executions").json()["executions"]
-    assert len(records) == 3
+    assert len(records) == 5
     assert {record["labels"]["dialect"] for record in records} == {"qinling"}
     assert clients.server.token not in clients.server.log
     assert "Traceback" not in clients.server.log
@@ -255,6 +293,22 @@ def test_the_commands_work(clients: Clients, tmp_path: Path) -> None:
     cleared = clients.try_openstack(*execution, "delete", "--function", function_id_of("new.ipynb"))
     missing = clients.try_openstack(*execution, "create", "--function", "no.ipynb")
     jobs = clients.try_openstack("job", "list")
+    python = ("--runtime", "python3", "--entry", "hello.greet", "--file", str(clients.module))
+    run("function", "create", "--name", "greet", *python)
+    greeting = run(
+        *execution, "create", "--function", "greet", "--input", '{"who": "Bob"}', "-f", "json"
+    )
+    greet = run("function", "show", "greet", "-f", "json")
+    alias = ("function", "alias")
+    run(*alias, "create", "live", "--function", "hello.ipynb", "--description", "old")
+    aliased = run(*execution, "create", "--function-alias", "live", *given)
+    moved = run(*alias, "update", "live", "--function", "greet", "-f", "json")
+    aliases = run(*alias, "list", "-f", "json")
+    kept = clients.try_openstack("function", "delete", "greet")
+    by_alias = run(*alias, "show", "live", "-f", "json")
+    run(*alias, "delete", "live")
+    no_alias = clients.try_openstack(*alias, "show", "live")
+    runtime = run("runtime", "show", "python3", "-f", "json")
 
     assert (created["status"], json.loads(created["result"])["output"]) == ("success", "Hello, Bob")
     assert shown == created
@@ -270,7 +324,18 @@ def test_the_commands_work(clients: Clients, tmp_path: Path) -> None:
     assert (deleted.returncode, failed.returncode, cleared.returncode) == (0, 1, 0)
     assert missing.returncode != 0
     assert "This server has no such resource." in jobs.stderr
-    assert clients.server.http.get("executions").json()["executions"] == []
+    assert (greet["name"], greet["entry"], greet["count"]) == ("greet", "hello.greet", 1)
+    assert json.loads(greeting["result"])["output"] == "Hello, Bob"
+    assert (aliased["function_alias"], aliased["status"]) == ("live", "success")
+    assert aliased["function_id"] == function_id_of("hello.ipynb")
+    assert (moved["function_id"], moved["description"]) == (greet["id"], "old")
+    assert [row["Name"] for row in aliases] == ["live"]
+    assert by_alias == moved
+    assert "associated with function alias" in kept.stderr + kept.stdout
+    assert "FunctionAlias not found [name=live]" in no_alias.stderr
+    assert runtime["id"] == runtime_id_of("python3")
+    left = clients.server.http.get("executions").json()["executions"]
+    assert {record["id"] for record in left} == {greeting["id"], aliased["id"]}
 
 
 def test_the_snippets_of_the_docs_work(clients: Clients) -> None:

@@ -77,6 +77,96 @@ async def test_a_notebook_can_name_its_outputs(qinling: Qinling) -> None:
     assert output["none"] is None
 
 
+async def test_one_output_can_be_the_output_itself(qinling: Qinling) -> None:
+    """The variable `qinling_output`, where a notebook names no other."""
+    code = "qinling_output = None; 'not this'"
+    qinling.api.write_notebook("one.ipynb", code, qinling={"outputs": ["qinling_output"]})
+    qinling.api.write_notebook("two.ipynb", code, qinling={"outputs": ["qinling_output", "a"]})
+
+    assert await qinling.output("one.ipynb") is None
+    assert await qinling.output("two.ipynb") == {"qinling_output": None, "a": None}
+
+
+@pytest.mark.parametrize("exec_config", [{"max_variables": 2}])
+async def test_names_of_outputs_that_cannot_be_are_left_out(qinling: Qinling) -> None:
+    """And what is more than may be gathered: a notebook is no request, and runs."""
+    names = ["", "a\n", "x" * 257, 1, None, "a", "a", "b", "c"]
+    qinling.api.write_notebook("nb.ipynb", "a = 1; b = 2; c = 3", qinling={"outputs": names})
+
+    assert await qinling.output("nb.ipynb") == {"a": 1, "b": 2}
+
+
+async def test_code_that_asks_meets_the_end_of_its_input(qinling: Qinling) -> None:
+    """At once: no client of Qinling's can answer it."""
+    qinling.api.write_notebook("nb.ipynb", "input('who?')")
+
+    execution = await qinling.create("nb.ipynb")
+
+    assert execution["status"] == "failed"
+    assert (await qinling.api.get(execution))["error"]["code"] == "InputNotGiven"
+
+
+async def test_a_runtime_that_is_gone_is_a_conflict(qinling: Qinling) -> None:
+    """In Qinling's words."""
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec={"name": "gone", "display_name": "g"})
+
+    answer = await qinling.request("POST", "executions", {"function_id": "nb.ipynb"})
+
+    assert (answer.status, answer.json["faultstring"]) == (409, "Runtime gone is not available.")
+
+
+async def test_an_id_is_the_same_in_any_spelling(qinling: Qinling, echo_kernel_name: str) -> None:
+    """Of functions and of executions, in bodies, paths and filters."""
+    spec = {"name": echo_kernel_name, "display_name": "e"}
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
+    chosen, function = str(uuid.uuid4()), function_id_of("nb.ipynb")
+    spelt = chosen.upper().replace("-", "")
+
+    created = await qinling.create(function.upper(), id=spelt)
+    again = await qinling.request("POST", "executions", {"function_id": function, "id": chosen})
+    listed = await qinling.listed(f"?function_id={function.upper()}")
+    log = await qinling.request("GET", f"executions/{spelt}/log")
+
+    assert (created["id"], created["function_id"]) == (chosen, function)
+    assert again.json["faultstring"] == "Duplicate entry for Execution: ['id']"
+    assert [shown["id"] for shown in listed] == [chosen]
+    assert (await qinling.get(f"executions/{chosen.upper()}"))["id"] == chosen
+    assert log.body.decode().startswith(f"Start execution: {chosen}\n")
+    assert (await qinling.get(f"functions/{function.upper()}"))["id"] == function
+    assert (await qinling.request("DELETE", f"executions/{spelt}")).status == 204
+
+
+async def test_no_key_of_the_native_api_is_an_id(qinling: Qinling, echo_kernel_name: str) -> None:
+    """Whatever it looks like: only those of executions that were created here are."""
+    spec = {"name": echo_kernel_name, "display_name": "e"}
+    qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
+    wanted = str(uuid.uuid4())
+    for key, labels in ((wanted, {}), ("no id", {"dialect": "qinling"})):
+        await qinling.api.request(
+            "POST",
+            "executions",
+            json={"notebook": {"path": "nb.ipynb"}, "labels": labels},
+            headers={"Idempotency-Key": f"qinling:{key}"},
+        )
+
+    natives = (await qinling.api.request("GET", "executions")).json["executions"]
+    listed = {shown["id"] for shown in await qinling.listed()}
+
+    assert listed == {native["id"] for native in natives}
+    assert len(listed) == 2
+    assert (await qinling.request("GET", f"executions/{wanted}")).status == 404
+
+
+async def test_of_a_filter_given_twice_the_last_counts(
+    qinling: Qinling, keep_final: Callable[..., Awaitable[Execution]]
+) -> None:
+    kept = await keep_final()
+
+    assert await qinling.listed("?status=success&status=failed") == []
+    (shown,) = await qinling.listed("?status=failed&status=success")
+    assert shown["id"] == kept.id
+
+
 async def test_a_client_may_choose_the_id(qinling: Qinling, echo_kernel_name: str) -> None:
     """Once; it is the id in all that is shown, and what is asked for."""
     spec = {"name": echo_kernel_name, "display_name": "e"}
@@ -103,22 +193,40 @@ async def test_a_client_may_choose_the_id(qinling: Qinling, echo_kernel_name: st
 SECRET = '{"a": 1, "Password": "p-1", "deep": [{"api_key": "p-2", "b": 2}], "TOKENS": ["p-3"]}'
 
 
-async def test_secrets_are_masked_and_not_stored(qinling: Qinling, echo_kernel_name: str) -> None:
-    """By their names, however deep; the code gets them, and a list shows no input at all."""
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (
+            SECRET,
+            '{"a": 1, "Password": "***", "deep": [{"api_key": "***", "b": 2}], "TOKENS": "***"}',
+        ),
+        ('[{"password": "p-1"}, 2]', '[{"password": "***"}, 2]'),
+        ("[1,2]", "[1,2]"),
+        ('{"password": "p-1", "a": NaN}', None),
+        ('{"password": "p-1",}', None),
+        ('["p-1",]', None),
+        (' {"a": "p-1"', None),
+        ("Password: p-1", None),
+        ('"the secret is p-1"', None),
+        ("p-1" * 400, None),
+        ("Qinling", "Qinling"),
+        ("6.5", "6.5"),
+    ],
+)
+async def test_secrets_are_masked_and_not_stored(
+    qinling: Qinling, echo_kernel_name: str, given: str, shown: str | None
+) -> None:
+    """By their names, however deep; what looks like JSON and is none, or may be a secret, is not
+    stored at all. A list shows no input.
+    """
     spec = {"name": echo_kernel_name, "display_name": "e"}
     qinling.api.write_notebook("nb.ipynb", "1", kernelspec=spec)
 
-    created = await qinling.create("nb.ipynb", input=SECRET)
-    shown = await qinling.get(f"executions/{created['id']}")
+    created = await qinling.create("nb.ipynb", input=given)
     native = await qinling.api.request("GET", "executions", created["id"])
 
-    assert shown["input"] == created["input"]
-    assert json.loads(shown["input"]) == {
-        "a": 1,
-        "Password": "***",
-        "deep": [{"api_key": "***", "b": 2}],
-        "TOKENS": "***",
-    }
+    assert created["input"] == shown
+    assert (await qinling.get(f"executions/{created['id']}"))["input"] == shown
     assert not any(f"p-{number}" in native.body.decode() for number in (1, 2, 3))
     assert [execution["input"] for execution in await qinling.listed()] == [None]
 

@@ -7,9 +7,12 @@ import json
 import os
 import zipfile
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from traitlets import TraitError
 
+from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of, runtime_id_of
 from tests.conftest import Answer
 from tests.dialects.qinling.conftest import Qinling, form_of, notebook_text, package_of
@@ -101,7 +104,8 @@ async def test_a_package_becomes_a_notebook(qinling: Qinling) -> None:
 
     function = created.json
     assert created.status == 201
-    assert function["name"] == "folder/answer.ipynb"
+    assert function["name"] == "folder/answer"
+    assert function["id"] == function_id_of("folder/answer.ipynb")
     assert {name: str(function[name]) for name in said} == said
     assert function["description"] == "All of it"
     assert function["runtime_id"] == runtime_id_of("python3")
@@ -171,7 +175,11 @@ DEEP = notebook_text("1").replace(
         (b"no zip", {}, 400),
         (PACKAGE[:-30], {}, 400),
         (package_of(), {}, 400),
-        (package_of(main__py="def main(): pass"), {}, 400),
+        (package_of(readme__md="def main(): pass"), {}, 400),
+        (package_of(a__py="def main(): pass", b__py=""), {}, 400),
+        (package_of(a__py=b"\xff"), {}, 400),
+        (package_of(a__py="def f(): pass"), {"entry": "b.f"}, 400),
+        (package_of(a__py="def f(): pass"), {"entry": "a.f()"}, 400),
         (package_of(a__ipynb=notebook_text(), b__ipynb=notebook_text()), {}, 400),
         (package_of(a__ipynb="[]"), {}, 400),
         (package_of(a__ipynb='{"nbformat": 4}'), {}, 400),
@@ -185,7 +193,10 @@ DEEP = notebook_text("1").replace(
         (PACKAGE, {"code": '{"source": "package", "md5sum": "0"}'}, 400),
         (PACKAGE, {"timeout": "301"}, 400),
         (PACKAGE, {"timeout": "-1"}, 400),
+        (PACKAGE, {"timeout": ""}, 400),
         (PACKAGE, {"cpu": "9" * 5000}, 400),
+        (PACKAGE, {"cpu": "301"}, 400),
+        (PACKAGE, {"memory_size": "33554431"}, 400),
         (PACKAGE, {"runtime_id": "none"}, 404),
         (PACKAGE, {"name": "../out"}, 400),
         (PACKAGE, {"name": "missing/nb"}, 400),
@@ -229,18 +240,20 @@ async def test_packages_come_one_at_a_time(
     writer.write("\r\n".join((*head, "", "part of it")).encode())
     await writer.drain()
 
-    async def status_of(number: int) -> int:
-        answer = await send_form(qinling, "POST", "functions", PACKAGE, name=f"{number}")
-        return answer.status
+    async def status_of_one() -> int:
+        name = f"{uuid4()}"
+        return (await send_form(qinling, "POST", "functions", PACKAGE, name=name)).status
 
-    numbers = iter(range(1_000))
-    while (refused := await status_of(next(numbers))) != 503:
-        assert refused == 201
+    async def until(status: int) -> None:
+        for _ in range(1_000):
+            if await status_of_one() == status:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"it never was {status}")
+
+    await until(503)
     writer.close()
-    while await status_of(next(numbers)) == 503:
-        pass
-
-    assert await status_of(next(numbers)) == 201
+    await until(201)
 
 
 async def test_a_form_can_be_anything(qinling: Qinling) -> None:
@@ -261,6 +274,127 @@ async def test_a_form_can_be_anything(qinling: Qinling) -> None:
     for body, content_type in bodies:
         answer = await qinling.request("POST", "functions", body, Content_Type=content_type)
         assert (answer.status, list(answer.json)) == (400, ["faultstring"]), (body, answer.body)
+
+
+async def test_a_form_has_few_parts_and_a_package_few_files(qinling: Qinling) -> None:
+    """Whatever their names: many tiny ones would take long to read."""
+    boundary = b"--x\r\nContent-Disposition: form-data; name="
+    parts = (boundary + b'"cpu"\r\n\r\n100\r\n') * 200
+    package = boundary + b'"package"; filename="p"\r\n\r\n' + PACKAGE + b"\r\n--x--\r\n"
+    code = boundary + b'"code"\r\n\r\n{"source": "package"}\r\n'
+    kind = "multipart/form-data; boundary=x"
+    crowded = package_of(nb__ipynb=notebook_text("1"), **{f"f{n}": b"" for n in range(10_000)})
+
+    many = await qinling.request("POST", "functions", parts + code + package, Content_Type=kind)
+    few = await qinling.request("POST", "functions", code + package, Content_Type=kind)
+    full = await send_form(qinling, "POST", "functions", crowded, name="full")
+
+    assert (many.status, many.json["faultstring"]) == (400, "The form is broken.")
+    assert few.status == 201, few.body
+    assert (full.status, full.json["faultstring"]) == (400, "A package has at most 10000 files.")
+
+
+async def test_a_function_is_found_by_the_name_it_was_created_with(qinling: Qinling) -> None:
+    """And it is listed under it; a copy of its notebook has a name of its own."""
+    created = await send_form(qinling, "POST", "functions", PACKAGE, name="greet2")
+    text = (qinling.api.root / "greet2.ipynb").read_text()
+    (qinling.api.root / "copy.ipynb").write_text(text)
+
+    names = [function["name"] for function in (await qinling.get("functions"))["functions"]]
+    run = await qinling.create("greet2")
+
+    assert created.json["name"] == "greet2"
+    assert names == ["copy.ipynb", "greet2"]
+    assert run["function_id"] == created.json["id"] == function_id_of("greet2.ipynb")
+    assert (await qinling.get("functions/greet2"))["id"] == created.json["id"]
+    assert [found["id"] for found in await qinling.listed("?function_id=greet2")] == [run["id"]]
+    assert (await qinling.request("DELETE", "functions/greet2")).status == 204
+    assert (await qinling.request("DELETE", "functions/greet2")).status == 400
+
+
+async def test_what_is_sent_empty_is_said_too(qinling: Qinling) -> None:
+    """A description can be taken back; a number cannot be empty."""
+    qinling.api.write_notebook("nb.ipynb", "1", qinling={"description": "old", "entry": "a.b"})
+
+    said = await send_form(qinling, "PUT", "functions/nb.ipynb", description="", entry="")
+    empty = await send_form(qinling, "PUT", "functions/nb.ipynb", cpu="")
+
+    assert (said.status, said.json["description"], said.json["entry"]) == (200, "", "")
+    assert empty.status == 400
+
+
+async def test_a_function_keeps_the_time_of_its_creation(qinling: Qinling) -> None:
+    """What changes is `updated_at`, from the first change on."""
+    qinling.api.write_notebook("nb.ipynb", "1")
+    path = qinling.api.root / "nb.ipynb"
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    before = await qinling.get("functions/nb.ipynb")
+    changed = (await send_form(qinling, "PUT", "functions/nb.ipynb", description="a")).json
+    os.utime(path, (2_000_000_000, 2_000_000_000))
+    after = await qinling.get("functions/nb.ipynb")
+
+    assert (before["created_at"], before["updated_at"]) == ("2001-09-09T01:46:40Z", None)
+    assert changed["created_at"] == before["created_at"] < changed["updated_at"]
+    assert after["created_at"] == before["created_at"]
+    assert after["updated_at"] == "2033-05-18T03:33:20Z"
+
+
+async def test_a_timeout_is_within_the_limits(qinling: Qinling) -> None:
+    """Whatever a notebook says."""
+    qinling.api.write_notebook("nb.ipynb", "1", qinling={"timeout": 99_999_999_999})
+
+    shown = await qinling.get("functions/nb.ipynb")
+    native = await qinling.api.get(await qinling.create("nb.ipynb"))
+
+    assert shown["timeout"] == native["timeout_seconds"] == 300
+
+
+def test_limits_that_leave_nothing_are_refused() -> None:
+    """At the start of the server."""
+    for name in ("function_timeout_seconds", "cpu", "memory_size"):
+        with pytest.raises(TraitError):
+            QinlingOptions(**{f"min_{name}": 2, f"max_{name}": 1})
+        assert getattr(QinlingOptions(**{f"min_{name}": 5, f"max_{name}": 5}), f"max_{name}") == 5
+
+
+async def test_a_runtime_is_found_by_its_name(qinling: Qinling) -> None:
+    """Where an id is taken; what is neither is 400, or 404 in a form."""
+    shown = await qinling.get("runtimes/python3")
+    created = await send_form(qinling, "POST", "functions", PACKAGE, runtime_id="python3")
+    none = await qinling.request("GET", "runtimes/none")
+
+    assert shown == await qinling.get(f"runtimes/{runtime_id_of('python3').upper()}")
+    assert created.json["runtime_id"] == shown["id"]
+    assert (none.status, none.json["faultstring"]) == (400, "Expected a uuid but received none.")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
+async def test_a_function_that_goes_meanwhile_is_not_found(
+    qinling: Qinling, method: str, jp_serverapp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same words as one that was never there."""
+    qinling.api.write_notebook("nb.ipynb", "1")
+    manager = jp_serverapp.contents_manager
+    get, asked = manager.get, []
+
+    async def get_once(*args: Any, **kwargs: Any) -> Any:
+        model = await get(*args, **kwargs)
+        asked.append(model["path"])
+        if len(asked) == 1:
+            (qinling.api.root / "nb.ipynb").unlink()
+        return model
+
+    monkeypatch.setattr(manager, "get", get_once)
+
+    if method == "PUT":
+        answer = await send_form(qinling, method, "functions/nb.ipynb", description="x")
+    else:
+        path = "functions/nb.ipynb" + ("?download=true" if method == "GET" else "")
+        answer = await qinling.request(method, path)
+
+    assert asked
+    assert (answer.status, answer.json["faultstring"]) == (404, "Function not found [id=nb.ipynb]")
 
 
 async def test_an_uploaded_notebook_is_not_trusted(qinling: Qinling, jp_serverapp: Any) -> None:
