@@ -147,13 +147,18 @@ def _check_key(key: str | None) -> None:
         )
 
 
+def is_variable_name(name: str) -> bool:
+    """Whether a variable that is called so can be gathered."""
+    return 0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()
+
+
 def _check_variable_names(names: list[str], limits: Limits) -> None:
     if len(names) > limits.max_variables:
         raise InvalidArgumentError(
             f"at most {limits.max_variables} variables are gathered", target="variable_names"
         )
     for name in names:
-        if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+        if not is_variable_name(name):
             raise InvalidArgumentError(
                 f"a name has 1 to {MAX_NAME_LENGTH} printable characters",
                 target="variable_names",

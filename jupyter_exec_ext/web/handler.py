@@ -62,7 +62,7 @@ class ExecHandler(APIHandler):
                 raise MalformedRequestError("this is no length", target="Content-Length")
             if int(length) > self._max_body_bytes:
                 raise self._too_large()
-            self._check_query()
+            self.check_query()
         except (HTTPError, ExecError) as refusal:
             self.refuse(refusal)
 
@@ -77,7 +77,7 @@ class ExecHandler(APIHandler):
             raise HTTPError(HTTPStatus.FORBIDDEN)
         return True
 
-    def _check_query(self) -> None:
+    def check_query(self) -> None:
         """Refuse a parameter that the verb lacks: a misspelt filter would match more."""
         verb = getattr(self, str(self.request.method).lower(), None)
         known = getattr(verb, "query_names", None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_exec_ext.dialects.qinling.packages import package_of
 from jupyter_exec_ext.dialects.qinling.wire import METADATA, STAMP_FORMAT, notebook_path, stamp
-from jupyter_exec_ext.services.checks import MAX_NAME_LENGTH
+from jupyter_exec_ext.services.checks import is_variable_name
 from jupyter_exec_ext.services.notebook_files import Content
 
 
@@ -63,7 +63,11 @@ def details_of(text: str, path: str) -> Details:
         timeout=_number(told.get("timeout")),
         created_at=_moment(told.get("created_at")),
         module=_text(told.get("module")) or None,
-        outputs=list(dict.fromkeys(name for name in names if _is_variable(name))),
+        outputs=list(
+            dict.fromkeys(
+                name for name in names if isinstance(name, str) and is_variable_name(name)
+            )
+        ),
         aliases={
             alias: _text(description) or ""
             for alias, description in _object(told.get("aliases")).items()
@@ -100,7 +104,3 @@ def _moment(value: Any) -> str | None:
     except ValueError:
         return None
     return stamp(moment)
-
-
-def _is_variable(name: Any) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()

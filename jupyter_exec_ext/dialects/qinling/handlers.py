@@ -97,7 +97,8 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
                 raise
             raise not_a_uuid(function) from None
 
-    def _check_query(self) -> None:
+    def check_query(self) -> None:
+        """Refuse a parameter that the handler lacks."""
         if not self.current_user or self.query_names is None:
             return
         known = self.query_names if self.request.method == "GET" else ()
@@ -110,7 +111,9 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
         result = None
         # Only what succeeded has a result that its record does not tell.
         if execution.state.is_final and execution.error is None:
-            result = await self.services.executions.result(execution.id)
+            result = await self.services.executions.values(execution.id)
+            if result.value_json is None and not execution.variable_names:
+                result = await self.services.executions.result(execution.id)
         return execution_view(execution, result, project_id=self.project_id, has_input=has_input)
 
     def answer(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:

@@ -98,7 +98,11 @@ def run_client(langchain: Path) -> Callable[[ServerProcess, str], str]:
     def run(server: ServerProcess, program: str) -> str:
         done = subprocess.run(
             [langchain, "-c", program],
-            env={**os.environ, "JUPYTER_URL": server.url.rstrip("/"), "JUPYTER_TOKEN": server.token},
+            env={
+                **os.environ,
+                "JUPYTER_URL": server.url.rstrip("/"),
+                "JUPYTER_TOKEN": server.token,
+            },
             capture_output=True,
             text=True,
             timeout=120,

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from tests.process.conftest import ServerProcess
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
 
-DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "qinling.md"
+PROJECT = Path(__file__).parents[3]
+DOCS = PROJECT / "docs" / "dialects" / "qinling.md"
 REQUIREMENTS = ("python-qinlingclient==5.1.1", "python-openstackclient>=7,<11")
 
 PYTHON_CLIENT = """
@@ -29,7 +31,7 @@ from keystoneauth1 import noauth, session, token_endpoint
 from qinlingclient import client
 from qinlingclient.common import exceptions
 
-endpoint, token = os.environ["JUPYTER_URL"] + "exec/qinling", os.environ["JUPYTER_TOKEN"]
+endpoint, token = os.environ["JUPYTER_URL"] + "/exec/qinling", os.environ["JUPYTER_TOKEN"]
 kind = sys.argv[1]
 if kind in ("session", "own-header"):
     endpoint = endpoint.replace("%", "%%")
@@ -148,7 +150,7 @@ class Clients:
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
             "HOME": str(home),
             "LANG": "C.UTF-8",
-            "JUPYTER_URL": server.url,
+            "JUPYTER_URL": server.url.rstrip("/"),
             "JUPYTER_TOKEN": server.token,
             "PACKAGE": str(package),
             "MODULE": str(module_package),
@@ -344,11 +346,14 @@ def test_the_snippets_of_the_docs_work(clients: Clients) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (commands,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
 
+    shutil.copytree(PROJECT / "examples", clients.server.root / "examples")
+
     python = clients.run(str(clients.python), "-W", "ignore", "-c", code)
-    formatted = clients.server.url.replace("%", "%%")
+    formatted = clients.server.url.rstrip("/").replace("%", "%%")
     shell = clients.run("/bin/sh", "-ec", commands, JUPYTER_URL=formatted)
 
-    assert python.stdout == "success Hello, Bob\n", python.stderr
+    assert python.stdout.startswith("success "), python.stderr
+    assert "Torgersen" in python.stdout
     assert shell.returncode == 0, shell.stderr
-    assert "Hello, Bob" in shell.stdout
-    assert "hello.ipynb" in shell.stdout
+    assert "Biscoe" in shell.stdout
+    assert "examples/penguins.ipynb" in shell.stdout
