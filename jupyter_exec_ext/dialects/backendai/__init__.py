@@ -1,19 +1,20 @@
 """The wire format of Backend.AI: sessions, runs in pieces, streams and files of version 7."""
 
-from jupyter_exec_ext.dialects.backendai.handlers import (
+from jupyter_exec_ext.dialects.backendai.executing import CompleteHandler, LogsHandler
+from jupyter_exec_ext.dialects.backendai.options import BackendAI
+from jupyter_exec_ext.dialects.backendai.runs import Runs
+from jupyter_exec_ext.dialects.backendai.service import (
     AnnouncementHandler,
-    CompleteHandler,
+    UnknownHandler,
+    VersionHandler,
+)
+from jupyter_exec_ext.dialects.backendai.sessions import (
     InterruptHandler,
-    LogsHandler,
     MatchHandler,
     RenameHandler,
     SessionHandler,
     SessionsHandler,
-    UnknownHandler,
-    VersionHandler,
 )
-from jupyter_exec_ext.dialects.backendai.options import BackendAI
-from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.stream import StreamHandler
 from jupyter_exec_ext.dialects.backendai.transfers import (
     DownloadHandler,

@@ -11,7 +11,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from jupyter_exec_ext.core.errors import ExecError, NoInputRequestError
 from jupyter_exec_ext.core.sessions import Session
-from jupyter_exec_ext.dialects.backendai.handlers import BackendAIMixin
+from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin
 from jupyter_exec_ext.dialects.backendai.runs import CONTINUED, FINISHED, Run
 from jupyter_exec_ext.dialects.backendai.wire import ExecuteBody, RefusalError
 from jupyter_exec_ext.web.handler import ExecHandler

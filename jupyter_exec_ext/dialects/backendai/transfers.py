@@ -12,7 +12,7 @@ from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import NoSuchFileError
 from jupyter_exec_ext.core.files import FileEntry
-from jupyter_exec_ext.dialects.backendai.handlers import BackendAIMixin, Handler
+from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin, Handler
 from jupyter_exec_ext.dialects.backendai.wire import RefusalError, files_view, home_path
 from jupyter_exec_ext.services.files import Receiver
 from jupyter_exec_ext.web.forms import FormField, FormFile, FormReader

@@ -9,7 +9,7 @@ from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
 from jupyter_exec_ext.dialects.backendai import BACKENDAI
-from jupyter_exec_ext.dialects.backendai.handlers import UnknownHandler, VersionHandler
+from jupyter_exec_ext.dialects.backendai.service import UnknownHandler, VersionHandler
 from tests.api.test_rights import (
     EXECUTE,
     EXECUTE_KERNELS,
