@@ -14,6 +14,7 @@ from jupyter_exec_ext.dialects.backendai.sessions import (
     RenameHandler,
     SessionHandler,
     SessionsHandler,
+    StatusHistoryHandler,
 )
 from jupyter_exec_ext.dialects.backendai.stream import StreamHandler
 from jupyter_exec_ext.dialects.backendai.transfers import (
@@ -35,13 +36,14 @@ BACKENDAI = Dialect(
     shared=lambda services, options: {"runs": Runs(services, options)},
     routes=(
         (rf"{NAME}/?", VersionHandler),
-        (rf"{_SESSIONS}(?:/_)?(?:/create)?", SessionsHandler),
+        (rf"{_SESSIONS}(?:|/create|/_/create)", SessionsHandler),
         (rf"{_SESSIONS}/_/match", MatchHandler),
         (_SESSION, SessionHandler),
         (rf"{_SESSION}/interrupt", InterruptHandler),
         (rf"{_SESSION}/complete", CompleteHandler),
         (rf"{_SESSION}/logs", LogsHandler),
         (rf"{_SESSION}/rename", RenameHandler),
+        (rf"{_SESSION}/status-history", StatusHistoryHandler),
         (rf"{_SESSION}/upload", UploadHandler),
         (rf"{_SESSION}/files", FilesHandler),
         (rf"{_SESSION}/download", DownloadHandler),

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
-from jupyter_exec_ext.core.errors import ExecError, SessionEndedError
+from jupyter_exec_ext.core.errors import ExecError, SessionEndedError, SessionNotFoundError
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
 from jupyter_exec_ext.dialects.backendai.runs import Runs
@@ -26,9 +26,12 @@ from jupyter_exec_ext.dialects.backendai.wire import (
     NAME,
     PROBLEM,
     RefusalError,
+    bad_params,
+    is_session_id,
     problem_of,
 )
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
+from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler
 
 _PREFIX = re.compile(rf".*?/exec/{NAME}(?=[/?]|\Z)")
@@ -42,9 +45,11 @@ class BackendAIMixin(DialectMixin[BackendAI]):
     identity_provider: Any
     serverapp: Any
     read_body: Any
+    query_texts: Any
     runs: Runs
     _body: bytearray | None
     _refusal: ExecError | None = None
+    _is_signed = False
 
     def take_credentials(self) -> None:
         """Replace a signature by the token that it proves to be known.
@@ -55,6 +60,7 @@ class BackendAIMixin(DialectMixin[BackendAI]):
         header = self.request.headers.get("Authorization", "")
         if header.strip().partition(" ")[0].lower() not in SCHEMES:
             return
+        self._is_signed = True
         del self.request.headers["Authorization"]
         try:
             self.request.headers["Authorization"] = f"token {self._proven_token(header)}"
@@ -118,44 +124,71 @@ class BackendAIMixin(DialectMixin[BackendAI]):
         return Failure(status=status, body=body, content_type=PROBLEM)
 
     async def session_of(self, key: str, *, may_have_ended: bool = False) -> Session:
-        """Return the session with the name or the id *key*.
+        """Return the session with the id or the name *key*.
+
+        An id comes before a name, whatever sessions were called elsewhere. One that has ended is
+        found by its name when no other has it, the newest first.
 
         Raises:
             SessionNotFoundError: There is none.
-            SessionEndedError: It has ended.
+            SessionEndedError: It has ended, unless it *may_have_ended*.
         """
-        session = None
-        if not _is_uuid(key):
-            session = await self.services.sessions.named(key)
+        session = await self._with_id(key) or await self.services.sessions.named(key)
+        if session is None and may_have_ended:
+            query = SessionQuery(filters=SessionFilters(name=key, has_ended=True), page_size=1)
+            session = next(iter((await self.services.sessions.list(query)).sessions), None)
         if session is None:
-            session = await self.services.sessions.get(key)
+            raise SessionNotFoundError(key)
         if session.state is SessionState.ENDED and not may_have_ended:
             raise SessionEndedError(session.id)
         return session
 
-    def read_parameters(self) -> dict[str, Any]:
-        """Return the object in the body, whatever the method; else the query, in lists.
-
-        Raises:
-            MalformedRequestError: The body is something else.
-        """
-        if bytes(self._body or b"").strip():
-            found: dict[str, Any] = self.read_body(dict[str, Any])
-            return found
-        handler: Any = self
-        return {name: handler.get_query_arguments(name) for name in self.request.query_arguments}
+    async def _with_id(self, key: str) -> Session | None:
+        if is_session_id(key):
+            with suppress(SessionNotFoundError):
+                return await self.services.sessions.get(key.lower())
+        return None
 
     def read_texts(self, name: str) -> Sequence[str]:
         """Return the values of a parameter, of which there can be one, many or none.
 
+        It is in the body, whatever the method; else in the query.
+
         Raises:
+            MalformedRequestError: The body is no object, or the query no text.
             RefusalError: They are no texts.
         """
-        value = self.read_parameters().get(name)
+        body = self.read_body(dict[str, Any]) if bytes(self._body or b"").strip() else {}
+        if name not in body:
+            found: list[str] = self.query_texts(name)
+            return found
+        value = body[name]
         values = [value] if isinstance(value, str) else value or []
         if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
-            raise RefusalError("Missing or invalid API parameters.", f"{name} is a text or a list")
+            raise bad_params(f"{name} is a text or a list")
         return values
+
+    def read_text(self, name: str, *, default: str) -> str:
+        """Return the value of a parameter; *default* without one.
+
+        Raises:
+            MalformedRequestError: As `read_texts`.
+            RefusalError: It is no text, or there are several.
+        """
+        values = self.read_texts(name)
+        if len(values) > 1:
+            raise bad_params(f"{name} is given more than once")
+        return values[0] if values else default
+
+    def set_cookie(self, *args: Any, **kwargs: Any) -> None:
+        """Set a cookie, but none for who signs.
+
+        Jupyter gives one to whoever has its token, and it is worth as much for a month: who
+        sees the answer to a signed request must get no more than that.
+        """
+        if not self._is_signed:
+            base: Any = super()
+            base.set_cookie(*args, **kwargs)
 
 
 def _auth_params(message: str) -> RefusalError:
@@ -171,13 +204,6 @@ def _auth_failed(message: str) -> RefusalError:
         status=HTTPStatus.UNAUTHORIZED,
         kind="auth-failed",
     )
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 class Handler(BackendAIMixin, ExecHandler):  # type: ignore[misc]

@@ -4,13 +4,15 @@ from typing import Any
 
 from tornado.web import authenticated
 
+from jupyter_exec_ext.core.errors import StoreUnavailableError, UnavailableError
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.backendai.base import Handler
 from jupyter_exec_ext.dialects.backendai.console import text_of
 from jupyter_exec_ext.dialects.backendai.wire import (
     CompleteBody,
     ExecuteBody,
-    RefusalError,
+    bad_params,
+    no_kernel,
 )
 from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.store.listing import Filters, ListQuery
@@ -27,7 +29,7 @@ class RunHandler(Handler):
         await self.require("execute", "kernels")
         body = self.read_body(ExecuteBody)
         if body.mode not in ("query", "batch", "continue", "input", "complete"):
-            raise RefusalError("Missing or invalid API parameters.", "no such mode")
+            raise bad_params("no such mode")
         if body.mode in ("continue", "input"):
             await self.require("read", "executions")
         if body.mode == "complete":
@@ -72,8 +74,13 @@ async def complete(
     """Return what can stand after *code*, in the terms of the service."""
     before, after = code or "", (options or {}).get("post") or ""
     if not isinstance(after, str):
-        raise RefusalError("Missing or invalid API parameters.", "post is a text")
-    found = await services.sessions.complete(session.id, before + after, cursor_pos=len(before))
+        raise bad_params("post is a text")
+    try:
+        found = await services.sessions.complete(session.id, before + after, cursor_pos=len(before))
+    except StoreUnavailableError:
+        raise
+    except UnavailableError as error:
+        raise no_kernel(error.message) from error
     return {"status": "finished", "completions": found.matches}
 
 

@@ -32,7 +32,7 @@ from jupyter_exec_ext.dialects.backendai.wire import (
     NAME,
     RUN_ANNOTATION,
     ExecuteBody,
-    RefusalError,
+    bad_params,
 )
 from jupyter_exec_ext.services.doors import Services
 
@@ -126,13 +126,13 @@ def source_of(body: ExecuteBody) -> Source:
     """
     if body.mode == "query":
         if body.code is None:
-            raise RefusalError("Missing or invalid API parameters.", "a query has code")
+            raise bad_params("a query has code")
         return CodeSource(code=body.code)
     steps: dict[str, str | None] = {}
     for step in STEPS:
         command = (body.options or {}).get(step)
         if not isinstance(command, str | None):
-            raise RefusalError("Missing or invalid API parameters.", f"{step} is a command")
+            raise bad_params(f"{step} is a command")
         steps[step] = command if command and command.strip() else None
     if not any(steps.values()):
         steps["exec"] = NO_COMMAND
@@ -194,12 +194,12 @@ class Runs:
             RefusalError: There is none.
         """
         if run_id is None:
-            raise RefusalError("Missing or invalid API parameters.", "runId is missing")
+            raise bad_params("runId is missing")
         key = (session.id, run_id)
         if key not in self._known:
             execution = await self._services.executions.of_key(_key_of(*key))
             if execution is None:
-                raise RefusalError("Missing or invalid API parameters.", "no such run")
+                raise bad_params("no such run")
             self._remember(Run(run_id, session.id, execution.id, execution.source))
         self._known.move_to_end(key)
         return self._known[key]

@@ -13,10 +13,15 @@ from jupyter_exec_ext.dialects.backendai.wire import (
     IMAGE_ANNOTATION,
     CreateBody,
     RefusalError,
+    already_exists,
     checked_name,
     created_view,
+    history_view,
+    image_of,
+    is_of_image,
     kernel_of,
     match_view,
+    no_kernel,
     session_view,
     status_of,
 )
@@ -43,28 +48,20 @@ class SessionsHandler(Handler):
         status = status_of(session)
         if session.state is SessionState.STARTING:
             status = "TIMEOUT" if body.waits else "PENDING"
-        elif is_new and session.kernel_error is not None:
-            status = "ERROR"
-        self.write_json(
-            created_view(session, status, is_new=is_new),
-            HTTPStatus.CREATED,
-        )
+        self.write_json(created_view(session, status, is_new=is_new), HTTPStatus.CREATED)
 
     async def _create(self, body: CreateBody) -> tuple[Session, bool]:
-        if body.kernel_count != 1:
-            raise RefusalError(
-                "Missing or invalid API parameters.", "a session has one kernel here"
-            )
-        image = body.image or body.lang or ""
+        body.check()
+        name, image = body.session, body.image or body.lang or ""
         specs = self.services.kernelspecs
-        name, kernel_name = body.session, kernel_of(image, await specs.list(), specs.default_name)
+        kernel_name = kernel_of(image, await specs.list(), specs.default_name)
         known = await self.services.sessions.named(name)
         if known is None:
             new = NewSession(
                 name=name,
                 kernel_name=kernel_name,
                 keep_files=False,
-                environment=dict((body.config and body.config.environ) or {}),
+                environment=dict(body.environment),
                 idle_timeout_seconds=self.dialect_options.idle_timeout_seconds,
                 labels=DIALECT_LABEL,
                 annotations={IMAGE_ANNOTATION: image},
@@ -76,17 +73,17 @@ class SessionsHandler(Handler):
             except TooManyError as error:
                 raise RefusalError(
                     "You have reached your resource limit.",
-                    error.message,
+                    f"{error.message}; `run --rm` deletes its own",
                     status=HTTPStatus.PRECONDITION_FAILED,
                     kind="quota-exceeded",
                 ) from error
             if is_new:
                 return known, True
-        if not body.may_reuse or known.kernel_name != kernel_name:
-            raise RefusalError(
-                "The session already exists but you requested not to reuse existing one.",
-                kind="session-already-exists",
-                data={"existingSessionId": known.id},
+        if not body.may_reuse:
+            raise already_exists(known.id)
+        if not is_of_image(known, image, kernel_name):
+            raise already_exists(
+                known.id, f"session {name!r} has the image {image_of(known)}, not {image}"
             )
         return known, False
 
@@ -119,12 +116,7 @@ class SessionHandler(RunHandler):
         restarted = await self.services.sessions.restart(session.id)
         error = restarted.kernel_error
         if error is not None and error.code == "KernelStartFailed":
-            raise RefusalError(
-                "Internal server error.",
-                error.message,
-                status=HTTPStatus.INTERNAL_SERVER_ERROR,
-                kind="internal-server-error",
-            )
+            raise no_kernel(error.message)
         self.write_nothing()
 
 
@@ -148,11 +140,23 @@ class RenameHandler(Handler):
     @authorized(action="write", resource="exec-sessions")
     async def post(self, key: str) -> None:
         """Give it another one."""
-        names = self.read_texts("name")
-        name = checked_name(names[0] if len(names) == 1 else "")
+        name = checked_name(self.read_text("name", default=""))
         session = await self.session_of(key)
         await self.services.sessions.update(session.id, SessionSettings(name=name))
         self.write_nothing()
+
+
+class StatusHistoryHandler(Handler):
+    """What became of a session."""
+
+    _track_activity = False
+
+    @authenticated
+    @authorized(action="read", resource="exec-sessions")
+    async def get(self, key: str) -> None:
+        """Tell when."""
+        session = await self.session_of(key, may_have_ended=True)
+        self.write_json({"result": history_view(session)})
 
 
 class MatchHandler(Handler):
@@ -164,8 +168,7 @@ class MatchHandler(Handler):
     @authorized(action="read", resource="exec-sessions")
     async def get(self) -> None:
         """List those that match."""
-        texts = self.read_texts("id")
-        start = texts[0] if texts else ""
+        start = self.read_text("id", default="")
         query = SessionQuery(filters=SessionFilters(has_ended=False), page_size=MAX_MATCHES)
         found = (await self.services.sessions.list(query)).sessions
         matches = [

@@ -1,0 +1,165 @@
+"""Sessions: which one a key means, what names and images are, and what is told of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ExecApi
+from tests.dialects.backendai.conftest import BackendClient, text_of
+
+PROBLEMS = "https://api.backend.ai/probs/"
+AN_ID = "0b0e1f7e-6a0c-4c3e-9a44-0d5f0f6f2a11"
+
+
+@pytest.fixture
+def broken_kernel_name(jp_data_dir: Path) -> str:
+    """The name of a kernelspec whose kernel never starts."""
+    folder = jp_data_dir / "kernels" / "broken"
+    folder.mkdir(parents=True)
+    argv = ["/no/such/program", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Broken", "language": "broken"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    return "broken"
+
+
+@pytest.mark.usefixtures("echo_kernel_name")
+@pytest.mark.parametrize("name", [AN_ID, AN_ID.upper(), "create", "a-", "abc"])
+async def test_names_that_mean_something_else_are_refused(client: BackendClient, name: str) -> None:
+    """An id, a path of the service, and what is no name; neither new nor by renaming."""
+    await client.create(image="echo")
+
+    created = await client.request("POST", "/session", {"name": name, "image": "echo"})
+    renamed = await client.request("POST", f"/session/demo-01/rename?name={name}")
+
+    assert (created.status, renamed.status) == (400, 400)
+    assert created.json["type"] == renamed.json["type"] == f"{PROBLEMS}invalid-api-params"
+
+
+@pytest.mark.usefixtures("echo_kernel_name")
+async def test_an_id_comes_before_a_name(client: BackendClient, exec_api: ExecApi) -> None:
+    """Whatever another door called a session; a name that is no id is found all the same."""
+    victim = await client.create("victim-1", "echo")
+    like_it = await exec_api.new_session(name=victim["sessionId"], kernel_name="echo")
+    no_id = AN_ID
+    named = await exec_api.new_session(name=no_id, kernel_name="echo")
+
+    found = await client.request("GET", f"/session/_/match?id={no_id}")
+    upper = await client.request("GET", f"/session/{victim['sessionId'].upper()}")
+    deleted = [
+        await client.request("DELETE", f"/session/{victim['sessionId']}"),
+        await client.request("DELETE", f"/session/{no_id}"),
+    ]
+
+    assert [one["id"] for one in found.json["matches"]] == [named["id"]]
+    assert upper.status == 200
+    assert [one.status for one in deleted] == [200, 200]
+    left = (await exec_api.request("GET", "sessions")).json["sessions"]
+    assert [one["id"] for one in left] == [like_it["id"]]
+
+
+@pytest.mark.usefixtures("echo_kernel_name")
+async def test_sessions_are_created_where_the_service_does(client: BackendClient) -> None:
+    """By two paths, and the second's old form; below them nothing else creates one."""
+    body = {"name": "demo-01", "image": "echo"}
+
+    statuses = {
+        path: (await client.request("POST", path, body)).status
+        for path in ("/session", "/session/create", "/session/_/create", "/kernel/_/create")
+    }
+    other = await client.request("POST", "/session/_", body)
+
+    assert set(statuses.values()) == {201}, statuses
+    assert other.status in (400, 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "title"),
+    [
+        ({}, 400, "Missing or invalid API parameters."),
+        ({"image": ""}, 400, "Missing or invalid API parameters."),
+        ({"image": "cobol:85"}, 404, "No such environment image."),
+        ({"image": "echo", "clusterSize": 0}, 400, "Missing or invalid API parameters."),
+        ({"image": "echo", "clusterSize": 2}, 400, "Missing or invalid API parameters."),
+        ({"image": "echo", "cluster_size": 0}, 400, "Missing or invalid API parameters."),
+    ],
+)
+@pytest.mark.usefixtures("echo_kernel_name")
+async def test_what_no_session_can_be_is_refused(
+    client: BackendClient, body: dict[str, Any], status: int, title: str
+) -> None:
+    """A parameter that is missing is another mistake than an image that is not here."""
+    answer = await client.request("POST", "/session", {"name": "demo-01", **body})
+
+    assert (answer.status, answer.json["title"]) == (status, title)
+
+
+@pytest.mark.usefixtures("echo_kernel_name")
+async def test_another_image_is_another_session(client: BackendClient, exec_api: ExecApi) -> None:
+    """Tags count where both are known; from where an image comes does not."""
+    made = await client.create("demo-01", "echo:3.9")
+    await exec_api.new_session(name="native-1", kernel_name="echo")
+
+    same = [
+        await client.create("demo-01", image)
+        for image in ("echo", "echo:3.9", "cr.backend.ai/stable/echo:3.9")
+    ]
+    other_tag = await client.request("POST", "/session", {"name": "demo-01", "image": "echo:3.11"})
+    other = await client.request("POST", "/session", {"name": "demo-01", "image": "python"})
+    native = await client.create("native-1", "echo:3.11")
+
+    assert [(one["sessionId"], one["created"]) for one in same] == [(made["sessionId"], False)] * 3
+    for answer, image in ((other_tag, "echo:3.11"), (other, "python")):
+        assert (answer.status, answer.json["type"]) == (400, f"{PROBLEMS}session-already-exists")
+        assert answer.json["data"] == {"existingSessionId": made["sessionId"]}
+        assert answer.json["msg"] == f"session 'demo-01' has the image echo:3.9, not {image}"
+    assert native["created"] is False
+
+
+@pytest.mark.usefixtures("echo_kernel_name")
+@pytest.mark.parametrize("exec_config", [{"max_sessions": 1}])
+async def test_too_many_sessions_say_how_one_ends(client: BackendClient) -> None:
+    """How many there are, and what frees one."""
+    await client.create("demo-01", "echo")
+
+    answer = await client.request("POST", "/session", {"name": "demo-02", "image": "echo"})
+
+    assert (answer.status, answer.json["type"]) == (412, f"{PROBLEMS}quota-exceeded")
+    assert "1 sessions" in answer.json["msg"]
+    assert "--rm" in answer.json["msg"]
+
+
+async def test_a_session_whose_kernel_did_not_start_is_in_error(
+    client: BackendClient, broken_kernel_name: str
+) -> None:
+    """Whenever it is looked at; what needs a kernel is refused in the service's terms."""
+    created = await client.create("demo-01", broken_kernel_name)
+    again = await client.create("demo-01", broken_kernel_name)
+    shown = (await client.request("GET", "/session/demo-01")).json
+    found = (await client.request("GET", "/session/_/match?id=demo")).json["matches"]
+    answers = [
+        await client.request("POST", "/session/demo-01/complete", {"code": "x"}),
+        await client.request("POST", "/session/demo-01", {"mode": "complete", "code": "x"}),
+        await client.request("PATCH", "/session/demo-01"),
+    ]
+    (result,) = await client.run("query", "1")
+
+    assert {created["status"], again["status"], shown["status"], found[0]["status"]} == {"ERROR"}
+    for answer in answers:
+        assert (answer.status, answer.json["type"]) == (400, f"{PROBLEMS}generic-bad-request")
+    assert (result["status"], result["exitCode"]) == ("finished", 127)
+    assert text_of([result], "stderr")
+
+
+@pytest.mark.usefixtures("echo_kernel_name")
+async def test_the_history_of_a_session(client: BackendClient) -> None:
+    """When it was made; its end is gone with it."""
+    created = await client.create(image="echo")
+
+    answer = await client.request("GET", "/session/demo-01/status-history")
+    shown = (await client.request("GET", f"/session/{created['sessionId']}")).json
+    unknown = await client.request("GET", "/session/none/status-history")
+
+    assert answer.json == {"result": {"preparing": shown["creationTime"]}}
+    assert unknown.status == 404
