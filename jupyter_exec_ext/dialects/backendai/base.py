@@ -34,6 +34,9 @@ from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler
 
+MAX_ENDED = 100
+"""Among how many sessions that have ended one is looked for by its name."""
+
 _PREFIX = re.compile(rf".*?/exec/{NAME}(?=[/?]|\Z)")
 
 
@@ -126,8 +129,8 @@ class BackendAIMixin(DialectMixin[BackendAI]):
     async def session_of(self, key: str, *, may_have_ended: bool = False) -> Session:
         """Return the session with the id or the name *key*.
 
-        An id comes before a name, whatever sessions were called elsewhere. One that has ended is
-        found by its name when no other has it, the newest first.
+        An id comes before a name, whatever sessions were called elsewhere. Where no other has
+        the name, it is the newest of the last `MAX_ENDED` that have ended.
 
         Raises:
             SessionNotFoundError: There is none.
@@ -135,8 +138,9 @@ class BackendAIMixin(DialectMixin[BackendAI]):
         """
         session = await self._with_id(key) or await self.services.sessions.named(key)
         if session is None and may_have_ended:
-            query = SessionQuery(filters=SessionFilters(name=key, has_ended=True), page_size=1)
-            session = next(iter((await self.services.sessions.list(query)).sessions), None)
+            query = SessionQuery(filters=SessionFilters(has_ended=True), page_size=MAX_ENDED)
+            ended = (await self.services.sessions.list(query)).sessions
+            session = next((one for one in ended if one.name == key), None)
         if session is None:
             raise SessionNotFoundError(key)
         if session.state is SessionState.ENDED and not may_have_ended:

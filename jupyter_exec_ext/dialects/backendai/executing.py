@@ -6,6 +6,7 @@ from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import StoreUnavailableError, UnavailableError
 from jupyter_exec_ext.core.sessions import Session
+from jupyter_exec_ext.dialects.backendai.answers import FINISHED, answer_view
 from jupyter_exec_ext.dialects.backendai.base import Handler
 from jupyter_exec_ext.dialects.backendai.console import text_of
 from jupyter_exec_ext.dialects.backendai.wire import (
@@ -34,19 +35,20 @@ class RunHandler(Handler):
             await self.require("read", "executions")
         if body.mode == "complete":
             await self.require("execute", "exec-sessions")
-        session = await self.session_of(key)
+        is_new = body.mode not in ("continue", "input")
+        session = await self.session_of(key, may_have_ended=not is_new)
         if body.mode == "complete":
             completed = await complete(self.services, session, body.code, body.options)
-            self.write_json({"result": {"runId": body.run, "console": [], **completed}})
+            self.write_json({"result": answer_view(body.run, FINISHED, []) | completed})
             return
-        if body.mode in ("query", "batch"):
+        if is_new:
             run = await self.runs.start(session, body, owner=self.current_user.username)
         else:
             run = await self.runs.find(session, body.run)
         async with run.lock:
             if body.mode == "input":
                 await self.runs.send_input(run, body.code or "")
-            elif run.has_ended:
+            if run.has_ended:
                 run.rewind()
             result = await self.runs.answer(run, seconds=self.dialect_options.reply_seconds)
             if self.is_client_gone:

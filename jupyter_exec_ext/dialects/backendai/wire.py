@@ -33,6 +33,7 @@ from jupyter_exec_ext.core.errors import (
     UnknownKernelError,
 )
 from jupyter_exec_ext.core.files import FileEntry, FileType
+from jupyter_exec_ext.core.models import STEPS, CodeSource, CommandSource, Source
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
@@ -42,7 +43,12 @@ HOME = "/home/work"
 PROBLEM = "application/problem+json"
 DIALECT_LABEL = {"dialect": NAME}
 IMAGE_ANNOTATION = f"{NAME}.image"
-RUN_ANNOTATION = f"{NAME}.run_id"
+RUN_LABEL = f"{NAME}.run_id"
+MAX_RUN_ID = 64
+"""In characters: as long as a label may be."""
+
+NO_COMMAND = ":"
+"""Stands for a batch in which there is nothing to do."""
 
 _PROBLEMS = "https://api.backend.ai/probs/"
 _SESSION_NAME = re.compile(r"(?=.{4,64}\Z)\w[\w.-]*\w", re.ASCII)
@@ -256,9 +262,30 @@ class ExecuteBody(msgspec.Struct, kw_only=True):
             RefusalError: It cannot be the id of one.
         """
         run_id = self.run_id or self.snake_run_id or None
-        if run_id is not None and not (len(run_id) <= 128 and run_id.isprintable()):
+        if run_id is not None and not (len(run_id) <= MAX_RUN_ID and run_id.isprintable()):
             raise bad_params("runId is not valid")
         return run_id
+
+    @property
+    def source(self) -> Source:
+        """What is to be run.
+
+        Raises:
+            RefusalError: It does not say.
+        """
+        if self.mode == "query":
+            if self.code is None:
+                raise bad_params("a query has code")
+            return CodeSource(code=self.code)
+        steps: dict[str, str | None] = {}
+        for step in STEPS:
+            command = (self.options or {}).get(step)
+            if not isinstance(command, str | None):
+                raise bad_params(f"{step} is a command")
+            steps[step] = command if command and command.strip() else None
+        if not any(steps.values()):
+            steps["exec"] = NO_COMMAND
+        return CommandSource(clean=steps["clean"], build=steps["build"], exec=steps["exec"])
 
 
 class CompleteBody(msgspec.Struct, kw_only=True):
