@@ -31,20 +31,20 @@ class RunHandler(Handler):
         body = self.read_body(ExecuteBody)
         if body.mode not in ("query", "batch", "continue", "input", "complete"):
             raise bad_params("no such mode")
-        if body.mode in ("continue", "input"):
+        goes_on = body.mode in ("continue", "input")
+        if goes_on:
             await self.require("read", "executions")
         if body.mode == "complete":
             await self.require("execute", "exec-sessions")
-        is_new = body.mode not in ("continue", "input")
-        session = await self.session_of(key, may_have_ended=not is_new)
+        session = await self.session_of(key, may_have_ended=goes_on)
         if body.mode == "complete":
             completed = await complete(self.services, session, body.code, body.options)
             self.write_json({"result": answer_view(body.run, FINISHED, []) | completed})
             return
-        if is_new:
-            run = await self.runs.start(session, body, owner=self.current_user.username)
-        else:
+        if goes_on:
             run = await self.runs.find(session, body.run)
+        else:
+            run = await self.runs.start(session, body, owner=self.current_user.username)
         async with run.lock:
             if body.mode == "input":
                 await self.runs.send_input(run, body.code or "")

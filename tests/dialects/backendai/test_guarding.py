@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tornado.httpclient import HTTPClientError
 from traitlets.config import Config
 
 from jupyter_exec_ext.dialects.backendai import BACKENDAI
+from jupyter_exec_ext.dialects.backendai.options import BackendAI
 from jupyter_exec_ext.dialects.backendai.service import AnnouncementHandler, VersionHandler
 from tests.api.test_rights import (
     EXECUTE,
@@ -25,6 +27,8 @@ from tests.api.test_rights import (
 from tests.conftest import Answer, ExecApi
 from tests.dialects.backendai.conftest import BackendClient
 from tests.dialects.backendai.test_transfers import FORM, form_of
+
+DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "backendai.md"
 
 RUN = [EXECUTE, EXECUTE_KERNELS]
 ON_KERNEL = [EXECUTE_SESSIONS, EXECUTE_KERNELS]
@@ -127,6 +131,15 @@ async def test_every_route_has_a_verb_that_asks() -> None:
                 assert hasattr(verb, "right"), (handler, method)
             is_called = any(method == one and re.fullmatch(pattern, path) for one, path in called)
             assert is_called or handler is VersionHandler, (handler, method)
+
+
+def test_every_option_is_in_the_docs() -> None:
+    """With its default."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|`]+?) \|", DOCS.read_text(), re.MULTILINE))
+    options = BackendAI()
+
+    named = {name: str(getattr(options, name)) for name in options.traits(config=True)}
+    assert rows == {name: value.removesuffix(".0") for name, value in named.items()}
 
 
 @pytest.mark.usefixtures("echo_kernel_name")
