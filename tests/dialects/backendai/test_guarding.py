@@ -25,8 +25,9 @@ from tests.api.test_rights import (
     Recorder,
 )
 from tests.conftest import Answer, ExecApi
-from tests.dialects.backendai.conftest import BackendClient
+from tests.dialects.backendai.conftest import BackendClient, text_of
 from tests.dialects.backendai.test_transfers import FORM, form_of
+from tests.echo_kernel import NAME as ECHO
 
 DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "backendai.md"
 
@@ -36,7 +37,7 @@ KEY = "/session/demo-01"
 NO_RUN = {"mode": "continue", "code": "", "runId": "none"}
 
 CALLS: list[tuple[str, str, Any, list[tuple[str, str]]]] = [
-    ("POST", "/session", {"name": "demo-01", "image": "echo"}, [WRITE_SESSIONS, EXECUTE_KERNELS]),
+    ("POST", "/session", {"name": "demo-01", "image": ECHO}, [WRITE_SESSIONS, EXECUTE_KERNELS]),
     ("GET", KEY, None, [READ_SESSIONS]),
     ("POST", KEY, {"mode": "query", "code": "1"}, RUN),
     ("POST", KEY, {"mode": "batch", "options": {}}, RUN),
@@ -99,7 +100,7 @@ async def test_each_single_right_is_needed(
     client: BackendClient, recorder: Recorder, exec_api: ExecApi
 ) -> None:
     """Without any of them the call is refused as the service does, and nothing has happened."""
-    await client.create(image="echo")
+    await client.create(image=ECHO)
     (session,) = (await exec_api.request("GET", "sessions")).json["sessions"]
 
     for method, path, body, rights in CALLS:
@@ -147,7 +148,7 @@ async def test_an_upload_without_a_right_signature_keeps_nothing(
     client: BackendClient, exec_api: ExecApi, jp_serverapp: Any
 ) -> None:
     """Also where Jupyter lets unknown callers go on; the answer comes once."""
-    await client.create(image="echo")
+    await client.create(image=ECHO)
     jp_serverapp.web_app.settings["allow_unauthenticated_access"] = True
     (session,) = (await exec_api.request("GET", "sessions")).json["sessions"]
     wrong = client.headers("POST", f"{KEY}/upload", "multipart/form-data", secret="wrong")
@@ -171,9 +172,10 @@ async def test_nothing_secret_is_logged(
     seen = len(caplog.text)
     signature = client.headers("GET", KEY, "text/plain")["Authorization"].rpartition(":")[2]
 
-    await client.create(image="echo", config={"environ": {"S": "hushed-value"}})
+    await client.create(image=ECHO, config={"environ": {"S": "hushed-value"}})
     await client.run("query", "hushed-code")
-    await client.run("query", "!ask hushed-prompt", inputs=("hushed-input",))
+    results = await client.run("query", "!ask hushed-prompt", inputs=("hushed-input",))
+    assert "hushed-input" in text_of(results)
     await client.request("POST", f"{KEY}/complete", {"code": "hushed-code"})
     await call(client, "POST", f"{KEY}/upload", form_of(("a", b"hushed-file")))
     await client.request("POST", KEY, b'{"mode": "hushed-mode"')
@@ -202,11 +204,11 @@ HOSTILE: list[Any] = [
     {"mode": "batch", "options": {"exec": "\0"}},
     {"mode": "complete", "code": "x", "options": {"post": 1}},
     {"name": "demo-01", "image": 5},
-    {"name": ["demo-01"], "image": "echo"},
-    {"name": "ä" * 10, "image": "echo"},
-    {"name": "demo-09", "image": "echo", "config": {"environ": {"A": 1}}},
-    {"name": "demo-09", "image": "echo", "config": {"environ": {"A=B": "1"}}},
-    {"name": "demo-09", "image": "echo", "config": []},
+    {"name": ["demo-01"], "image": ECHO},
+    {"name": "ä" * 10, "image": ECHO},
+    {"name": "demo-09", "image": ECHO, "config": {"environ": {"A": 1}}},
+    {"name": "demo-09", "image": ECHO, "config": {"environ": {"A=B": "1"}}},
+    {"name": "demo-09", "image": ECHO, "config": []},
     {"files": [None]},
     {"files": "\ud800"},
     {"file": {"a": 1}},
@@ -221,7 +223,7 @@ HOSTILE: list[Any] = [
 @pytest.mark.usefixtures("echo_kernel_name")
 async def test_nothing_that_comes_is_a_fault_of_the_server(client: BackendClient) -> None:
     """Whatever is sent wherever: an answer in the service's own terms, and never 5xx."""
-    await client.create(image="echo")
+    await client.create(image=ECHO)
     paths = sorted({(method, path) for method, path, _, _ in CALLS if "interrupt" not in path})
 
     for number, body in enumerate(HOSTILE):

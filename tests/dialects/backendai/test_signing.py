@@ -17,6 +17,7 @@ from jupyter_exec_ext.dialects.backendai.signing import (
 )
 from tests.conftest import ExecApi
 from tests.dialects.backendai.conftest import VERSION, BackendClient, signed_headers
+from tests.echo_kernel import NAME as ECHO
 
 SECRET = "0123456789abcdef"
 DATE = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -261,7 +262,7 @@ async def test_an_answer_is_worth_nothing_to_who_sees_it(client: BackendClient) 
     """No cookie comes with any answer to a signed request: it would outlast the signature."""
     key = "/session/demo-01"
     calls: list[tuple[str, str, Any]] = [
-        ("POST", "/session", {"name": "demo-01", "image": "echo"}),
+        ("POST", "/session", {"name": "demo-01", "image": ECHO}),
         ("GET", key, None),
         ("POST", key, {"mode": "query", "code": "1"}),
         ("GET", f"{key}/files", None),
@@ -278,7 +279,7 @@ async def test_an_answer_is_worth_nothing_to_who_sees_it(client: BackendClient) 
     answers = [await client.request(method, path, body) for method, path, body in calls]
     wrong = client.headers("GET", key, "text/plain", secret="wrong")
     answers.append(await client.send("GET", f"backendai{key}", {**wrong, "Host": client.host}))
-    await client.create(image="echo")
+    await client.create(image=ECHO)
     socket = await client.stream("demo-01")
 
     assert [answer.status for answer in answers[-4:]] == [404, 204, 200, 401]
