@@ -11,6 +11,12 @@ import msgspec
 from jupyter_exec_ext.core.errors import ExecError, SessionEndedError, SessionNotFoundError
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
+from jupyter_exec_ext.dialects.backendai.problems import (
+    PROBLEM,
+    RefusalError,
+    bad_params,
+    problem_of,
+)
 from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.signing import (
     SCHEMES,
@@ -22,14 +28,7 @@ from jupyter_exec_ext.dialects.backendai.signing import (
     read_credential,
     read_date,
 )
-from jupyter_exec_ext.dialects.backendai.wire import (
-    NAME,
-    PROBLEM,
-    RefusalError,
-    bad_params,
-    is_session_id,
-    problem_of,
-)
+from jupyter_exec_ext.dialects.backendai.wire import NAME, is_session_id
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler

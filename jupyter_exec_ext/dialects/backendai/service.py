@@ -4,9 +4,7 @@ from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado.web import authenticated
 
 from jupyter_exec_ext.dialects.backendai.base import Handler
-from jupyter_exec_ext.dialects.backendai.wire import (
-    VERSION,
-)
+from jupyter_exec_ext.dialects.backendai.wire import VERSION
 from jupyter_exec_ext.web.handler import RefusingMixin
 
 

@@ -8,12 +8,11 @@ from jupyter_exec_ext.core.errors import TooManyError
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
 from jupyter_exec_ext.dialects.backendai.base import Handler
 from jupyter_exec_ext.dialects.backendai.executing import RunHandler
+from jupyter_exec_ext.dialects.backendai.problems import RefusalError, already_exists, no_kernel
 from jupyter_exec_ext.dialects.backendai.wire import (
     DIALECT_LABEL,
     IMAGE_ANNOTATION,
     CreateBody,
-    RefusalError,
-    already_exists,
     checked_name,
     created_view,
     history_view,
@@ -21,7 +20,6 @@ from jupyter_exec_ext.dialects.backendai.wire import (
     is_of_image,
     kernel_of,
     match_view,
-    no_kernel,
     session_view,
     status_of,
 )
