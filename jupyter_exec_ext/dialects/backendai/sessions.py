@@ -27,6 +27,7 @@ from jupyter_exec_ext.store.listing import Filters, SessionFilters, SessionQuery
 from jupyter_exec_ext.web.rights import authorized
 
 MAX_MATCHES = 1_000
+"""Among how many sessions those are looked for that match."""
 
 
 class SessionsHandler(Handler):
@@ -81,7 +82,7 @@ class SessionsHandler(Handler):
             raise already_exists(known.id)
         if not is_of_image(known, image, kernel_name):
             raise already_exists(
-                known.id, f"session {name!r} has the image {image_of(known)}, not {image}"
+                known.id, f"session {name!r} has the image {image_of(known)}, not {image[:64]}"
             )
         return known, False
 
@@ -113,7 +114,7 @@ class SessionHandler(RunHandler):
         session = await self.session_of(key)
         restarted = await self.services.sessions.restart(session.id)
         error = restarted.kernel_error
-        if error is not None and error.code == "KernelStartFailed":
+        if error is not None and status_of(restarted) == "ERROR":
             raise no_kernel(error.message)
         self.write_nothing()
 

@@ -8,11 +8,12 @@ import pytest
 
 from jupyter_exec_ext.core.errors import RunsElsewhereError
 from jupyter_exec_ext.dialects.backendai.problems import problem_of
+from tests import echo_kernel
 from tests.conftest import ExecApi
 from tests.dialects.backendai.conftest import BackendClient, text_of
-from tests.echo_kernel import NAME as ECHO
 
 PROBLEMS = "https://api.backend.ai/probs/"
+ECHO = echo_kernel.NAME
 AN_ID = "0b0e1f7e-6a0c-4c3e-9a44-0d5f0f6f2a11"
 
 
@@ -155,6 +156,20 @@ async def test_a_session_whose_kernel_did_not_start_is_in_error(
         assert (answer.status, answer.json["type"]) == (400, f"{PROBLEMS}generic-bad-request")
     assert (result["status"], result["exitCode"]) == ("finished", 127)
     assert text_of([result], "stderr")
+
+
+async def test_a_kernel_that_starts_at_last_ends_the_error(
+    client: BackendClient, broken_kernel_name: str, jp_data_dir: Path
+) -> None:
+    """A restart that succeeds is no failure, whatever was before."""
+    await client.create("demo-01", broken_kernel_name)
+    echo_kernel.install(jp_data_dir, broken_kernel_name)
+
+    restarted = await client.request("PATCH", "/session/demo-01")
+    shown = await client.request("GET", "/session/demo-01")
+
+    assert (restarted.status, shown.json["status"]) == (204, "RUNNING")
+    assert (await client.request("DELETE", "/session/demo-01")).status == 200
 
 
 @pytest.mark.usefixtures("echo_kernel_name")
