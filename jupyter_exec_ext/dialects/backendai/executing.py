@@ -69,7 +69,12 @@ class CompleteHandler(Handler):
 async def complete(
     services: Services, session: Session, code: str | None, options: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what can stand after *code*, in the terms of the service."""
+    """Return what can stand after *code*, in the terms of the service.
+
+    Raises:
+        RefusalError: The session has no kernel, or what follows the code is no text.
+        ExecError: The kernel cannot be asked.
+    """
     before, after = code or "", (options or {}).get("post") or ""
     if not isinstance(after, str):
         raise bad_params("post is a text")
