@@ -1,6 +1,7 @@
 """A tar stream (POSIX.1-2001, pax) of files of a folder, made while it is sent.
 
-Only files and directories are in it. A link is left out: what unpacks it could be led elsewhere.
+Only files and directories are in it. A link is left out, or refused where it is chosen itself: what
+unpacks it could be led elsewhere.
 """
 
 import tarfile
@@ -25,20 +26,24 @@ async def stream(
 ) -> AsyncGenerator[bytes]:
     """Yield the pieces of a tar file of what is at *chosen*, directories with all in them.
 
-    What cannot be read, or is gone when its turn comes, is not in it.
+    What cannot be read in a directory, or is gone when its turn comes, is not in it.
 
     Args:
         has_whole_paths: Whether the names in it are paths from *folder* on; else they begin with
             the last part of what was chosen, as of a copy.
 
     Raises:
-        ExecError: The first of *chosen* that is not there, before anything is yielded; or a file
-            became shorter while it was read.
+        ExecError: The first of *chosen* that is not there, or neither a file nor a directory,
+            before anything is yielded; or a file became shorter while it was read.
     """
     tops = []
     for parts in _without_nested(chosen):
         try:
-            tops.append((parts, await folder.stat(parts)))
+            entry = await folder.stat(parts)
+            if entry.type not in (FileType.FILE, FileType.DIRECTORY):
+                # It says what is wrong.
+                (await folder.open(parts)).close()
+            tops.append((parts, entry))
         except ExecError as error:
             error.details = ("/".join(parts)[:200],)
             raise

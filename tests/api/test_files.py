@@ -332,7 +332,14 @@ async def test_an_archive_holds_what_is_asked_for(files: Files, exec_api: ExecAp
         "other": b"other",
         "hard": b"other",
     }
-    for path, status in (("no", 404), ("../x", 422), ("d/link", 200), ("d/link/passwd", 422)):
+    for path, status in (
+        ("no", 404),
+        ("../x", 422),
+        ("d/link", 422),
+        ("d/dangling", 422),
+        ("d/pipe", 409),
+        ("d/link/passwd", 422),
+    ):
         answer = await exec_api.request(
             "GET", "sessions", files.key, "archive", params={"path": path}
         )

@@ -1,19 +1,21 @@
 """The wire format of Backend.AI: sessions, runs in pieces, streams and files of version 7."""
 
-from jupyter_exec_ext.dialects.backendai.handlers import (
+from jupyter_exec_ext.dialects.backendai.executing import CompleteHandler, LogsHandler
+from jupyter_exec_ext.dialects.backendai.options import BackendAI
+from jupyter_exec_ext.dialects.backendai.runs import Runs
+from jupyter_exec_ext.dialects.backendai.service import (
     AnnouncementHandler,
-    CompleteHandler,
+    UnknownHandler,
+    VersionHandler,
+)
+from jupyter_exec_ext.dialects.backendai.sessions import (
     InterruptHandler,
-    LogsHandler,
     MatchHandler,
     RenameHandler,
     SessionHandler,
     SessionsHandler,
-    UnknownHandler,
-    VersionHandler,
+    StatusHistoryHandler,
 )
-from jupyter_exec_ext.dialects.backendai.options import BackendAI
-from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.stream import StreamHandler
 from jupyter_exec_ext.dialects.backendai.transfers import (
     DownloadHandler,
@@ -34,13 +36,14 @@ BACKENDAI = Dialect(
     shared=lambda services, options: {"runs": Runs(services, options)},
     routes=(
         (rf"{NAME}/?", VersionHandler),
-        (rf"{_SESSIONS}(?:/_)?(?:/create)?", SessionsHandler),
+        (rf"{_SESSIONS}(?:|/create|/_/create)", SessionsHandler),
         (rf"{_SESSIONS}/_/match", MatchHandler),
         (_SESSION, SessionHandler),
         (rf"{_SESSION}/interrupt", InterruptHandler),
         (rf"{_SESSION}/complete", CompleteHandler),
         (rf"{_SESSION}/logs", LogsHandler),
         (rf"{_SESSION}/rename", RenameHandler),
+        (rf"{_SESSION}/status-history", StatusHistoryHandler),
         (rf"{_SESSION}/upload", UploadHandler),
         (rf"{_SESSION}/files", FilesHandler),
         (rf"{_SESSION}/download", DownloadHandler),

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,9 +11,13 @@ from jupyter_exec_ext.core.models import Event, EventType
 Item = list[Any]
 STREAMS = ("stdout", "stderr")
 
+LEFT_OUT = "\n[... output left out ...]\n"
+
 _PICTURES = ("image/png", "image/jpeg")
 _SVG = "image/svg+xml"
 _HTML = "text/html"
+_TEXT = "text/plain"
+_JSON = "application/json"
 
 
 class Console:
@@ -45,17 +50,26 @@ class Console:
 
 def text_of(events: Iterable[Event]) -> str:
     """Return all text that *events* put on the console, of both streams."""
-    items: list[Item | None] = []
-    for event in events:
-        if event.type is EventType.STREAM:
-            items.append(["stdout", event.content["text"]])
-        elif event.type in (EventType.OUTPUT, EventType.UPDATE):
-            items.append(item_of(event.content))
+    items = [item_of(event) for event in events]
     return "".join(item[1] for item in items if item is not None and item[0] in STREAMS)
 
 
-def item_of(content: dict[str, Any]) -> Item | None:
-    """Return what an output is on the console; ``None`` for what cannot be shown there."""
+def item_of(event: Event) -> Item | None:
+    """Return what *event* puts on the console; ``None`` for what cannot be shown there."""
+    content = event.content
+    match event.type:
+        case EventType.STREAM:
+            return [content["name"], content["text"]]
+        case EventType.INPUT_REQUEST:
+            return ["stdout", content["prompt"]]
+        case EventType.GAP:
+            return ["stdout", LEFT_OUT]
+        case EventType.OUTPUT | EventType.UPDATE:
+            return _item_of_output(content)
+    return None
+
+
+def _item_of_output(content: dict[str, Any]) -> Item | None:
     if content["msg_type"] == "error":
         lines = content["traceback"] or [f"{content['ename']}: {content['evalue']}"]
         return ["stderr", "\n".join(lines) + "\n"]
@@ -66,10 +80,13 @@ def item_of(content: dict[str, Any]) -> Item | None:
             return ["media", [mime_type, f"data:{mime_type};base64,{picture}"]]
     if _SVG in data:
         return ["media", [_SVG, data[_SVG]]]
-    if _HTML in data:
+    # HTML without an element shows no more than the text: R has it for each number.
+    if _HTML in data and (_TEXT not in data or "<" in data[_HTML]):
         return ["html", data[_HTML]]
-    if "text/plain" in data:
-        return ["stdout", data["text/plain"] + "\n"]
+    if _TEXT in data:
+        return ["stdout", data[_TEXT] + "\n"]
+    if _JSON in content["data"]:
+        return ["media", [_JSON, json.dumps(content["data"][_JSON])]]
     return None
 
 

@@ -11,9 +11,11 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from jupyter_exec_ext.core.errors import ExecError, NoInputRequestError
 from jupyter_exec_ext.core.sessions import Session
-from jupyter_exec_ext.dialects.backendai.handlers import BackendAIMixin
-from jupyter_exec_ext.dialects.backendai.runs import CONTINUED, FINISHED, Run
-from jupyter_exec_ext.dialects.backendai.wire import ExecuteBody, RefusalError
+from jupyter_exec_ext.dialects.backendai.answers import CONTINUED, FINISHED
+from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin
+from jupyter_exec_ext.dialects.backendai.problems import bad_params
+from jupyter_exec_ext.dialects.backendai.runs import Run
+from jupyter_exec_ext.dialects.backendai.wire import ExecuteBody
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.reading import decode_body
 from jupyter_exec_ext.web.rights import authorized
@@ -51,10 +53,18 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
         """Open the socket, once it is known to lead somewhere."""
         await self.require("execute", "kernels")
         self._session = await self.session_of(key)
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
-            raise RefusalError("Missing or invalid API parameters.", "this is a WebSocket")
+        self._check_handshake()
         self._user = self.current_user.username
         await WebSocketHandler.get(self, key)
+
+    def _check_handshake(self) -> None:
+        """Raise `RefusalError` for what Tornado would refuse in its own words."""
+        headers = self.request.headers
+        options = [option.strip().lower() for option in headers.get("Connection", "").split(",")]
+        if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in options:
+            raise bad_params("this is a WebSocket")
+        if headers.get("Sec-WebSocket-Version") != "13" or not headers.get("Sec-WebSocket-Key"):
+            raise bad_params("this takes version 13 of WebSockets, with a key")
 
     async def on_message(self, message: str | bytes) -> None:
         """Begin the run with the first message; what follows is its input."""
@@ -71,7 +81,7 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
             )
             body = decode_body(data, ExecuteBody)
             if body.mode not in ("query", "batch"):
-                raise RefusalError("Missing or invalid API parameters.", "no such mode")
+                raise bad_params("no such mode")
             # There is no loop of requests that would need an id.
             body = msgspec.structs.replace(body, run_id=None, snake_run_id=None)
             run = await self.runs.start(self._session, body, owner=self._user, is_remembered=False)
@@ -116,13 +126,9 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
 
     async def _fail(self, error: ExecError) -> None:
         """Say what is wrong, and close: a client goes on for ever otherwise."""
-        _, body = self._problem(error)
+        body = self.failure(HTTPStatus.BAD_REQUEST, error).body
         await self._send({"status": "error", "msg": f"{body['title']} {body['msg']}"})
         self.close()
-
-    def _problem(self, error: ExecError) -> tuple[int, Any]:
-        failure = self.failure(HTTPStatus.BAD_REQUEST, error)
-        return failure.status, failure.body
 
     def on_close(self) -> None:
         """End the run with its socket."""

@@ -10,12 +10,12 @@ from urllib.parse import unquote
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
-from jupyter_exec_ext.core.errors import NoSuchFileError
-from jupyter_exec_ext.core.files import FileEntry
-from jupyter_exec_ext.dialects.backendai.handlers import BackendAIMixin, Handler
-from jupyter_exec_ext.dialects.backendai.wire import RefusalError, files_view, home_path
+from jupyter_exec_ext.core.errors import MalformedRequestError, NoSuchFileError
+from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin, Handler
+from jupyter_exec_ext.dialects.backendai.problems import bad_params
+from jupyter_exec_ext.dialects.backendai.wire import files_view, home_path
 from jupyter_exec_ext.services.files import Receiver
-from jupyter_exec_ext.web.forms import FormField, FormFile, FormReader
+from jupyter_exec_ext.web.forms import MULTIPART, FormField, FormFile, FormReader
 from jupyter_exec_ext.web.rights import authorized
 from jupyter_exec_ext.web.transfers import READ_BYTES, FileHandler
 
@@ -51,7 +51,11 @@ class UploadHandler(Transfer):
         receiver.max_file_bytes = min(
             receiver.max_file_bytes, self.dialect_options.max_upload_file_bytes
         )
-        self._form = FormReader(self.request.headers.get("Content-Type", ""), takes_fields=True)
+        content_type = self.request.headers.get("Content-Type", "")
+        try:
+            self._form = FormReader(content_type, takes_fields=True)
+        except MalformedRequestError as error:
+            raise bad_params(f"files come in a form, {MULTIPART} with a boundary") from error
         self._count = 0
         self._is_file = False
 
@@ -64,9 +68,8 @@ class UploadHandler(Transfer):
                 self._is_file = True
                 self._count += 1
                 if self._count > self.dialect_options.max_upload_files:
-                    raise RefusalError("Missing or invalid API parameters.", "Too many files")
-                # Clients escape it as a part of a URL.
-                await receiver.begin(home_path(unquote(found.path)), target="filename")
+                    raise bad_params("Too many files")
+                await receiver.begin(home_path(_unescaped(found.path)), target="filename")
             elif self._is_file:
                 await receiver.write(found)
 
@@ -78,12 +81,24 @@ class UploadHandler(Transfer):
         assert self.receiver is not None
         try:
             if not self._form.is_complete or not self._count:
-                raise RefusalError("Missing or invalid API parameters.", "the form is not complete")
+                raise bad_params("the form is not complete")
             await self.receiver.commit()
         finally:
             await self.receiver.close()
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
+
+
+def _unescaped(name: str) -> str:
+    """Return *name* without what clients escape in it, as in a part of a URL.
+
+    Raises:
+        RefusalError: What they escaped is no text.
+    """
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError as error:
+        raise bad_params("the name of a file is not UTF-8") from error
 
 
 class FilesHandler(Handler):
@@ -95,26 +110,15 @@ class FilesHandler(Handler):
     @authorized(action="read", resource="exec-files")
     async def get(self, key: str) -> None:
         """Show what is in a folder."""
-        paths = self.read_texts("path")
-        path = paths[0] if paths else "."
+        path = self.read_text("path", default=".")
         where = home_path(path)
         session = await self.session_of(key)
-        entries: list[FileEntry] = []
-        token: str | None = None
-        while True:
-            page = await self.services.files.list(
-                session.id,
-                where,
-                is_recursive=False,
-                page_size=min(MAX_LISTED, self.services.limits.max_page_size),
-                page_token=token,
-            )
-            entries += page.files
-            token = page.next_page_token
-            if token is None or len(entries) >= MAX_LISTED:
-                break
-        note = "" if token is None else f"only the first {len(entries)} are shown"
-        self.write_json(files_view(entries, path, note))
+        page = await self.services.files.list(
+            session.id, where, is_recursive=False, page_size=MAX_LISTED, page_token=None
+        )
+        is_whole = page.next_page_token is None
+        note = "" if is_whole else f"only the first {len(page.files)} are shown"
+        self.write_json(files_view(page.files, path, note))
 
 
 class DownloadHandler(Transfer):
@@ -135,8 +139,7 @@ class DownloadHandler(Transfer):
     async def _send_files(self, key: str) -> None:
         paths = [home_path(path) for path in self.read_texts("files")]
         if not 0 < len(paths) <= self.dialect_options.max_download_files:
-            raise RefusalError(
-                "Missing or invalid API parameters.",
+            raise bad_params(
                 f"1 to {self.dialect_options.max_download_files} files are downloaded at once",
             )
         session = await self.session_of(key)
@@ -150,9 +153,7 @@ class DownloadHandler(Transfer):
                     # What is not there shows now, before anything is sent.
                     parts.append((await anext(pieces), pieces))
                 except NoSuchFileError as error:
-                    raise RefusalError(
-                        "Missing or invalid API parameters.", "The file is not found."
-                    ) from error
+                    raise bad_params("The file is not found.") from error
             with suppress(StreamClosedError):
                 await self._send(parts)
 
@@ -190,10 +191,10 @@ class DownloadSingleHandler(Transfer):
         await self._send_file(key)
 
     async def _send_file(self, key: str) -> None:
-        paths = self.read_texts("file")
-        if len(paths) != 1:
-            raise RefusalError("Missing or invalid API parameters.", "file is missing")
-        path = home_path(paths[0])
+        name = self.read_text("file", default="")
+        if not name:
+            raise bad_params("file is missing")
+        path = home_path(name)
         session = await self.session_of(key)
         with suppress(StreamClosedError):
             async with self.services.files.open(session.id, path) as file:

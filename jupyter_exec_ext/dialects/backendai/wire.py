@@ -10,41 +10,27 @@ from typing import Any
 
 import msgspec
 
-from jupyter_exec_ext.core.errors import (
-    DiskFullError,
-    ExecError,
-    ExecutionNotFoundError,
-    FileConflictError,
-    FileForbiddenError,
-    InvalidArgumentError,
-    KernelBusyError,
-    MalformedRequestError,
-    NoInputRequestError,
-    NoSuchFileError,
-    NotFoundError,
-    SessionDiffersError,
-    SessionEndedError,
-    SessionNameTakenError,
-    SessionNotFoundError,
-    StoreFullError,
-    TooLargeError,
-    TooManyError,
-    UnknownKernelError,
-)
 from jupyter_exec_ext.core.files import FileEntry, FileType
+from jupyter_exec_ext.core.models import STEPS, CodeSource, CommandSource, Source
 from jupyter_exec_ext.core.sessions import Session, SessionState
+from jupyter_exec_ext.dialects.backendai.problems import RefusalError, bad_params
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
 NAME = "backendai"
 VERSION = {"version": "v7.20230615", "manager": "23.09.10"}
 HOME = "/home/work"
-PROBLEM = "application/problem+json"
 DIALECT_LABEL = {"dialect": NAME}
 IMAGE_ANNOTATION = f"{NAME}.image"
-RUN_ANNOTATION = f"{NAME}.run_id"
+RUN_LABEL = f"{NAME}.run_id"
+MAX_RUN_ID = 64
+"""In characters: as long as a label may be."""
 
-_PROBLEMS = "https://api.backend.ai/probs/"
+NO_COMMAND = ":"
+"""Stands for a batch in which there is nothing to do."""
+
 _SESSION_NAME = re.compile(r"(?=.{4,64}\Z)\w[\w.-]*\w", re.ASCII)
+_VARIABLE = re.compile(r"[^\W\d]\w*", re.ASCII)
+_SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MODES = {
     FileType.FILE: "-rw-r--r--",
     FileType.DIRECTORY: "drwxr-xr-x",
@@ -52,103 +38,6 @@ _MODES = {
     FileType.OTHER: "prw-r--r--",
 }
 _STATUSES = {SessionState.STARTING: "PREPARING", SessionState.ENDED: "TERMINATED"}
-
-
-class RefusalError(MalformedRequestError):
-    """A request is refused in the words of the service.
-
-    Attributes:
-        status: Of the answer.
-        kind: The end of its ``type``.
-        title: For people.
-        data: More of it, for programs.
-    """
-
-    code = "Refused"
-
-    def __init__(
-        self,
-        title: str,
-        message: str = "",
-        *,
-        status: int = HTTPStatus.BAD_REQUEST,
-        kind: str = "invalid-api-params",
-        data: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.title = title
-        self.data = data or {}
-
-
-def problem_of(status: int, error: ExecError | None) -> tuple[int, dict[str, Any]]:
-    """Return the status and the body with which the service would say an error."""
-    if isinstance(error, RefusalError):
-        return error.status, _problem(error.kind, error.title, error.message, error.data)
-    message = "" if error is None else error.message.encode("utf-8", "replace").decode()
-    for classes, answer, kind, title in _OF_ERRORS:
-        if isinstance(error, classes):
-            data = {}
-            if isinstance(error, (SessionDiffersError, SessionNameTakenError)):
-                data["existingSessionId"] = error.session_id
-            return answer, _problem(kind, title, message, data)
-    if status not in _OF_STATUS:
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-    kind, title = _OF_STATUS[HTTPStatus(status)]
-    return status, _problem(kind, title, message, {})
-
-
-def _problem(kind: str, title: str, message: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"type": _PROBLEMS + kind, "title": title, "msg": message or title, "data": data}
-
-
-_NO_SESSION = (HTTPStatus.NOT_FOUND, "object-not-found", "No such session.")
-_BAD = (HTTPStatus.BAD_REQUEST, "invalid-api-params", "Missing or invalid API parameters.")
-_OF_ERRORS: tuple[tuple[type | tuple[type, ...], int, str, str], ...] = (
-    ((SessionNotFoundError, SessionEndedError), *_NO_SESSION),
-    (UnknownKernelError, HTTPStatus.NOT_FOUND, "object-not-found", "No such environment image."),
-    (
-        (SessionDiffersError, SessionNameTakenError),
-        HTTPStatus.BAD_REQUEST,
-        "session-already-exists",
-        "The session already exists but you requested not to reuse existing one.",
-    ),
-    (
-        (
-            ExecutionNotFoundError,
-            FileConflictError,
-            InvalidArgumentError,
-            MalformedRequestError,
-            NoInputRequestError,
-            TooLargeError,
-        ),
-        *_BAD,
-    ),
-    (NoSuchFileError, HTTPStatus.NOT_FOUND, "object-not-found", "No such file or directory."),
-    (NotFoundError, HTTPStatus.NOT_FOUND, "object-not-found", "No such object."),
-    (FileForbiddenError, HTTPStatus.FORBIDDEN, "generic-forbidden", "Forbidden operation."),
-    (TooManyError, HTTPStatus.TOO_MANY_REQUESTS, "rate-limit-exceeded", "Too many requests."),
-    (KernelBusyError, HTTPStatus.BAD_REQUEST, "generic-bad-request", "The session is busy."),
-    (
-        (StoreFullError, DiskFullError),
-        HTTPStatus.PRECONDITION_FAILED,
-        "quota-exceeded",
-        "You have reached your resource limit.",
-    ),
-)
-"""The first that fits is taken; what fits none is said by its status."""
-
-_OF_STATUS: dict[HTTPStatus, tuple[str, str]] = {
-    HTTPStatus.BAD_REQUEST: _BAD[1:],
-    HTTPStatus.UNAUTHORIZED: ("auth-failed", "Credential/signature mismatch."),
-    HTTPStatus.FORBIDDEN: ("generic-forbidden", "Forbidden operation."),
-    HTTPStatus.NOT_FOUND: ("url-not-found", "Unknown URL path."),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("method-not-allowed", "HTTP Method Not Allowed."),
-    HTTPStatus.CONFLICT: ("generic-bad-request", "The request is in conflict with the session."),
-    HTTPStatus.INTERNAL_SERVER_ERROR: ("internal-server-error", "Internal server error."),
-    HTTPStatus.SERVICE_UNAVAILABLE: ("service-unavailable", "Service unavailable."),
-}
 
 
 class CreateConfig(msgspec.Struct, kw_only=True):
@@ -190,9 +79,23 @@ class CreateBody(msgspec.Struct, kw_only=True):
         return not (self.enqueue_only or self.snake_enqueue_only)
 
     @property
-    def kernel_count(self) -> int:
-        """How many kernels it is to have."""
-        return self.cluster_size or self.snake_cluster_size or 1
+    def environment(self) -> dict[str, str]:
+        """The variables of its kernel.
+
+        Raises:
+            RefusalError: One has a name that no variable has.
+        """
+        environ = (self.config and self.config.environ) or {}
+        if not all(_VARIABLE.fullmatch(name) for name in environ):
+            raise bad_params(
+                "a name in environ has letters, digits and _, and begins with no digit"
+            )
+        return environ
+
+    def check(self) -> None:
+        """Raise `RefusalError` for what no session here can be."""
+        if {self.cluster_size, self.snake_cluster_size} - {None, 1}:
+            raise bad_params("a session has one kernel here")
 
 
 class ExecuteBody(msgspec.Struct, kw_only=True):
@@ -212,9 +115,30 @@ class ExecuteBody(msgspec.Struct, kw_only=True):
             RefusalError: It cannot be the id of one.
         """
         run_id = self.run_id or self.snake_run_id or None
-        if run_id is not None and not (len(run_id) <= 128 and run_id.isprintable()):
-            raise RefusalError("Missing or invalid API parameters.", "runId is not valid")
+        if run_id is not None and not (len(run_id) <= MAX_RUN_ID and run_id.isprintable()):
+            raise bad_params("runId is not valid")
         return run_id
+
+    @property
+    def source(self) -> Source:
+        """What is to be run.
+
+        Raises:
+            RefusalError: It does not say.
+        """
+        if self.mode == "query":
+            if self.code is None:
+                raise bad_params("a query has code")
+            return CodeSource(code=self.code)
+        steps: dict[str, str | None] = {}
+        for step in STEPS:
+            command = (self.options or {}).get(step)
+            if not isinstance(command, str | None):
+                raise bad_params(f"{step} is a command")
+            steps[step] = command if command and command.strip() else None
+        if not any(steps.values()):
+            steps["exec"] = NO_COMMAND
+        return CommandSource(clean=steps["clean"], build=steps["build"], exec=steps["exec"])
 
 
 class CompleteBody(msgspec.Struct, kw_only=True):
@@ -230,13 +154,19 @@ def checked_name(name: str) -> str:
     Raises:
         RefusalError: It cannot.
     """
+    if name == "create" or is_session_id(name):
+        raise bad_params("this name is a path, or has the form of the id of a session")
     if not _SESSION_NAME.fullmatch(name):
-        raise RefusalError(
-            "Missing or invalid API parameters.",
+        raise bad_params(
             "a session name has 4 to 64 letters, digits and _ . - and begins and ends with one"
-            " of the first two",
+            " of the first two"
         )
     return name
+
+
+def is_session_id(key: str) -> bool:
+    """Whether *key* has the form of a session's id, in letters of any case."""
+    return _SESSION_ID.fullmatch(key) is not None
 
 
 def kernel_of(image: str, specs: Sequence[Kernelspec], default_name: str) -> str:
@@ -246,13 +176,15 @@ def kernel_of(image: str, specs: Sequence[Kernelspec], default_name: str) -> str
     the default one if it is of that language, else the first that is.
 
     Raises:
-        RefusalError: There is none.
+        RefusalError: There is none, or no image is named.
     """
+    if not image:
+        raise bad_params("image is missing")
     wanted = image.rpartition("/")[2].partition(":")[0].lower()
     fitting = [spec for spec in specs if spec.name.lower() == wanted]
     fitting += [spec for spec in specs if spec.language.lower() == wanted]
     fitting.sort(key=lambda spec: (spec.name.lower() != wanted, spec.name != default_name))
-    if not wanted or not fitting:
+    if not fitting:
         raise RefusalError(
             "No such environment image.",
             f"this server has: {', '.join(sorted({spec.language.lower() for spec in specs}))}",
@@ -262,8 +194,23 @@ def kernel_of(image: str, specs: Sequence[Kernelspec], default_name: str) -> str
     return fitting[0].name
 
 
+def image_of(session: Session) -> str:
+    """Return the image that *session* was made from: its kernelspec, where none was named."""
+    return session.annotations.get(IMAGE_ANNOTATION, session.kernel_name)
+
+
+def is_of_image(session: Session, image: str, kernel_name: str) -> bool:
+    """Whether *session* has the kernel of *image*, and its tag where both have one."""
+    tags = {one.rpartition("/")[2].partition(":")[2] for one in (image, image_of(session))}
+    return session.kernel_name == kernel_name and len(tags - {""}) <= 1
+
+
 def status_of(session: Session) -> str:
     """Return what the service calls the state of *session*."""
+    error = session.kernel_error
+    has_failed = error is not None and error.code == "KernelStartFailed"
+    if has_failed and session.kernel_id is None and session.state is not SessionState.ENDED:
+        return "ERROR"
     return _STATUSES.get(session.state, "RUNNING")
 
 
@@ -280,7 +227,7 @@ def created_view(session: Session, status: str, *, is_new: bool) -> dict[str, An
 
 def session_view(session: Session, query_count: int) -> dict[str, Any]:
     """Return what the service tells of a session."""
-    image = session.annotations.get(IMAGE_ANNOTATION, session.kernel_name)
+    image = image_of(session)
     end = session.end_time
     age = (end or datetime.now(UTC)) - session.created_time
     nothing = dict.fromkeys(("occupiedSlots", "occupyingSlots", "requestedSlots"), "{}")
@@ -307,9 +254,13 @@ def session_view(session: Session, query_count: int) -> dict[str, Any]:
         "containerId": session.kernel_id,
         "lastStat": None,
         "idleChecks": None,
-        "memoryLimit": 0,
-        "cpuCreditUsed": 0,
     }
+
+
+def history_view(session: Session) -> dict[str, str]:
+    """Return when *session* got into the states of which that is known."""
+    times = {"preparing": session.created_time, "terminated": session.end_time}
+    return {status: time.isoformat() for status, time in times.items() if time is not None}
 
 
 def match_view(session: Session) -> dict[str, Any]:
@@ -325,7 +276,7 @@ def home_path(path: str) -> str:
     """
     plain = posixpath.normpath(posixpath.join(HOME, path))
     if plain != HOME and not plain.startswith(f"{HOME}/"):
-        raise RefusalError("Missing or invalid API parameters.", f"the path is outside of {HOME}")
+        raise bad_params(f"the path is outside of {HOME}")
     return plain.removeprefix(HOME).lstrip("/")
 
 

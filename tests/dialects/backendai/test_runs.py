@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ExecApi
+from jupyter_exec_ext.dialects.backendai.sessions import SessionHandler
+from tests.conftest import WAIT_SECONDS, ExecApi
 from tests.dialects.backendai.conftest import BackendClient, statuses, text_of
 
 FAST = {"reply_seconds": 0.3}
@@ -101,13 +102,11 @@ async def test_a_question_stays_open_until_it_is_answered(client: BackendClient)
 
     again = await client.execute("continue", runId=first["runId"])
     last = await client.execute("input", "x", runId=first["runId"])
-    late = await client.request(
-        "POST", "/session/demo-01", {"mode": "input", "code": "y", "runId": first["runId"]}
-    )
+    late = await client.execute("input", "y", runId=first["runId"])
 
     assert (again["status"], again["console"]) == ("waiting-input", [])
     assert (last["status"], last["console"]) == ("finished", [["stdout", "x\n"]])
-    assert late.status == 400
+    assert late == last
 
 
 async def test_the_native_door_can_answer(client: BackendClient, exec_api: ExecApi) -> None:
@@ -120,9 +119,7 @@ async def test_the_native_door_can_answer(client: BackendClient, exec_api: ExecA
     last = await client.execute("continue", runId=first["runId"])
 
     assert (last["status"], last["console"]) == ("finished", [["stdout", "native\n"]])
-    assert record["labels"] == {"dialect": "backendai"}
-    shown = await exec_api.get(record)
-    assert shown["annotations"] == {"backendai.run_id": first["runId"]}
+    assert record["labels"] == {"dialect": "backendai", "backendai.run_id": first["runId"]}
 
 
 @pytest.mark.parametrize(
@@ -246,6 +243,36 @@ async def test_a_run_out_of_time_finishes_with_a_note(client: BackendClient) -> 
     assert "time limit" in text_of(results, "stderr")
 
 
+@pytest.mark.parametrize("backendai_config", [{"run_timeout_seconds": 0.5}])
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("build", [("clean-finished", 0), ("build-finished", 124), ("finished", 127)]),
+        ("exec", [("clean-finished", 0), ("build-finished", 0), ("finished", 124)]),
+    ],
+)
+async def test_a_step_out_of_time_has_its_own_code(
+    client: BackendClient, step: str, expected: list[tuple[str, int]]
+) -> None:
+    """And not that of the interrupt which ended it."""
+    await client.create()
+
+    results = await client.run("batch", options={step: "sleep 60"})
+
+    assert statuses(results) == expected
+    assert "time limit" in text_of(results, "stderr")
+
+
+async def test_a_step_that_nobody_saw_end_says_so(client: BackendClient) -> None:
+    """It took with it what looks after it."""
+    await client.create()
+
+    results = await client.run("batch", options={"exec": "kill -9 $PPID; kill -9 $$"})
+
+    assert statuses(results)[-1] == ("finished", 127)
+    assert "nobody knows" in text_of(results, "stderr")
+
+
 async def test_a_dead_kernel_finishes_the_run(client: BackendClient) -> None:
     """With 130; the next one has a fresh kernel."""
     await client.create()
@@ -272,6 +299,67 @@ async def test_an_id_can_be_used_again(client: BackendClient) -> None:
 
 
 @pytest.mark.parametrize("backendai_config", [{"max_runs": 1}])
+async def test_the_id_of_a_forgotten_run_can_be_used_again(client: BackendClient) -> None:
+    """The new code is run, also if it is the old one; who asks again is told of the newest."""
+    await client.create()
+    await client.run("query", "x = 1; print(x)", runId="mine")
+    await client.run("query", "'other'", runId="other")
+
+    other = await client.run("query", "x += 1; print('now', x)", runId="mine")
+    await client.run("query", "'other'", runId="other")
+    same = await client.run("query", "x += 1; print('now', x)", runId="mine")
+    await client.run("query", "'other'", runId="other")
+    again = await client.execute("continue", runId="mine")
+
+    assert (text_of(other), text_of(same)) == ("now 2\n", "now 3\n")
+    assert again == same[0]
+
+
+@pytest.mark.parametrize("backendai_config", [FAST, FAST | {"max_runs": 1}])
+async def test_an_id_means_one_run_at_a_time(client: BackendClient, exec_api: ExecApi) -> None:
+    """What came twice runs once, even at once; other code is refused, and the run goes on."""
+    await client.create()
+    code = f"{UNTIL_GO}\nprint('one')"
+
+    await asyncio.gather(*(client.execute("query", code, runId="mine") for _ in range(3)))
+    other = await client.execute("query", "'other'")
+    again = await client.execute("query", code, runId="mine")
+    refused = [
+        await client.request("POST", "/session/demo-01", {**body, "runId": "mine"})
+        for body in (
+            {"mode": "query", "code": "print('two')"},
+            {"mode": "batch", "options": {"exec": "echo two"}},
+        )
+    ]
+    await let_go(client, exec_api)
+    last = await client.execute("continue", runId="mine")
+
+    assert other["status"] == again["status"] == "continued"
+    assert [answer.status for answer in refused] == [400, 400]
+    assert text_of([last]) == "one\n"
+    assert len((await exec_api.request("GET", "executions")).json["executions"]) == 2
+
+
+@pytest.mark.parametrize("backendai_config", [{"max_runs": 1, "idle_timeout_seconds": 2}])
+async def test_a_run_outlives_its_session(client: BackendClient, exec_api: ExecApi) -> None:
+    """Its end is told as long as there is a record, by name too; nothing new is begun there."""
+    created = await client.create()
+    first = await client.execute("query", "print('one')")
+    await client.create("demo-02")
+    await client.execute("query", "'other'", key="demo-02")
+    await exec_api.until_session(created["sessionId"], lambda session: session["state"] == "ended")
+
+    for key in ("demo-01", created["sessionId"]):
+        again = await client.execute("continue", key=key, runId=first["runId"])
+        late = await client.execute("input", "x", key=key, runId=first["runId"])
+        new = await client.request("POST", f"/session/{key}", {"mode": "query", "code": "1"})
+        shown = await client.request("GET", f"/session/{key}")
+        assert again == late == first
+        assert new.status == 404
+        assert shown.json["status"] == "TERMINATED"
+
+
+@pytest.mark.parametrize("backendai_config", [{"max_runs": 1}])
 async def test_a_forgotten_run_is_told_again_from_its_record(client: BackendClient) -> None:
     """Memory is bounded; who asks for a run that it does not have gets all of its output."""
     await client.create()
@@ -288,8 +376,18 @@ async def test_a_forgotten_run_is_told_again_from_its_record(client: BackendClie
     assert text_of(steps) == "two\n"
 
 
-async def test_a_lost_answer_is_given_again(client: BackendClient, exec_api: ExecApi) -> None:
+async def test_a_lost_answer_is_given_again(
+    client: BackendClient, exec_api: ExecApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client that hangs up before its answer has not seen it."""
+    is_noticed = asyncio.Event()
+    real = SessionHandler.on_connection_close
+
+    def notice(handler: SessionHandler) -> None:
+        real(handler)
+        is_noticed.set()
+
+    monkeypatch.setattr(SessionHandler, "on_connection_close", notice)
     await client.create()
     code = f"{UNTIL_GO}\nprint('two', flush=True)\ntime.sleep(60)"
     assert (await client.execute("query", code, runId="mine"))["console"] == []
@@ -303,8 +401,8 @@ async def test_a_lost_answer_is_given_again(client: BackendClient, exec_api: Exe
     _, writer = await asyncio.open_connection(*client.host.split(":"))
     writer.write("\r\n".join([f"POST {uri} HTTP/1.1", *lines]).encode() + body)
     await writer.drain()
-    await asyncio.sleep(0.3)
     writer.close()
+    await asyncio.wait_for(is_noticed.wait(), WAIT_SECONDS)
     await let_go(client, exec_api)
     await exec_api.until_printed(record, "two")
     last = await client.execute("continue", runId="mine")
@@ -323,7 +421,7 @@ async def test_a_lost_answer_is_given_again(client: BackendClient, exec_api: Exe
         {"mode": "continue", "code": ""},
         {"mode": "input", "code": "x"},
         {"mode": "continue", "code": "", "runId": "unknown"},
-        {"mode": "continue", "code": "", "runId": "x" * 129},
+        {"mode": "continue", "code": "", "runId": "x" * 65},
         {"mode": "batch", "options": {"exec": ["ls"]}},
         {"mode": "batch", "options": []},
         [],
@@ -346,8 +444,15 @@ async def test_completion_by_both_ways(client: BackendClient) -> None:
     body = {"code": "unheard", "options": {"post": " + 1", "row": 0, "col": 7, "line": "unheard"}}
 
     answer = await client.request("POST", "/session/demo-01/complete", body)
-    legacy = await client.execute("complete", "unheard", options={"post": " + 1"})
+    legacy = await client.execute("complete", "unheard", options={"post": " + 1"}, runId="mine")
 
     assert answer.json == {"result": {"status": "finished", "completions": ["unheard_of"]}}
-    assert legacy["completions"] == ["unheard_of"]
-    assert legacy["console"] == []
+    assert legacy == {
+        "runId": "mine",
+        "status": "finished",
+        "exitCode": None,
+        "console": [],
+        "options": None,
+        "files": [],
+        "completions": ["unheard_of"],
+    }

@@ -105,3 +105,33 @@ async def test_refusals_come_before_the_upgrade(client: BackendClient) -> None:
 
     assert (unknown.value.code, unsigned.value.code, plain.status) == (404, 401, 400)
     assert plain.json["type"].endswith("/invalid-api-params")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Sec-WebSocket-Version": "7"},
+        {"Sec-WebSocket-Version": ""},
+        {"Sec-WebSocket-Key": ""},
+        {"Connection": "keep-alive"},
+        {"Upgrade": "h2c"},
+    ],
+)
+async def test_a_failed_handshake_is_an_error_of_the_service(
+    client: BackendClient, wrong: dict[str, str]
+) -> None:
+    """As every other one."""
+    await client.create()
+    path = "/stream/session/demo-01/execute"
+    right = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    headers = {"Host": client.host, **client.headers("GET", path, None), **right, **wrong}
+
+    answer = await client.send("GET", f"backendai{path}", headers)
+
+    assert answer.status == 400
+    assert answer.json["type"].endswith("/invalid-api-params")

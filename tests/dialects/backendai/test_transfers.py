@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import tarfile
 from email.parser import BytesParser
 from pathlib import Path
@@ -79,7 +80,17 @@ async def test_names_are_paths_below_the_home_of_the_session(
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "..%2Fx", "%2Fetc%2Fpasswd", "/home/workx", "a/../../x", "%2e%2e/x", ".", "a%00"],
+    [
+        "%ff",
+        "../x",
+        "..%2Fx",
+        "%2Fetc%2Fpasswd",
+        "/home/workx",
+        "a/../../x",
+        "%2e%2e/x",
+        ".",
+        "a%00",
+    ],
 )
 async def test_what_leads_elsewhere_is_refused(
     client: BackendClient, folder: Path, name: str
@@ -163,6 +174,40 @@ async def test_parameters_come_in_four_ways(client: BackendClient, folder: Path,
     if method == "GET":
         listed = await ask("files", "path=pkg", {"path": "pkg"})
         assert [entry["filename"] for entry in json.loads(listed.json["files"])] == ["h.py"]
+
+
+async def test_parameters_are_taken_as_they_come(client: BackendClient, folder: Path) -> None:
+    """Blanks are parts of names; a body that lacks a parameter leaves it to the query."""
+    (folder / " lead.txt").write_text("blank")
+    (folder / "lead.txt").write_text("none")
+    target = "/session/demo-01/download_single"
+
+    blank = await client.request("GET", f"{target}?file=%20lead.txt")
+    beside = await client.request("POST", f"{target}?file=lead.txt", {})
+    missing = await client.request("GET", f"{target}?file=lead.txt%20")
+    control = await client.request("GET", f"{target}?file=%01lead.txt")
+    wrong = await client.request("GET", f"{target}?file=%ff")
+    twice = await client.request("GET", "/session/demo-01/files?path=a&path=b")
+
+    assert (blank.body, beside.body) == (b"blank", b"none")
+    assert (missing.status, control.status) == (404, 404)
+    assert (wrong.status, twice.status) == (400, 400)
+
+
+async def test_only_files_and_folders_are_downloaded(
+    client: BackendClient, folder: Path, tmp_path: Path
+) -> None:
+    """What else is asked for by its name is refused, by both ways; in a folder it is left out."""
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "dangling").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe")
+    (folder / "a").write_text("a")
+
+    for name in ("link", "dangling", "pipe"):
+        for path in (f"download?files=a&files={name}", f"download_single?file={name}"):
+            answer = await client.request("GET", f"/session/demo-01/{path}")
+            assert answer.status == 400, path
+    assert archives_of(await client.request("GET", "/session/demo-01/download?files=.")) == [["a"]]
 
 
 async def test_a_list_is_a_text(client: BackendClient, folder: Path) -> None:
