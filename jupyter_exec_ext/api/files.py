@@ -346,7 +346,8 @@ class ArchiveHandler(FileHandler):
     @operation(
         "Download files as an archive",
         description="A tar file (pax) of files, and of folders with all that is in them. Links"
-        " are left out, and so is what is hidden where the server does not show it.",
+        " in folders are left out, and so is what is hidden where the server does not show it; one"
+        " that is named itself is refused, as is what is neither a file nor a folder.",
         parameters=(
             Parameter(
                 name="path",

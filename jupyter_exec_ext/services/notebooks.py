@@ -29,6 +29,7 @@ from jupyter_exec_ext.core.models import (
     STEPS,
     CodeSource,
     CommandSource,
+    CommandStep,
     NotebookSource,
     Result,
     Source,
@@ -464,6 +465,7 @@ def decode_result(data: bytes) -> Result:
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
+    exit_codes: dict[CommandStep, int] | None = None
     value_json: str | None = None
     variables: dict[str, Variable] = field(default_factory=dict)
 
@@ -471,4 +473,6 @@ class _Values:
 def decode_values(data: bytes) -> Result:
     """Return the result of a stored record without what was published, which is skipped."""
     values = msgspec.json.decode(data, type=_Values)
-    return Result(value_json=values.value_json, variables=values.variables)
+    return Result(
+        exit_codes=values.exit_codes, value_json=values.value_json, variables=values.variables
+    )

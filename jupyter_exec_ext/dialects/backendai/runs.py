@@ -212,7 +212,7 @@ class Runs:
             execution = await executions.get(run.execution_id)
             codes = None
             if isinstance(run.source, CommandSource):
-                codes = (await executions.result(run.execution_id)).exit_codes
+                codes = (await executions.values(run.execution_id)).exit_codes
             exit_code = exit_code_of(execution, status, codes or {})
             if status == FINISHED:
                 answer.console.add("stderr", note_of(execution))
