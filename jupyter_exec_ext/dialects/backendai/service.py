@@ -6,6 +6,7 @@ from tornado.web import authenticated
 from jupyter_exec_ext.dialects.backendai.base import Handler
 from jupyter_exec_ext.dialects.backendai.wire import VERSION
 from jupyter_exec_ext.web.handler import RefusingMixin
+from jupyter_exec_ext.web.rights import authorized
 
 
 class VersionHandler(Handler):
@@ -30,8 +31,9 @@ class AnnouncementHandler(Handler):
     _track_activity = False
 
     @authenticated
+    @authorized(action="read", resource="executions")
     async def get(self) -> None:
-        """Say so, whatever the caller may do."""
+        """Say so."""
         self.write_json({"enabled": False, "message": ""})
 
 

@@ -12,7 +12,7 @@ from traitlets.config import Config
 
 from jupyter_exec_ext.dialects.backendai import BACKENDAI
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
-from jupyter_exec_ext.dialects.backendai.service import AnnouncementHandler, VersionHandler
+from jupyter_exec_ext.dialects.backendai.service import VersionHandler
 from tests.api.test_rights import (
     EXECUTE,
     EXECUTE_KERNELS,
@@ -57,7 +57,7 @@ CALLS: list[tuple[str, str, Any, list[tuple[str, str]]]] = [
     ("POST", f"{KEY}/download_single?file=a", None, [READ_FILES]),
     ("GET", "/session/_/match?id=demo", None, [READ_SESSIONS]),
     ("GET", "/stream/session/demo-01/execute", None, RUN),
-    ("GET", "/manager/announcement", None, []),
+    ("GET", "/manager/announcement", None, [READ]),
     ("PATCH", KEY, None, ON_KERNEL),
     ("DELETE", KEY, None, [WRITE_SESSIONS]),
 ]
@@ -128,7 +128,7 @@ async def test_every_route_has_a_verb_that_asks() -> None:
             verb = getattr(handler, method.lower())
             if not verb.__module__.startswith("jupyter_exec_ext.dialects"):
                 continue
-            if handler not in (VersionHandler, AnnouncementHandler):
+            if handler is not VersionHandler:
                 assert hasattr(verb, "right"), (handler, method)
             is_called = any(method == one and re.fullmatch(pattern, path) for one, path in called)
             assert is_called or handler is VersionHandler, (handler, method)
