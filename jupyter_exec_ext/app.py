@@ -1,6 +1,7 @@
 """The server extension: its configuration, and the object graph that it builds from it."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -16,9 +17,9 @@ from traitlets import Bool, CaselessStrEnum, Enum, Float, Integer, List, TraitTy
 
 from jupyter_exec_ext.core.errors import ServerStoppedError
 from jupyter_exec_ext.core.files import FilePolicy
-from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.limits import MAX_SECONDS, Limits
 from jupyter_exec_ext.core.paths import parts_of
-from jupyter_exec_ext.engine.launching import ServerHost
+from jupyter_exec_ext.engine.launching import ServerHost, outlast_uncut
 from jupyter_exec_ext.routes import DIALECTS, handlers
 from jupyter_exec_ext.services.announcer import Announcer
 from jupyter_exec_ext.services.doors import Services
@@ -42,6 +43,9 @@ from jupyter_exec_ext.store.store import Store
 STOP_SECONDS = 5.0
 """How long the end of the extension may take; a server waits for it before it ends its kernels."""
 
+UNCUT_SECONDS = 6.0
+"""How much longer it may take where kernels are just being started, restarted or ended."""
+
 ACTIVITY_SETTING = "jupyter_exec_ext_last_activity"
 """The server, and so a hub's culler, takes each setting with this ending as activity."""
 
@@ -49,9 +53,25 @@ ACTIVITY_SETTING = "jupyter_exec_ext_last_activity"
 def _limit_traits() -> Iterator[tuple[str, TraitType[Any, Any]]]:
     """Yield a configurable trait for each limit."""
     for limit in fields(Limits):
-        kind: Any = Integer if isinstance(limit.default, int) else Float
-        trait = kind(limit.default, min=limit.metadata["minimum"], help=limit.metadata["help"])
+        given: dict[str, Any] = {
+            "default_value": limit.default,
+            "min": limit.metadata["minimum"],
+            "help": limit.metadata["help"],
+        }
+        is_count = isinstance(limit.default, int)
+        trait = Integer(**given) if is_count else _Seconds(max=MAX_SECONDS, **given)
         yield limit.name, trait.tag(config=True)
+
+
+class _Seconds(Float[float, float]):
+    """A number of seconds with which can be reckoned."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return *value*; NaN is within all limits, and is no number of seconds."""
+        value = super().validate(obj, value)
+        if math.isnan(value):
+            self.error(obj, value)
+        return value
 
 
 class ExecApp(ExtensionApp):
@@ -252,8 +272,9 @@ class ExecApp(ExtensionApp):
             partial(self.sessions.close, stopped, timeout_seconds=0.5),
             partial(self.following.close, timeout_seconds=0.5),
             self.store.close,
+            partial(outlast_uncut, seconds=UNCUT_SECONDS),
         )
-        with anyio.move_on_after(STOP_SECONDS):
+        with anyio.move_on_after(STOP_SECONDS + UNCUT_SECONDS):
             for step in steps:
                 try:
                     await step()

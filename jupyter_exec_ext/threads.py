@@ -1,7 +1,8 @@
-"""Threads for what blocks, none of which keeps the process from ending.
+"""Threads for what blocks: what is called here has to end by itself, and soon.
 
-anyio's own threads end with the task that was the first to need one. Of a request that is the
-server's task for the connection, which never ends while the client keeps that open.
+The process waits for it when it ends. anyio's own threads end with the task that was the first to
+need one. Of a request that is the server's task for the connection, which never ends while the
+client keeps that open.
 """
 
 import asyncio

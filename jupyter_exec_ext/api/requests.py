@@ -100,7 +100,7 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         bool,
         msgspec.Meta(
             description="Run in a kernel of its own in the folder of that session: without its"
-            " variables, at once, and beside what runs there."
+            " variables, and beside what runs there."
         ),
     ] = False
     kernel_name: Annotated[

@@ -6,6 +6,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_SECONDS = 1_000_000_000
+"""Thirty years: what is later than all times there are cannot be shown."""
+
 
 def _limit(default: float, text: str, *, minimum: float = 0) -> Any:
     return field(default=default, metadata={"help": text, "minimum": minimum})

@@ -116,6 +116,14 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
+async def outlast_uncut(*, seconds: float) -> None:
+    """Wait so long for all that `uncut` began: a server that stops in the middle of it does not."""
+    loop = asyncio.get_running_loop()
+    tasks = {task for task in _uncut if task.get_loop() is loop}
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+
+
 async def is_done(task: asyncio.Task[Any], *, seconds: float) -> bool:
     """Wait for a task so long, whatever is cancelled meanwhile; return whether it is over."""
     with anyio.CancelScope(shield=True):

@@ -1,15 +1,12 @@
 """Checks a request by itself, before anything is looked up for it."""
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, TooLargeError
-from jupyter_exec_ext.core.limits import Limits
+from jupyter_exec_ext.core.limits import MAX_SECONDS, Limits
 from jupyter_exec_ext.core.models import CodeSource, CommandSource, NewExecution, OnBusy
 from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
 MAX_NAME_LENGTH = 256
 """In characters, of a session, a variable and an idempotency key."""
-
-MAX_IDLE_SECONDS = 1_000_000_000
-"""Thirty years: what is later than all times there are cannot be shown."""
 
 
 def check_request(new: NewExecution, limits: Limits) -> None:
@@ -133,9 +130,9 @@ def _check_session_name(name: str | None, *, target: str) -> None:
 
 
 def _check_idle_timeout(seconds: float | None) -> None:
-    if seconds is not None and not 0 <= seconds <= MAX_IDLE_SECONDS:
+    if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
         raise InvalidArgumentError(
-            f"a time-out is 0, for never, or above, and at most {MAX_IDLE_SECONDS} s",
+            f"a time-out is 0, for never, or above, and at most {MAX_SECONDS} s",
             target="idle_timeout_seconds",
         )
 

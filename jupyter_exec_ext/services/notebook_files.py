@@ -150,10 +150,10 @@ class NotebookFiles:
         async with self._notebooks.lock(path):
             text = await self._text(path)
             notebook = await threads.run_sync(notebook_of, text)
-            return await self._save(path, change(notebook))
+            return await self._save(path, await threads.run_sync(change, notebook))
 
     async def _save(self, path: str, notebook: Content) -> NotebookFile:
-        content = nbformat.from_dict(notebook)
+        content = await threads.run_sync(nbformat.from_dict, notebook)
         with _refusals():
             model = {"type": "notebook", "format": "json", "content": content}
             saved = await ensure_async(self._manager.save(model, path))

@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -258,3 +259,23 @@ def test_kernels_that_did_not_start_keep_no_server_from_stopping(start_server: S
         assert ran["error"]["code"] == "KernelStartFailed"
 
     assert server.stop() < 15
+
+
+def test_a_restart_of_a_kernel_keeps_no_server_from_stopping(start_server: Start) -> None:
+    """Jupyter does not stop while one goes on: the end waits for it."""
+    server = start_server()
+    code = "import atexit, time\natexit.register(time.sleep, 2)\n"
+    code += "atexit.register(lambda: open('ending', 'w').close())"
+    body = {"code": code, "session_name": "mine"}
+    ran = server.http.post("executions?wait=60", json=body).json()
+    folder = server.root / server.http.get(f"sessions/{ran['session_id']}").json()["path"]
+    with ThreadPoolExecutor() as pool:
+        pool.submit(server.http.post, f"sessions/{ran['session_id']}/restart")
+        deadline = time.monotonic() + 30
+        while not (folder / "ending").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+        assert server.stop() < 18
+
+    assert "InvalidStateError" not in server.log
+    assert not server.kernels()

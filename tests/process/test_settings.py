@@ -10,7 +10,14 @@ from tests.process.conftest import ServerProcess
 
 
 @pytest.mark.parametrize(
-    "setting", ['dialects = ["azure", "quinling"]', "max_sessions = 0", "retention_seconds = 'x'"]
+    "setting",
+    [
+        'dialects = ["azure", "quinling"]',
+        "max_sessions = 0",
+        "retention_seconds = 'x'",
+        "retention_seconds = float('inf')",
+        "session_idle_timeout_seconds = float('nan')",
+    ],
 )
 def test_a_wrong_setting_serves_nothing(
     start_server: Callable[..., ServerProcess], tmp_path: Path, setting: str

@@ -6,7 +6,7 @@ import anyio
 
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.dialects.qinling.details import Details, settings_of
-from jupyter_exec_ext.dialects.qinling.errors import not_found
+from jupyter_exec_ext.dialects.qinling.errors import NotAllowedError, not_found
 from jupyter_exec_ext.dialects.qinling.functions import Functions, times_of
 from jupyter_exec_ext.dialects.qinling.wire import AliasView, alias_id_of, function_id_of
 from jupyter_exec_ext.services.notebook_files import Content, NotebookFile
@@ -68,6 +68,18 @@ class Aliases:
         if not (await self._functions.details(file)).aliases:
             return []
         return [name for name, alias in (await self.all()).items() if alias.file.path == file.path]
+
+    async def delete_function(self, file: NotebookFile) -> None:
+        """Delete a function; its executions stay.
+
+        Raises:
+            NotAllowedError: It has an alias.
+            ExecError: The notebook cannot be deleted.
+        """
+        async with self._change:
+            if await self.of(file):
+                raise NotAllowedError("The function is still associated with function alias(es).")
+            await self._functions.delete(file)
 
     async def create(self, name: str, file: NotebookFile, description: str) -> Alias:
         """Give a function an alias.

@@ -118,6 +118,14 @@ class Functions:
 
         return await self._files.change(file.path, change_it)
 
+    async def delete(self, file: NotebookFile) -> None:
+        """Delete a notebook.
+
+        Raises:
+            ExecError: It is not there, or cannot be deleted.
+        """
+        await self._files.delete(file.path)
+
     async def details(self, file: NotebookFile) -> Details:
         """Return what the notebook says; nothing of one that cannot be read."""
         known = self._known(file)

@@ -1,7 +1,9 @@
 """Packages: ZIP files with one notebook, or with one Python module that becomes a notebook."""
 
-import importlib.util
+import codecs
 import io
+import lzma
+import tokenize
 import zipfile
 import zlib
 
@@ -10,6 +12,12 @@ from jupyter_exec_ext.dialects.qinling.modules import notebook_of_module
 from jupyter_exec_ext.services.notebook_files import Content, notebook_of
 
 MAX_ENTRIES = 10_000
+
+CODECS = frozenset(
+    ("utf-8", "utf-8-sig", "ascii", "iso8859-1", "iso8859-15", "cp1251", "cp1252", "koi8-r")
+)
+"""In what a module may be written: not in what takes hours to read, as punycode does."""
+
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 _HEAD_OF_ENTRY = b"PK\x01\x02"
 
@@ -40,11 +48,24 @@ def notebook_in(package: bytes, *, entry: str | None, max_bytes: int) -> tuple[s
     try:
         if name.endswith(".ipynb"):
             return name.rpartition("/")[2], notebook_of(data.decode())
-        source = importlib.util.decode_source(data)
-    except (UnicodeDecodeError, SyntaxError, LookupError) as error:
+        source = _source_of(data)
+    except (UnicodeError, SyntaxError, LookupError) as error:
         raise MalformedRequestError("The file in the package is no text.") from error
     module = name.removesuffix(".py").replace("/", ".")
     return module.rpartition(".")[2], notebook_of_module(source, module, entry)
+
+
+def _source_of(data: bytes) -> str:
+    """Return the text of a module (PEP 263), with the ends of lines as Python reads them.
+
+    Raises:
+        LookupError: It is written in what is not read here.
+        SyntaxError, UnicodeError: It is not written in what it says.
+    """
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    if codecs.lookup(encoding).name not in CODECS:
+        raise LookupError(encoding)
+    return io.IncrementalNewlineDecoder(None, translate=True).decode(data.decode(encoding))
 
 
 def _read(package: bytes, max_bytes: int) -> tuple[str, bytes]:
@@ -61,6 +82,7 @@ def _read(package: bytes, max_bytes: int) -> tuple[str, bytes]:
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
         zlib.error,
+        lzma.LZMAError,
         RuntimeError,
         OSError,
         EOFError,

@@ -9,7 +9,7 @@ from tornado.web import HTTPError, authenticated
 
 from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecError, MalformedRequestError, NotFoundError
-from jupyter_exec_ext.dialects.qinling.errors import NotAllowedError, not_a_uuid, not_found
+from jupyter_exec_ext.dialects.qinling.errors import not_a_uuid, not_found
 from jupyter_exec_ext.dialects.qinling.filters import take
 from jupyter_exec_ext.dialects.qinling.forms import FunctionForm, apply, read_function
 from jupyter_exec_ext.dialects.qinling.handlers import FILTERS, QinlingHandler, check_version
@@ -161,9 +161,7 @@ class FunctionHandler(_FormHandler):
     async def delete(self, function_id: str) -> None:
         """Delete its notebook, unless an alias names it; its executions stay."""
         file = await self.find_function(function_id)
-        if await self.aliases.of(file):
-            raise NotAllowedError("The function is still associated with function alias(es).")
-        await self.services.notebook_files.delete(file.path)
+        await self.aliases.delete_function(file)
         self.answer_empty()
 
 

@@ -289,7 +289,8 @@ def _value_of(execution: Execution, result: Result) -> object:
 def _value_of_variable(variable: Variable) -> object:
     if variable.json_text is not None:
         return _loads(variable.json_text)
-    return (variable.data or {}).get("text/plain")
+    text = (variable.data or {}).get("text/plain")
+    return variable.error if text is None and variable.truncated else text
 
 
 def _value_of_bundle(bundle: dict[str, Any] | None) -> object:
@@ -335,7 +336,7 @@ def shown_input(text: str, *, is_masked: bool) -> str | None:
     if isinstance(value, (dict, list)):
         shown = _masked(value) if is_masked else value
         return json.dumps(shown) if isinstance(value, dict) or shown != value else text
-    is_plain = len(text) <= MAX_SHOWN_TEXT and not _is_secret(text)
+    is_plain = len(text) <= MAX_SHOWN_TEXT and not _is_secret(f"{text} {value}")
     return text if not is_masked or (is_plain and text.lstrip()[:1] not in ("{", "[")) else None
 
 

@@ -89,3 +89,14 @@ async def test_what_is_no_alias_is_left_out(qinling: Qinling) -> None:
     assert (await create(qinling, "live", "a.ipynb")).status == 201
     assert (await create(qinling, "x" * 256, "a.ipynb")).status == 400
     assert (await create(qinling, "", "a.ipynb")).status == 400
+
+
+async def test_a_function_gets_an_alias_or_is_deleted(qinling: Qinling) -> None:
+    """Not both, when both are asked for at once."""
+    for number in range(5):
+        qinling.api.write_notebook(f"f{number}.ipynb", "1")
+        named, deleted = await asyncio.gather(
+            create(qinling, f"a{number}", f"f{number}"),
+            qinling.request("DELETE", f"functions/f{number}"),
+        )
+        assert (named.status, deleted.status) in ((201, 403), (404, 204))

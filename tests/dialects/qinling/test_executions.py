@@ -208,6 +208,7 @@ SECRET = '{"a": 1, "Password": "p-1", "deep": [{"api_key": "p-2", "b": 2}], "TOK
         (' {"a": "p-1"', None),
         ("Password: p-1", None),
         ('"the secret is p-1"', None),
+        (r'"p\u0061ss is p-1"', None),
         ("p-1" * 400, None),
         ("Qinling", "Qinling"),
         ("6.5", "6.5"),

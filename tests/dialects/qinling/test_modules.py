@@ -161,3 +161,30 @@ async def test_a_module_runs_in_python_only(qinling: Qinling, echo_kernel_name: 
 
     assert (created.status, changed.status) == (400, 400)
     assert "runs no Python modules" in created.json["faultstring"]
+
+
+@pytest.mark.parametrize("codec", ["iso-8859-1", "cp1251", "utf-8"])
+async def test_a_module_says_how_it_is_written(qinling: Qinling, codec: str) -> None:
+    """As Python has it, with any ends of lines."""
+    source = f"# coding: {codec}\r\ndef main():\r\n    return '§'\r\n"
+    data = source.encode(codec)
+    await create(qinling, data, name="codec")
+
+    output = await qinling.output("codec.ipynb")
+
+    assert output == "§"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("codec", ["punycode", "undefined", "idna", "no"])
+async def test_a_module_that_takes_hours_to_read_is_refused(qinling: Qinling, codec: str) -> None:
+    """At once, whatever it says."""
+    package = package_of(hello__py=f"# coding: {codec}\nxxx-{'a' * 3_000_000}")
+    body, kind = form_of(package, code='{"source": "package"}', name="slow")
+
+    answer = await qinling.request("POST", "functions", body, Content_Type=kind)
+
+    assert (answer.status, answer.json["faultstring"]) == (
+        400,
+        "The file in the package is no text.",
+    )
