@@ -1,6 +1,6 @@
 """Azure Container Apps dynamic sessions: both shapes of the data plane of a session pool."""
 
-from jupyter_exec_ext.dialects.azure.calls import NAME, UnknownCall
+from jupyter_exec_ext.dialects.azure.base import NAME, UnknownCall
 from jupyter_exec_ext.dialects.azure.executions import (
     CodeExecute,
     Executions,

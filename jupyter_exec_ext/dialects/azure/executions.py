@@ -22,7 +22,7 @@ from jupyter_exec_ext.core.models import (
 )
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.azure import wire
-from jupyter_exec_ext.dialects.azure.calls import LABELS, NAME, Call
+from jupyter_exec_ext.dialects.azure.base import LABELS, NAME, Call
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.store.listing import Filters, ListQuery
 from jupyter_exec_ext.web.rights import authorized

@@ -15,7 +15,7 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.files import NO_PRECONDITION, FileEntry
 from jupyter_exec_ext.dialects.azure import wire
-from jupyter_exec_ext.dialects.azure.calls import FileCall
+from jupyter_exec_ext.dialects.azure.base import FileCall
 from jupyter_exec_ext.services.files import Receiver
 from jupyter_exec_ext.web.forms import MULTIPART, FormField, FormFile, FormReader, boundary_of
 from jupyter_exec_ext.web.reading import read_flag

@@ -12,7 +12,7 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import SessionNotFoundError
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.azure import wire
-from jupyter_exec_ext.dialects.azure.calls import IDENTIFIER_PATTERN, Call
+from jupyter_exec_ext.dialects.azure.base import IDENTIFIER_PATTERN, Call
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.reading import read_count
 from jupyter_exec_ext.web.rights import authorized

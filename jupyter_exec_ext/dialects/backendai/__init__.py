@@ -1,6 +1,6 @@
 """The wire format of Backend.AI: sessions, runs in pieces, streams and files of version 7."""
 
-from jupyter_exec_ext.dialects.backendai.executing import CompleteHandler, LogsHandler
+from jupyter_exec_ext.dialects.backendai.executions import CompleteHandler, LogsHandler
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
 from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.service import (

@@ -10,13 +10,13 @@ import msgspec
 
 from jupyter_exec_ext.core.errors import ExecError, SessionEndedError, SessionNotFoundError
 from jupyter_exec_ext.core.sessions import Session, SessionState
-from jupyter_exec_ext.dialects.backendai.options import BackendAI
-from jupyter_exec_ext.dialects.backendai.problems import (
+from jupyter_exec_ext.dialects.backendai.errors import (
     PROBLEM,
     RefusalError,
     bad_params,
     problem_of,
 )
+from jupyter_exec_ext.dialects.backendai.options import BackendAI
 from jupyter_exec_ext.dialects.backendai.runs import Runs
 from jupyter_exec_ext.dialects.backendai.signing import (
     SCHEMES,

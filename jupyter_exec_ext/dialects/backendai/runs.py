@@ -27,8 +27,8 @@ from jupyter_exec_ext.dialects.backendai.answers import (
     exit_code_of,
     note_of,
 )
+from jupyter_exec_ext.dialects.backendai.errors import bad_params
 from jupyter_exec_ext.dialects.backendai.options import BackendAI
-from jupyter_exec_ext.dialects.backendai.problems import bad_params
 from jupyter_exec_ext.dialects.backendai.wire import DIALECT_LABEL, RUN_LABEL, ExecuteBody
 from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.store.listing import Filters, ListQuery

@@ -7,8 +7,8 @@ from tornado.web import authenticated
 from jupyter_exec_ext.core.errors import TooManyError
 from jupyter_exec_ext.core.sessions import NewSession, Session, SessionSettings, SessionState
 from jupyter_exec_ext.dialects.backendai.base import Handler
-from jupyter_exec_ext.dialects.backendai.executing import RunHandler
-from jupyter_exec_ext.dialects.backendai.problems import RefusalError, already_exists, no_kernel
+from jupyter_exec_ext.dialects.backendai.errors import RefusalError, already_exists, no_kernel
+from jupyter_exec_ext.dialects.backendai.executions import RunHandler
 from jupyter_exec_ext.dialects.backendai.wire import (
     DIALECT_LABEL,
     IMAGE_ANNOTATION,

@@ -13,7 +13,7 @@ from jupyter_exec_ext.core.errors import ExecError, NoInputRequestError
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.backendai.answers import CONTINUED, FINISHED
 from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin
-from jupyter_exec_ext.dialects.backendai.problems import bad_params
+from jupyter_exec_ext.dialects.backendai.errors import bad_params
 from jupyter_exec_ext.dialects.backendai.runs import Run
 from jupyter_exec_ext.dialects.backendai.wire import ExecuteBody
 from jupyter_exec_ext.web.handler import ExecHandler

@@ -12,7 +12,7 @@ from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import MalformedRequestError, NoSuchFileError
 from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin, Handler
-from jupyter_exec_ext.dialects.backendai.problems import bad_params
+from jupyter_exec_ext.dialects.backendai.errors import bad_params
 from jupyter_exec_ext.dialects.backendai.wire import files_view, home_path
 from jupyter_exec_ext.services.files import Receiver
 from jupyter_exec_ext.web.forms import MULTIPART, FormField, FormFile, FormReader

@@ -13,7 +13,7 @@ import msgspec
 from jupyter_exec_ext.core.files import FileEntry, FileType
 from jupyter_exec_ext.core.models import STEPS, CodeSource, CommandSource, Source
 from jupyter_exec_ext.core.sessions import Session, SessionState
-from jupyter_exec_ext.dialects.backendai.problems import RefusalError, bad_params
+from jupyter_exec_ext.dialects.backendai.errors import RefusalError, bad_params
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
 NAME = "backendai"

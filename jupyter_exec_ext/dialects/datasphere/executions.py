@@ -14,8 +14,8 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
 from jupyter_exec_ext.core.states import FINAL_STATES
-from jupyter_exec_ext.dialects.datasphere.failures import NotConfiguredError
-from jupyter_exec_ext.dialects.datasphere.handler import DataSphereHandler
+from jupyter_exec_ext.dialects.datasphere.base import DataSphereHandler
+from jupyter_exec_ext.dialects.datasphere.errors import NotConfiguredError
 from jupyter_exec_ext.dialects.datasphere.operations import (
     CELL_ID,
     MAX_DESCRIPTION_LENGTH,

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from jupyter_exec_ext.core.models import Execution, ExecutionError, Output, Result, Variable
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.dialects.datasphere.failures import TYPE_PREFIX, Code
+from jupyter_exec_ext.dialects.datasphere.errors import TYPE_PREFIX, Code
 from jupyter_exec_ext.dialects.datasphere.requests import CHECKPOINT_MARK
 
 VERSION = "datasphere.version"

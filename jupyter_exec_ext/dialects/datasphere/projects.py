@@ -7,8 +7,8 @@ from tornado.web import authenticated
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, NotebookNotFoundError
 from jupyter_exec_ext.core.models import NotebookSource
-from jupyter_exec_ext.dialects.datasphere.failures import ProjectNotFoundError
-from jupyter_exec_ext.dialects.datasphere.handler import DataSphereHandler
+from jupyter_exec_ext.dialects.datasphere.base import DataSphereHandler
+from jupyter_exec_ext.dialects.datasphere.errors import ProjectNotFoundError
 from jupyter_exec_ext.dialects.datasphere.operations import timestamp
 from jupyter_exec_ext.dialects.datasphere.requests import (
     CELL_MARK,

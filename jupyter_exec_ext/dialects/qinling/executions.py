@@ -19,9 +19,9 @@ from jupyter_exec_ext.core.errors import (
     UnknownKernelError,
 )
 from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
+from jupyter_exec_ext.dialects.qinling.base import FILTERS, QinlingHandler, check_version
 from jupyter_exec_ext.dialects.qinling.errors import bad_field, not_found, sentence
 from jupyter_exec_ext.dialects.qinling.filters import Filter, take
-from jupyter_exec_ext.dialects.qinling.handlers import FILTERS, QinlingHandler, check_version
 from jupyter_exec_ext.dialects.qinling.requests import ExecutionRequest, read_execution
 from jupyter_exec_ext.dialects.qinling.wire import (
     ANNOTATED_ALIAS,

@@ -9,10 +9,10 @@ from tornado.web import HTTPError, authenticated
 
 from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecError, MalformedRequestError, NotFoundError
+from jupyter_exec_ext.dialects.qinling.base import FILTERS, QinlingHandler, check_version
 from jupyter_exec_ext.dialects.qinling.errors import not_a_uuid, not_found
 from jupyter_exec_ext.dialects.qinling.filters import take
 from jupyter_exec_ext.dialects.qinling.forms import FunctionForm, apply, read_function
-from jupyter_exec_ext.dialects.qinling.handlers import FILTERS, QinlingHandler, check_version
 from jupyter_exec_ext.dialects.qinling.requests import AliasRequest, is_true, read_alias
 from jupyter_exec_ext.dialects.qinling.wire import (
     NAME,

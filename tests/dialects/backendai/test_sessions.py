@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_exec_ext.core.errors import RunsElsewhereError
-from jupyter_exec_ext.dialects.backendai.problems import problem_of
+from jupyter_exec_ext.dialects.backendai.errors import problem_of
 from tests import echo_kernel
 from tests.conftest import ExecApi
 from tests.dialects.backendai.conftest import BackendClient, text_of

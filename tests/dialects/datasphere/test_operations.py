@@ -21,7 +21,7 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.models import Execution, ExecutionError, NotebookSource
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.dialects.datasphere.failures import failure_of
+from jupyter_exec_ext.dialects.datasphere.errors import failure_of
 from jupyter_exec_ext.dialects.datasphere.operations import VERSION, operation_of
 from jupyter_exec_ext.dialects.datasphere.options import DataSphere
 

@@ -9,7 +9,7 @@ from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.backendai.answers import FINISHED, answer_view
 from jupyter_exec_ext.dialects.backendai.base import Handler
 from jupyter_exec_ext.dialects.backendai.console import text_of
-from jupyter_exec_ext.dialects.backendai.problems import bad_params, no_kernel
+from jupyter_exec_ext.dialects.backendai.errors import bad_params, no_kernel
 from jupyter_exec_ext.dialects.backendai.wire import CompleteBody, ExecuteBody
 from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.store.listing import Filters, ListQuery

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, TypeVar, get_args
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from jupyter_exec_ext.core.errors import (
 from jupyter_exec_ext.core.models import Execution, NotebookSource
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
-from jupyter_exec_ext.dialects.datasphere.failures import ProjectNotFoundError, failure_of
+from jupyter_exec_ext.dialects.datasphere.errors import ProjectNotFoundError, failure_of
 from jupyter_exec_ext.dialects.datasphere.operations import operation_of
 from jupyter_exec_ext.dialects.datasphere.options import DataSphere
 from jupyter_exec_ext.dialects.datasphere.requests import (
@@ -28,7 +29,7 @@ from jupyter_exec_ext.dialects.datasphere.requests import (
     named_fields,
 )
 from jupyter_exec_ext.store.listing import Filters, ListQuery
-from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.handler import ExecHandler, RefusingMixin
 from jupyter_exec_ext.web.reading import convert_value, decode_body
 
 T = TypeVar("T", bound=Message)
@@ -141,3 +142,13 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
         entry = await self.services.notebooks.entry(path)
         if entry is None or entry.is_folder:
             raise NotebookNotFoundError
+
+
+class UnknownHandler(RefusingMixin, DataSphereHandler):  # type: ignore[misc]
+    """Every path that the service does not have."""
+
+
+class UnservedHandler(RefusingMixin, DataSphereHandler):  # type: ignore[misc]
+    """What the service has, and this server does not."""
+
+    refusal = HTTPStatus.NOT_IMPLEMENTED
