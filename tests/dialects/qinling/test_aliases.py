@@ -96,7 +96,7 @@ async def test_a_function_gets_an_alias_or_is_deleted(qinling: Qinling) -> None:
     for number in range(5):
         qinling.api.write_notebook(f"f{number}.ipynb", "1")
         named, deleted = await asyncio.gather(
-            create(qinling, f"a{number}", f"f{number}"),
+            create(qinling, f"a{number}", function_id_of(f"f{number}.ipynb")),
             qinling.request("DELETE", f"functions/f{number}"),
         )
         assert (named.status, deleted.status) in ((201, 403), (404, 204))
