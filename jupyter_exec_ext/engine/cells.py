@@ -265,6 +265,8 @@ class CellsRun:
             return unread_variables(names, why)
         reading = self.language.read_variables(names, max_bytes=self.max_value_bytes)
         seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            return unread_variables(names, "reading the variables took too long")
         try:
             reply = await self._exchange(
                 reading.request, seconds if len(names) == 1 else seconds / 2

@@ -8,6 +8,7 @@ import pytest
 
 from jupyter_exec_ext.api.executions import ExecutionsHandler
 from jupyter_exec_ext.app import ExecApp
+from jupyter_exec_ext.engine.cells import CellsRun
 from tests.conftest import WAIT_SECONDS, ExecApi
 
 SLEEP = "import time; print('here', flush=True); time.sleep(60)"
@@ -113,6 +114,35 @@ a, slow, b, c, d, e = 1, Slow(), 2, 3, 4, 5
         "e": 5,
     }
     assert slow == {"error": "reading the variable took too long"}
+
+
+async def test_no_more_is_asked_once_the_time_for_variables_is_over(
+    exec_api: ExecApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one trip for each of many that take long: the first few took all the time there is."""
+    monkeypatch.setattr("jupyter_exec_ext.engine.cells.VARIABLES_SECONDS", 2)
+    real, asked = CellsRun._exchange, []
+
+    async def exchange(run: CellsRun, *args: Any) -> Any:
+        asked.append(args)
+        return await real(run, *args)
+
+    monkeypatch.setattr(CellsRun, "_exchange", exchange)
+    names = [f"v{number}" for number in range(40)]
+    code = f"""
+import time
+class Slow:
+    def __repr__(self):
+        time.sleep(60)
+{' = '.join(names)} = Slow()
+"""
+
+    record = await exec_api.run_code(code, variable_names=names)
+
+    variables = record["result"]["variables"]
+    assert sorted(variables) == sorted(names)
+    assert all("took too long" in one["error"] for one in variables.values())
+    assert len(asked) <= 5
 
 
 async def test_pictures_are_outputs(exec_api: ExecApi) -> None:
