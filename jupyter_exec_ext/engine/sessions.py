@@ -17,11 +17,11 @@ class KernelSession:
     """One session's way to its kernel.
 
     Args:
-        launch: How its own kernels are started; ``None`` for a session on somebody else's.
-        kernel_id: That kernel.
+        kernel_id: The kernel of a session on somebody else's.
         start_limiter: Held while a kernel starts, which takes a processor.
 
     Attributes:
+        launch: How its own kernels are started; ``None`` for a session on somebody else's.
         kernel: The one it has, which may be lost by now; ``None`` before the first.
     """
 
@@ -36,7 +36,7 @@ class KernelSession:
         start_limiter: anyio.CapacityLimiter,
     ) -> None:
         self._host = host
-        self._launch = launch
+        self.launch = launch
         self._kernel_id = kernel_id
         self._keeping = keeping
         self._timeout_seconds = timeout_seconds
@@ -46,11 +46,6 @@ class KernelSession:
         self._is_closed = False
         self._last_activity: object = None
         self.kernel: Kernel | None = None
-
-    @property
-    def launch(self) -> Launch | None:
-        """How its own kernels are started; ``None`` for a session on somebody else's."""
-        return self._launch
 
     async def is_ready(self) -> bool:
         """Whether a kernel is there that answers, so that `ready` need not wait for one."""
@@ -112,9 +107,9 @@ class KernelSession:
                 rejoin = partial(lost.rejoin, timeout_seconds=self._timeout_seconds)
                 return await _start_again(rejoin)
             except KernelStartFailedError:
-                if self._launch is None and lost.kernel_id in manager:
+                if self.launch is None and lost.kernel_id in manager:
                     raise
-        if self._launch is None:
+        if self.launch is None:
             if self._kernel_id not in manager:
                 raise SessionLostError("the kernel that the session was attached to is gone")
             return await Kernel.join(
@@ -126,7 +121,7 @@ class KernelSession:
         if lost is not None:
             await lost.close(now=True)
             self.kernel = None
-        start = partial(Kernel.start, self._host, self._launch, self._keeping)
+        start = partial(Kernel.start, self._host, self.launch, self._keeping)
         async with self._start_limiter:
             return await _start_again(start)
 
