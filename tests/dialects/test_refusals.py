@@ -43,3 +43,26 @@ async def test_a_token_in_a_malformed_address_is_not_logged(
     assert refused.json
     assert f"GET /user/a%40b/exec/{path}" in caplog.text
     assert token not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "exec_config", [{"dialects": [name]} for name in PATHS if name != "native"] + [{"dialects": []}]
+)
+async def test_each_dialect_can_be_switched_off(
+    send: Call, token: str, exec_config: dict[str, list[str]]
+) -> None:
+    """Then its addresses are no more than any other below ``exec/``, and it is not listed."""
+    served = exec_config["dialects"]
+
+    listed = await send("GET", "", {"Authorization": f"token {token}"})
+    answers = {
+        name: await send("GET", path, {"Authorization": f"token {token}"})
+        for name, path in PATHS.items()
+    }
+
+    assert listed.json["dialects"] == served
+    for name, answer in answers.items():
+        if name in (*served, "native"):
+            assert answer.status == 200
+        else:
+            assert (answer.status, answer.json["code"]) == (404, "NotFound")
