@@ -134,7 +134,7 @@ import time
 class Slow:
     def __repr__(self):
         time.sleep(60)
-{' = '.join(names)} = Slow()
+{" = ".join(names)} = Slow()
 """
 
     record = await exec_api.run_code(code, variable_names=names)

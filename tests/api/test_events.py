@@ -382,7 +382,9 @@ async def test_readers_that_leave_leave_nothing(
         await stream.until("stream")
     await following.http.get("executions")
     process = psutil.Process()
-    await asyncio.sleep(1)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while exec_app.following._followers:
+            await asyncio.sleep(0.01)
     tasks, fds = len(asyncio.all_tasks()), process.num_fds()
 
     async def open_and_leave() -> None:
