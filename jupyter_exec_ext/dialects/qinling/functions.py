@@ -31,6 +31,7 @@ class Functions:
 
     Attributes:
         upload_count: How many packages come at this moment.
+        reading: Held while one is read, which goes on when its sender has left.
     """
 
     def __init__(self, services: Services, options: QinlingOptions) -> None:
@@ -42,6 +43,7 @@ class Functions:
         self._details: dict[str, tuple[NotebookFile, Details]] = {}
         self._walk = anyio.Lock()
         self.upload_count = 0
+        self.reading = anyio.CapacityLimiter(options.max_packages)
 
     @contextmanager
     def uploading(self) -> Iterator[None]:

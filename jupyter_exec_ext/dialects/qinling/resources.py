@@ -80,7 +80,8 @@ class _FormHandler(QinlingHandler):
                 is_new=is_new,
                 entry=entry,
                 max_bytes=self.services.limits.max_notebook_bytes,
-            )
+            ),
+            limiter=self.functions.reading,
         )
 
     async def runtime_of(self, form: FunctionForm) -> Kernelspec | None:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import zipfile
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import pytest
 from traitlets import TraitError
 
+from jupyter_exec_ext.dialects.qinling.forms import FunctionForm, read_function
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of, runtime_id_of
 from tests.conftest import Answer
@@ -254,6 +256,44 @@ async def test_packages_come_one_at_a_time(
     await until(503)
     writer.close()
     await until(201)
+
+
+@pytest.mark.parametrize("exec_config", [{"QinlingOptions": {"max_packages": 1}}])
+async def test_a_package_is_read_to_its_end_before_the_next(
+    qinling: Qinling, jp_http_port: int, jp_base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although who sent it has left: leaving frees no thread."""
+    begun, may_go_on = [threading.Event(), threading.Event()], threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> FunctionForm:
+        begun[begun[0].is_set()].set()
+        assert may_go_on.wait(60)
+        return read_function(*args, **kwargs)
+
+    monkeypatch.setattr("jupyter_exec_ext.dialects.qinling.resources.read_function", slow)
+    body, kind = form_of(PACKAGE, code='{"source": "package"}', name="first")
+    _, writer = await asyncio.open_connection("localhost", jp_http_port)
+    head = (
+        f"POST {jp_base_url}exec/qinling/v1/functions HTTP/1.1",
+        f"Host: localhost:{jp_http_port}",
+        f"X-Auth-Token: {qinling.token}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+    )
+    writer.write("\r\n".join((*head, "", "")).encode() + body)
+    assert await asyncio.to_thread(begun[0].wait, 60)
+    writer.close()
+
+    while True:
+        second = asyncio.create_task(send_form(qinling, "POST", "functions", PACKAGE, name="next"))
+        done, _ = await asyncio.wait({second}, timeout=1)
+        if not done:
+            break
+        assert second.result().status == 503
+
+    assert not begun[1].is_set()
+    may_go_on.set()
+    assert (await second).status == 201
 
 
 async def test_a_form_can_be_anything(qinling: Qinling) -> None:
