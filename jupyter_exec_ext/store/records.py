@@ -58,7 +58,10 @@ def _decode(record: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise
     except msgspec.DecodeError:
         # msgspec takes no escape of a lone surrogate, the standard library does.
-        return msgspec.convert(json.loads(record), type=decoder.type, dec_hook=decoder.dec_hook)
+        decoded: T = msgspec.convert(
+            json.loads(record), type=decoder.type, dec_hook=decoder.dec_hook
+        )
+        return decoded
 
 
 def _as_source(kind: type, value: Any) -> Source:
