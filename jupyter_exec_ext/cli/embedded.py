@@ -29,6 +29,9 @@ STOP_SECONDS = 10.0
 ORPHAN_SECONDS = 120
 """How long the server stays without work if this process is killed and cannot stop it."""
 
+CLOCK_TOLERANCE_SECONDS = 2.0
+"""On Linux, psutil computes the start of a process from the boot time, which has whole seconds."""
+
 START_ATTEMPTS = 3
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 20
@@ -177,9 +180,12 @@ class EmbeddedServer:
 
 
 def running_servers() -> Iterator[dict[str, Any]]:
-    """Yield the runtime files of this user's servers whose process runs.
+    """Yield the contents of the runtime files whose server runs.
 
-    The same as `jupyter_server.serverapp.list_running_servers`, but importing that module takes
+    A file that a crashed server left is not among them. Its process id may belong to another
+    process by now, and its port to another user, who would receive the token.
+
+    Otherwise the same as `jupyter_server.serverapp.list_running_servers`, but importing that module takes
     longer than the rest of the command, and it deletes files on the way.
     """
     try:
@@ -191,8 +197,28 @@ def running_servers() -> Iterator[dict[str, Any]]:
             continue
         with suppress(OSError, ValueError):  # gone, or not yet written to its end
             info = json.loads(file.read_text("utf-8"))
-            if isinstance(info, dict) and psutil.pid_exists(int(info.get("pid", -1))):
+            if isinstance(info, dict) and _may_have_written(file, info.get("pid")):
                 yield info
+
+
+def _may_have_written(file: Path, pid: Any) -> bool:
+    """Return whether the process runs, belongs to this user and is older than *file*.
+
+    Raises:
+        OSError: The file is gone.
+    """
+    if not isinstance(pid, int):
+        return False
+    try:
+        process = psutil.Process(pid)
+        return (
+            # The port of a zombie is free.
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.username() == psutil.Process().username()
+            and process.create_time() <= file.stat().st_mtime + CLOCK_TOLERANCE_SECONDS
+        )
+    except (psutil.Error, ValueError):  # ValueError: the number is negative
+        return False
 
 
 def _arguments(root: Path) -> list[str]:

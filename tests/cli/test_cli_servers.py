@@ -7,14 +7,20 @@ import signal
 import struct
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from jupyter_exec_ext.cli.embedded import running_servers
 from jupyter_exec_ext.cli.servers import api_path, find_server, own_root
 
 from .conftest import Here
 from .machine import Machine, RunningServer, wait_until
+from .scripted import scripted_server
 
 
 def test_a_running_server_that_holds_the_notebook_is_found(
@@ -49,6 +55,96 @@ def test_a_server_elsewhere_is_not_found(
     stale.write_text("{")
     assert find_server(tmp_path / "a.ipynb") is None
     stale.unlink()
+
+
+@contextmanager
+def idle_process(user: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a process that waits until it is killed."""
+    command = ["sleep", "600"]
+    with subprocess.Popen(command, user=user) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def process_of_another_user() -> Iterator[int]:
+    """Give the id of a process that runs as another user."""
+    if os.geteuid() != 0:
+        if psutil.Process(1).username() == psutil.Process().username():
+            pytest.skip("needs root, or a first process of another user")
+        yield 1
+        return
+    with idle_process(user=65534) as process:
+        yield process.pid
+
+
+@contextmanager
+def zombie() -> Iterator[int]:
+    """Give the id of a process that ended and whose parent has not noticed."""
+    with idle_process() as process:
+        process.kill()
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "the end")
+        yield process.pid
+
+
+@contextmanager
+def own_process() -> Iterator[int]:
+    """Give the id of a process of this user."""
+    with idle_process() as process:
+        yield process.pid
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the users and zombies of POSIX")
+@pytest.mark.parametrize(
+    ("process", "file_age_seconds", "is_used"),
+    [
+        (own_process, 0, True),
+        (own_process, 60, False),
+        (process_of_another_user, 0, False),
+        (zombie, 0, False),
+    ],
+)
+def test_a_token_goes_only_to_the_process_that_wrote_it_down(
+    process: Callable[[], AbstractContextManager[int]],
+    file_age_seconds: int,
+    is_used: bool,
+    machine: Machine,
+    here: Here,
+    tmp_path: Path,
+) -> None:
+    """After a crash, another process may have the server's id and another user its port.
+
+    The writer of a runtime file is older than the file, runs, and is the user's own.
+    """
+    file = machine.runtime / "jpserver-1.json"
+    file.parent.mkdir(exist_ok=True)
+    with scripted_server() as listener, process() as pid:
+        listener.answer(200, {"features": []})
+        info = {"url": listener.url, "token": "x", "root_dir": str(tmp_path), "pid": pid}
+        file.write_text(json.dumps(info))
+        written_at = time.time() - file_age_seconds
+        os.utime(file, (written_at, written_at))
+
+        found = find_server(tmp_path / "a.ipynb")
+
+        file.unlink()
+        assert (found is not None) == is_used
+        assert bool(listener.requests) == is_used
+
+
+@pytest.mark.parametrize("pid", [None, -1, 0, "x", [1], {}, 2**70, 1.5e300, True])
+def test_a_damaged_runtime_file_is_ignored(machine: Machine, here: Here, pid: object) -> None:
+    """Whatever stands where the process id should be."""
+    file = machine.runtime / "jpserver-1.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"url": "http://127.0.0.1:1/", "token": "x", "pid": pid}))
+
+    found = [info for info in running_servers() if info.get("token") == "x"]
+
+    file.unlink()
+    assert found == []
 
 
 def test_the_root_of_an_own_server(tmp_path: Path) -> None:
