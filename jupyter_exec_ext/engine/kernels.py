@@ -255,6 +255,10 @@ class Kernel:
         """Interrupt what runs in the kernel; a kernel that is gone is left alone."""
         if self._fate is None and self.kernel_id in self._host.kernel_manager:
             await ensure_async(self._host.kernel_manager.interrupt_kernel(self.kernel_id))
+            if not self._is_closing:
+                # While code awaits, ipykernel's signal handler only schedules the cancellation
+                # (`_cancel_on_sigint`), and its event loop sleeps on until a message wakes it.
+                self.channels.send("kernel_info_request", {}, channel="shell")
 
     async def restart(self) -> None:
         """Restart the kernel, as a client asked; from now on `check` raises that.

@@ -203,3 +203,42 @@ async def test_stopping_the_server_ends_runs_truthfully(
     assert final.error is not None
     assert final.error.code == "ServerStopped"
     assert result.stream("stdout") == "here\n"
+
+
+AWAITING = "import asyncio\nprint('here', flush=True)\nawait asyncio.sleep(60)"
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("is_attached", [False, True])
+async def test_code_that_awaits_is_stopped_soon_and_the_kernel_kept(
+    exec_api: ExecApi, jp_serverapp: Any, *, is_attached: bool
+) -> None:
+    """By a time limit, a cancel or an interrupt of the session; in each case in under 2 s."""
+    fields = {}
+    if is_attached:
+        manager = jp_serverapp.kernel_manager
+        fields["kernel_id"] = await manager.start_kernel(kernel_name="python3", path="")
+    session = await exec_api.new_session(**fields)
+    await exec_api.run_code("x = 'kept'", session_id=session["id"])
+    seconds = {}
+    finals = {}
+
+    for how in ("timeout", "cancel", "interrupt"):
+        limit = {"timeout_seconds": 1} if how == "timeout" else {}
+        record = await exec_api.start_code(AWAITING, session_id=session["id"], **limit)
+        await exec_api.until_printed(record, "here")
+        began = time.monotonic()
+        if how == "cancel":
+            await cancel(exec_api, record)
+        elif how == "interrupt":
+            await exec_api.request("POST", "sessions", session["id"], "interrupt")
+        finals[how] = await exec_api.final(record)
+        seconds[how] = time.monotonic() - began - (how == "timeout")
+    after = await exec_api.run_code("x", session_id=session["id"])
+
+    assert max(seconds.values()) < 2, seconds
+    assert finals["timeout"]["error"]["code"] == "Timeout"
+    assert finals["cancel"]["state"] == "cancelled"
+    assert finals["interrupt"]["error"]["code"] == "CodeError"
+    assert after["result"]["value"] == "kept", after.get("kernel_lost")
+    assert "kernel_lost" not in after
