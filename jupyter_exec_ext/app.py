@@ -162,7 +162,7 @@ class ExecApp(ExtensionApp):
             limits=limits,
         )
         kernelspecs = Kernelspecs(host)
-        launches = Launches(host=host, notebooks=notebooks, limits=limits)
+        launches = Launches(host=host, notebooks=notebooks, folders=folders, limits=limits)
         runs = RunService(
             host=host,
             notebooks=notebooks,

@@ -395,6 +395,12 @@ class KernelStartFailedError(RunError):
         self.signal = signal
 
 
+class NoWorkingFolderError(RunError):
+    """The folder in which the kernel works was deleted or replaced, so no kernel was started."""
+
+    code = "FolderNotFound"
+
+
 class KernelDiedError(RunError):
     """The kernel's process ended before the code did.
 

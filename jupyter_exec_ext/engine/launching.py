@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,6 +40,9 @@ class Launch:
         session_path: Path of the server session it is registered under; not *path*, or
             JupyterLab would attach the open document to this kernel.
         display_name: How JupyterLab's Running panel shows it.
+        prepare_folder: Called before each start and restart, since Jupyter starts a kernel whose
+            working directory is missing in the next one above it. Raises `NoWorkingFolderError`.
+            ``None`` where nothing has to be checked.
     """
 
     kernel_name: str
@@ -49,6 +52,7 @@ class Launch:
     session_path: str
     display_name: str
     timeout_seconds: float
+    prepare_folder: Callable[[], Awaitable[None]] | None = None
 
 
 async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> None:

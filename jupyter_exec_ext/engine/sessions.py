@@ -56,6 +56,7 @@ class KernelSession:
 
         Raises:
             KernelStartFailedError: There is none, and none could be had.
+            NoWorkingFolderError: There is none, and its working folder is missing.
             SessionLostError: The kernel was somebody else's and is gone for good.
         """
         async with self._lock:
@@ -100,7 +101,12 @@ class KernelSession:
         was_used, self._last_activity = seen != self._last_activity, seen
         return was_used or is_busy
 
+    async def _prepare_folder(self) -> None:
+        if self.launch is not None and self.launch.prepare_folder is not None:
+            await self.launch.prepare_folder()
+
     async def _regain(self, lost: Kernel | None) -> Kernel:
+        await self._prepare_folder()
         manager = self._host.kernel_manager
         if lost is not None and lost.kernel_id in manager:
             try:
@@ -130,9 +136,11 @@ class KernelSession:
 
         Raises:
             KernelStartFailedError: It did not come back.
+            NoWorkingFolderError: Its working folder is missing; the kernel was not restarted.
         """
         async with self._lock:
             if self.kernel is not None and not self._is_closed and await self.is_ready():
+                await self._prepare_folder()
                 await self.kernel.restart()
 
     async def interrupt(self) -> None:

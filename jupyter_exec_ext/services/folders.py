@@ -1,5 +1,6 @@
 """The folders of sessions in the server's contents: made, found, removed."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -88,6 +89,19 @@ class Folders:
                 ) from error
             return path
         raise UnavailableError("no folder can be made for a new session")
+
+    async def restore(self, session: Session) -> None:
+        """Make the folder that was made for a session again, if it was deleted.
+
+        Raises:
+            ExecError: It cannot be made, or a link or a file has its path.
+        """
+        folder = self.of(session)
+        try:
+            await folder.stat(())
+        except NoFolderError:
+            with contextlib.suppress(FileConflictError):  # Another request made it first.
+                await folder.make()
 
     def of(self, session: Session) -> Folder:
         """Return the folder of a session.

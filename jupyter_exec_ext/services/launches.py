@@ -2,9 +2,11 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
+from jupyter_exec_ext.core.errors import ExecError, NoWorkingFolderError
 from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Execution, NotebookSource
@@ -12,6 +14,7 @@ from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.engine.kernels import Keeping
 from jupyter_exec_ext.engine.launching import Launch, ServerHost
 from jupyter_exec_ext.engine.sessions import KernelSession
+from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.notebooks import Notebooks
 
 MIN_STARTS = 4
@@ -21,9 +24,12 @@ MIN_STARTS = 4
 class Launches:
     """Makes the way to a kernel for each execution of its own and each session."""
 
-    def __init__(self, *, host: ServerHost, notebooks: Notebooks, limits: Limits) -> None:
+    def __init__(
+        self, *, host: ServerHost, notebooks: Notebooks, folders: Folders, limits: Limits
+    ) -> None:
         self._host = host
         self._notebooks = notebooks
+        self._folders = folders
         self._limits = limits
         # A start takes a processor for a second; more at once only get into each other's way.
         self._start_limiter = anyio.CapacityLimiter(max(MIN_STARTS, os.cpu_count() or 1))
@@ -48,17 +54,22 @@ class Launches:
             return self._kernel_session(launch, Keeping.ONCE)
         name = f"exec-{execution.session_id}"
         path = name
+        prepare_folder = None
         if isinstance(execution.source, NotebookSource):
             path = execution.source.path.strip("/")
+        kernel_path = await self._notebooks.kernel_path(path)
+        if isinstance(execution.source, NotebookSource) and self._folders.hold_kernels:
+            prepare_folder = partial(self._check_folder, kernel_path)
         return self._kernel_session(
             Launch(
                 kernel_name=execution.kernel_name,
                 path=path,
-                kernel_path=await self._notebooks.kernel_path(path),
+                kernel_path=kernel_path,
                 environment=environment,
                 session_path=name,
                 display_name=f"exec: {path.rpartition('/')[2] if path != name else execution.type}",
                 timeout_seconds=self._limits.kernel_start_timeout_seconds,
+                prepare_folder=prepare_folder,
             ),
             Keeping.ONCE,
         )
@@ -76,9 +87,30 @@ class Launches:
                 session_path=name,
                 display_name=f"exec: {session.name or session.id[:8]}",
                 timeout_seconds=self._limits.kernel_start_timeout_seconds,
+                prepare_folder=partial(self._prepare_folder, session)
+                if session.works_in_folder
+                else None,
             ),
             Keeping.LASTING,
         )
+
+    async def _prepare_folder(self, session: Session) -> None:
+        """Make the folder of a session again if it was made for it; check it otherwise."""
+        if not session.has_own_folder:
+            await self._check_folder(session.path or "")
+            return
+        try:
+            await self._folders.restore(session)
+        except ExecError as error:
+            raise NoWorkingFolderError(
+                f"the session's folder {session.path!r} cannot be used: {error.message}"
+            ) from error
+
+    async def _check_folder(self, path: str) -> None:
+        if not await self._notebooks.is_folder(path):
+            raise NoWorkingFolderError(
+                f"the folder {path!r}, in which the kernel works, is missing; create it again"
+            )
 
     def for_kernel(self, kernel_id: str) -> KernelSession:
         """Return the way to a kernel that is somebody else's."""

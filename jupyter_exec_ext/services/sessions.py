@@ -16,6 +16,8 @@ from jupyter_exec_ext.core.errors import (
     InvalidArgumentError,
     KernelBusyError,
     KernelInUseError,
+    NoFolderError,
+    NoWorkingFolderError,
     RunError,
     RunsElsewhereError,
     ServerRestartedError,
@@ -357,6 +359,10 @@ class SessionService:
         """Restart the kernel of a session; what runs or waits in it loses its variables.
 
         When it does not come back, the record says so.
+
+        Raises:
+            NoFolderError: The folder in which the kernel works is missing, and is not the
+                session's own, which is made again. Nothing was restarted.
         """
         session = await self.find(session_id)
         session.touch()
@@ -364,6 +370,8 @@ class SessionService:
             await session.kernels.restart()
             await self._turns.notice_loss(session)
             await session.kernels.ready()
+        except NoWorkingFolderError as error:
+            raise NoFolderError(str(error)) from error
         except RunError as error:
             session.lose_kernel(error)
         return session.view()

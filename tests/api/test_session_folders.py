@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_exec_ext.core.errors import StoreFullError
 from tests.api.session_files import Files
-from tests.conftest import ExecApi
+from tests.conftest import Answer, ExecApi
 
 CWD = "import os; os.getcwd()"
 
@@ -316,3 +316,80 @@ async def test_deleting_at_once_and_again(exec_api: ExecApi, echo_kernel_name: s
     assert {answer.status for answer in answers} <= {204, 404}
     assert 204 in {answer.status for answer in answers}
     assert folders_of(exec_api) == []
+
+
+async def lose(api: ExecApi, session: dict[str, Any], how: str) -> Answer:
+    """Let a session lose its kernel."""
+    if how == "restart":
+        return await api.request("POST", "sessions", session["id"], "restart")
+    died = await api.run_code("import os; os._exit(1)", session_id=session["id"])
+    assert died["error"]["code"] == "KernelDied"
+    return await api.request("GET", "sessions", session["id"])
+
+
+@pytest.mark.parametrize("how", ["restart", "death", "fresh_kernel"])
+async def test_a_folder_that_was_deleted_is_made_again(exec_api: ExecApi, how: str) -> None:
+    """A kernel that starts afterwards works in the session's own folder, and nowhere else."""
+    session = await exec_api.new_session(name="mine")
+    await exec_api.run_code("1", session_id=session["id"])
+    shutil.rmtree(exec_api.root / "exec-sessions")
+
+    answer = None if how == "fresh_kernel" else await lose(exec_api, session, how)
+    ran = await exec_api.run_code(CWD, session_id=session["id"], fresh_kernel=how == "fresh_kernel")
+    put = await exec_api.request("PUT", "sessions", session["id"], "files", "a", body=b"1")
+
+    assert answer is None or answer.status == 200
+    assert ran["result"]["value"] == str(exec_api.root / session["path"])
+    assert put.status == 201
+
+
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("gone", "restart"), ("gone", "death"), ("link", "restart"), ("file", "death")],
+)
+async def test_no_kernel_starts_in_another_folder(exec_api: ExecApi, what: str, how: str) -> None:
+    """The user's folder is not made again, and a link or a file in the place of ours is refused."""
+    (exec_api.root / "mine").mkdir()
+    (exec_api.root / "outside").mkdir()
+    session = await exec_api.new_session(**({"path": "mine"} if what == "gone" else {}))
+    folder = exec_api.root / session["path"]
+    await exec_api.run_code("x = 1", session_id=session["id"])
+    folder.rmdir()
+    if what == "file":
+        folder.write_text("")
+    elif what == "link":
+        folder.symlink_to(exec_api.root / "outside")
+
+    answer = await lose(exec_api, session, how)
+    fresh = await exec_api.run_code(CWD, session_id=session["id"], fresh_kernel=True)
+    ran = await exec_api.run_code("x", session_id=session["id"])
+    folder.unlink(missing_ok=True)
+    folder.mkdir()
+    if how == "restart":
+        await lose(exec_api, session, how)
+    after = await exec_api.run_code(CWD, session_id=session["id"])
+
+    refused = [fresh] if how == "restart" else [fresh, ran]
+    assert [(one["error"]["code"], one["started"]) for one in refused] == [
+        ("FolderNotFound", False)
+    ] * len(refused)
+    if how == "restart":
+        assert (answer.status, answer.json["code"]) == (404, "FolderNotFound")
+        assert ran["result"]["value"] == 1, "a refused restart leaves the kernel as it is"
+    assert after["result"]["value"] == str(folder)
+    assert after["kernel_lost"]["code"] == ("KernelDied" if how == "death" else "KernelRestarted")
+
+
+@pytest.mark.parametrize("exec_config", [{"max_running": 1}])
+async def test_the_folder_of_a_notebook_that_waits_is_deleted(exec_api: ExecApi) -> None:
+    """Its kernel does not start in the folder above."""
+    exec_api.write_notebook("sub/nb.ipynb", CWD)
+    held = await exec_api.start_code("import time; time.sleep(60)")
+    waiting = await exec_api.start("sub/nb.ipynb")
+    shutil.rmtree(exec_api.root / "sub")
+
+    await exec_api.request("POST", "executions", held["id"], "cancel")
+    ended = await exec_api.final(waiting)
+
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "FolderNotFound")
+    assert ended["started"] is False
