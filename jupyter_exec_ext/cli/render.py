@@ -145,6 +145,8 @@ class Screen:
             text.append(
                 f", {progress['done']} of {progress['total']} {kind}", style="not bold default"
             )
+        if ending := code_exit(record):
+            text.append(f", {ending}", style="not bold default")
         text.append(f"  execution {record.get('id', '')}", style="not bold dim default")
         self.err.print(text, soft_wrap=True)
 
@@ -223,6 +225,19 @@ def exit_codes(record: Mapping[str, Any]) -> str:
     """Return how the steps of a command ended; empty where that is not known."""
     codes = (record.get("result") or {}).get("exit_codes") or {}
     return ", ".join(f"{step} {code}" for step, code in codes.items())
+
+
+def code_exit(record: Mapping[str, Any]) -> str:
+    """Return where and how the code itself ended the run; empty when it did not."""
+    ending = record.get("code_exit")
+    if not ending:
+        return ""
+    text = f"ended by the code{_cell_name(ending.get('cell_id'), ending.get('cell_index'))}"
+    if ending.get("exit_code") is not None:
+        text += f" with exit status {ending['exit_code']}"
+    if ending.get("kernel_ended"):
+        text += ", which ended the kernel too"
+    return printable(text)
 
 
 def size(count: int) -> str:
@@ -354,6 +369,7 @@ def _facts(record: Record) -> Iterable[tuple[str, str]]:
         "steps" if record.get("type") == "command" else "cells": (
             f"{progress['done']} of {progress['total']}" if progress.get("total") else ""
         ),
+        "exit": code_exit(record),
         "inputs": ", ".join(record.get("input_names") or ()),
         "labels": ", ".join(f"{key}={value}" for key, value in labels.items()),
         "saved to": result.get("save_conflict") or result.get("notebook_path"),

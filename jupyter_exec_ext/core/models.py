@@ -145,7 +145,8 @@ class ExecutionError:
         code: ``CodeError`` when the user's code raised; else one of `core.errors.RunError`'s.
         traceback: The kernel's traceback lines, with ANSI colours.
         traceback_text: The same as one text without them.
-        exit_code: Of the command, or of the kernel's process, where it ended and it is known.
+        exit_code: Of the command, of the kernel's process, or of the code that ended the run with
+            a status (see `CodeExit`), where it is known.
         signal: The signal that ended the command or the kernel's process, as ``SIGKILL``.
         step: The step of a command that failed.
     """
@@ -161,6 +162,24 @@ class ExecutionError:
     exit_code: int | None = None
     signal: str | None = None
     step: CommandStep | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeExit:
+    """Where and how the code itself ended the run, as by `sys.exit()`, `exit()` or R's `q()`.
+
+    Attributes:
+        exit_code: The exit status, 0 to 255; 0 is a success, any other a failure. ``None`` when
+            the kernel reports none, which is a success.
+        kernel_ended: Whether the code ended the kernel too, so that its variables are lost.
+        cell_id: The cell that did it; ``None`` where cells have no ids.
+        cell_index: Its 0-based index in the notebook; ``None`` for a piece of code.
+    """
+
+    exit_code: int | None = None
+    kernel_ended: bool
+    cell_id: str | None = None
+    cell_index: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +321,7 @@ class Execution:
         expire_time: When the record may be deleted; ``None`` until it is final.
         duration_seconds: From start to end by the monotonic clock.
         input_request: What the code asks for now; ``None`` when it asks for nothing.
+        code_exit: Where and how the code itself ended the run; ``None`` when it did not.
     """
 
     id: str
@@ -336,6 +356,7 @@ class Execution:
     duration_seconds: float | None = None
     progress: Progress | None = None
     input_request: InputRequest | None = None
+    code_exit: CodeExit | None = None
     error: ExecutionError | None = None
 
 

@@ -17,10 +17,11 @@ from jupyter_exec_ext.core.errors import (
     RunTimeoutError,
 )
 from jupyter_exec_ext.core.inputs import Environment
-from jupyter_exec_ext.core.models import ExecutionError, OnError, Variable
+from jupyter_exec_ext.core.models import CodeExit, ExecutionError, OnError, Variable
 from jupyter_exec_ext.core.ports import Sink
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import clean_text
+from jupyter_exec_ext.engine.exits import Exit, end_kernel, exit_of
 from jupyter_exec_ext.engine.kernels import Kernel
 from jupyter_exec_ext.engine.languages import (
     Language,
@@ -88,6 +89,7 @@ class CellsRun:
         max_value_bytes: Largest value, of an expression or a variable, that is read.
         max_text_bytes: How much printed text the sink keeps at most; ``None`` if all of it.
         error: The first failure of the code, or ``None``.
+        code_exit: Where and how the code itself ended the run, or ``None``.
         value_json: The value of the last cell that wants one, as JSON text; ``None`` without.
         runner: What runs the requests, for others than cells too.
     """
@@ -103,6 +105,7 @@ class CellsRun:
     is_abandoned: Callable[[], bool]
     max_text_bytes: int | None = None
     error: ExecutionError | None = None
+    code_exit: CodeExit | None = None
     value_json: str | None = None
     runner: Runner = field(init=False)
 
@@ -170,7 +173,7 @@ class CellsRun:
         deadline: float,
         cell_timeout_seconds: float | None,
     ) -> None:
-        """Run *cells* in order. The first failure of the code is in ``error`` afterwards.
+        """Run *cells* in order, until one fails or ends the run; see ``error`` and ``code_exit``.
 
         Raises:
             RunError: The run could not go on: a time-out, or the kernel died or was restarted.
@@ -196,11 +199,24 @@ class CellsRun:
                 )
                 raise
             self.on_count(cell.index, _count_of(reply))
-            if reply.get("status") == "error" and not cell.may_fail:
-                self.error = self.error or self._code_error(reply, cell)
-                if on_error is OnError.STOP:
-                    self.on_cell(None, done + 1)
-                    return
+            exited = exit_of(reply, self.language)
+            failure = self._failure_of(reply, cell, exited)
+            self.error = self.error or failure
+            if failure is not None:
+                is_over = on_error is OnError.STOP
+            else:
+                is_over = exited is not None and not cell.may_fail
+            if exited is not None and (is_over or exited.ends_kernel):
+                self.code_exit = CodeExit(
+                    exit_code=exited.exit_code,
+                    kernel_ended=exited.ends_kernel and await end_kernel(self.kernel),
+                    cell_id=cell.cell_id,
+                    cell_index=cell.index,
+                )
+                is_over = True
+            if is_over:
+                self.on_cell(None, done + 1)
+                return
         self.on_cell(None, len(cells))
 
     async def _prepare_subshell(self) -> None:
@@ -228,6 +244,25 @@ class CellsRun:
             # A thread takes longer to begin than a small value to be read.
             self.value_json = read() if _is_small(reply) else await threads.run_sync(read)
         return reply
+
+    def _failure_of(
+        self, reply: Mapping[str, Any], cell: Cell, exited: Exit | None
+    ) -> ExecutionError | None:
+        """Return why *cell* failed; ``None`` when it did not, or may."""
+        exit_code = exited.exit_code if exited is not None else None
+        if cell.may_fail or exit_code == 0:
+            return None
+        if reply.get("status") == "error":
+            return replace(self._code_error(reply, cell), exit_code=exit_code)
+        if exit_code is None:
+            return None
+        return ExecutionError(
+            code="CodeError",
+            message=f"the code ended the run with exit status {exit_code}",
+            exit_code=exit_code,
+            cell_id=cell.cell_id,
+            cell_index=cell.index,
+        )
 
     def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
         error = _code_error_of(reply, cell)

@@ -283,6 +283,22 @@ class Kernel:
         with contextlib.suppress(KernelStartFailedError):
             await self._restart(now=True)
 
+    async def shut_down(self, reason: str) -> None:
+        """End the process in an orderly way; from then on `check` raises a `KernelDiedError`.
+
+        A kernel that is kept is started again. One of another client's is left as it is.
+        """
+        if self.keeping is Keeping.FOREIGN:
+            return
+        self._fate = self._fate or KernelDiedError(reason)
+        if self.keeping is Keeping.ONCE:
+            await self.close()
+            return
+        # The server restarts it too, if it sees first that the process has ended.
+        await self._outlast_restart()
+        with contextlib.suppress(KernelStartFailedError):
+            await self._restart(now=False)
+
     async def _restart(self, *, now: bool) -> None:
         manager = self._host.kernel_manager
 

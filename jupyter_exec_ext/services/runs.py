@@ -245,9 +245,14 @@ class RunService:
                 if subshell is not None:
                     await subshell.close()
             group.cancel_scope.cancel()
-        if run.error is not None and isinstance(live.execution.source, CodeSource):
-            return replace(run.error, cell_index=None)
-        return run.error
+        error, code_exit = run.error, run.code_exit
+        if isinstance(live.execution.source, CodeSource):
+            # Code is no cell of a notebook.
+            error = error and replace(error, cell_index=None)
+            code_exit = code_exit and replace(code_exit, cell_index=None)
+        if code_exit is not None:
+            live.change(code_exit=code_exit)
+        return error
 
     async def _run_cells(self, live: Live, run: CellsRun, cells: Sequence[Cell]) -> None:
         """Run the cells with their inputs, read what they left, and restore the environment."""

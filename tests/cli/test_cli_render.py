@@ -321,3 +321,17 @@ def test_the_exit_code_of_a_command_is_ours(error: dict[str, Any], code: int) ->
     """A program's own would be taken for one that means something else."""
     assert command_exit_code({"state": "failed", "error": error}) == code
     assert command_exit_code({"state": "succeeded", "result": {}}) == 0
+
+
+def test_a_run_that_its_code_ended_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else a success after 1 of 3 cells would need an explanation."""
+    progress = {"progress": {"done": 1, "total": 3}}
+    ending = {"exit_code": 0, "kernel_ended": True, "cell_id": "load", "cell_index": 0}
+
+    Screen().record({**RECORD, "state": "succeeded", **progress, "code_exit": ending})
+    Screen().summary({**RECORD, "state": "succeeded", **progress, "code_exit": ending})
+
+    text = "ended by the code in cell load (index 0) with exit status 0, which ended the kernel too"
+    out, err = capsys.readouterr()
+    assert f"1 of 3 cells, {text}" in err
+    assert text in " ".join(out.split())

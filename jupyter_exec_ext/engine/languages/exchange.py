@@ -89,12 +89,15 @@ class Language(ABC):
         end_of_input: The answer to an ``input_request`` that raises the end-of-file error in the
             code that asked. ``None`` where no answer does: IRkernel hands each one on as it is,
             and bash_kernel never asks, so that a ``read`` waits until it is interrupted.
+        exit_exception: The name of the exception that ends a program, and whose message is the
+            exit status. ``None`` where no exception does.
         guarding: How its kernels start the guard of a command; ``None`` where they cannot.
     """
 
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     end_of_input: ClassVar[str | None] = None
+    exit_exception: ClassVar[str | None] = None
     guarding: ClassVar[Guarding | None] = None
 
     def set_environment(self, variables: Mapping[str, str | None]) -> Request:

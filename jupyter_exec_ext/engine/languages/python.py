@@ -118,6 +118,7 @@ class Python(Language):
     name = "python"
     aliases = ("ipython", "python3")
     end_of_input = "\x04"
+    exit_exception = "SystemExit"
     guarding = Guarding(own_python=True)
 
     def environment_error(self, reply: Reply) -> str | None:
