@@ -361,6 +361,12 @@ class StoreUnavailableError(UnavailableError):
     code = "StoreUnavailable"
 
 
+class UnreadableRowError(StoreUnavailableError):
+    """One row of the store is damaged; all others can be used."""
+
+    code = "UnreadableRow"
+
+
 class StoreFullError(StoreUnavailableError):
     """The store of executions has no room left to write to."""
 

@@ -281,7 +281,7 @@ class LogFold:
 
 
 def _decoded(rows: Iterable[EventRow]) -> list[Event]:
-    return [decode_event(payload) for _, payload in rows]
+    return [decode_event(row) for row in rows]
 
 
 def _event(number: int, event_type: EventType, **content: int | str) -> Event:

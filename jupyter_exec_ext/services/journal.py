@@ -280,7 +280,7 @@ class Journal:
 
     def put_back(self, rows: list[EventRow], drop: list[int]) -> None:
         """Take back what `take` returned, since it could not be written."""
-        again = {number: _Entry(decode_event(data), len(data)) for number, data in rows}
+        again = {number: _Entry(decode_event((number, data)), len(data)) for number, data in rows}
         for number in self._to_drop:
             again.pop(number, None)
         self._pending = {**again, **self._pending}

@@ -18,6 +18,7 @@ from jupyter_exec_ext.core.errors import (
     RunError,
     ServerStoppedError,
     StoreUnavailableError,
+    UnreadableRowError,
 )
 from jupyter_exec_ext.core.inputs import Environment
 from jupyter_exec_ext.core.limits import Limits
@@ -180,6 +181,8 @@ class RunService:
         for _ in range(INSIST_ATTEMPTS):
             try:
                 return await work()
+            except UnreadableRowError as error:
+                raise InternalRunError(error.message) from error
             except StoreUnavailableError:
                 await anyio.sleep(1)
             except ExecutionNotFoundError as error:

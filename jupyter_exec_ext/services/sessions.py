@@ -185,7 +185,7 @@ class SessionService:
         for session in self._sessions.values():
             if session.record.name == name and not session.is_ending:
                 return session
-        if await self._store.find_name(name) is None:
+        if not await self._store.has_name(name):
             return None
         for session in self._sessions.values():
             if session.record.name == name:
@@ -194,7 +194,7 @@ class SessionService:
                 return None
         # That of a process that ended without a word is free too.
         await self.recover()
-        if await self._store.find_name(name) is None:
+        if not await self._store.has_name(name):
             return None
         raise RunsElsewhereError(f"the session named {name[:64]!r}", "alive")
 
@@ -508,4 +508,7 @@ class SessionService:
             )
             with contextlib.suppress(SessionNotFoundError, RunsElsewhereError):
                 await self._store.update(ended)
-                await self._end_folder(ended, is_deleted=False)
+                try:
+                    await self._end_folder(ended, is_deleted=False)
+                except Exception as defect:  # noqa: BLE001 - the other sessions have to end too
+                    log_defect(self._log, defect)

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -12,12 +13,13 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     ServerRestartedError,
-    SessionNotFoundError,
     StoreUnavailableError,
+    UnreadableRowError,
 )
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import (
     Event,
+    EventType,
     Execution,
     Result,
     Truncation,
@@ -34,11 +36,18 @@ from jupyter_exec_ext.services.events import (
 )
 from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.live import Live
-from jupyter_exec_ext.services.notebooks import Snapshot, decode_snapshot, snapshot_of_source
+from jupyter_exec_ext.services.notebooks import (
+    EMPTY_SNAPSHOT,
+    Snapshot,
+    decode_snapshot,
+    snapshot_of_source,
+)
 from jupyter_exec_ext.services.runs import final_record
 from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.services.turns import Turns
-from jupyter_exec_ext.store.store import Store
+from jupyter_exec_ext.store.records import MAX_REPORTED_ROWS
+from jupyter_exec_ext.store.store import EventRow, Store
 
 ROUND_SECONDS = 15.0
 """How often the heartbeat is renewed and lost executions are looked for."""
@@ -83,6 +92,7 @@ class Upkeep:
         self._log = log
         self._next_purge = 0.0
         self._had_trouble = False
+        self._reported: set[str] = set()
 
     async def run(self) -> None:
         """Do one round after the other, until cancelled; a failing store is tried again."""
@@ -103,33 +113,59 @@ class Upkeep:
     async def _do_round(self) -> None:
         await self._store.open()
         await self._store.heartbeat()
-        await self._turns.store_unstored()
-        await self.recover()
-        if time.monotonic() >= self._next_purge:
-            self._next_purge = time.monotonic() + PURGE_SECONDS
-            now = datetime.now(UTC)
-            seconds = max(self._limits.retention_seconds, self._limits.min_retention_seconds)
-            await self._store.sessions.purge(ended_before=now - timedelta(seconds=seconds))
-            await self._store.purge(
-                now=now,
-                max_records=self._limits.max_records,
-                min_age=timedelta(seconds=self._limits.min_retention_seconds),
-            )
+        for step in (self._turns.store_unstored, self.recover, self._purge):
+            with self._reporting(f"the round, {step.__name__}"):
+                await step()
+
+    @contextmanager
+    def _reporting(self, what: str) -> Iterator[None]:
+        """Report a failure of *what* once and go on, unless the whole store fails."""
+        try:
+            yield
+        except UnreadableRowError as error:
+            if self._is_news(what):
+                self._log.error("%s: %s", what, error.message)
+        except StoreUnavailableError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - the rest of the round has to be done
+            if self._is_news(what):
+                log_defect(self._log, defect)
+
+    def _is_news(self, what: str) -> bool:
+        """Return whether *what* has not failed before, and there is room to remember it."""
+        if what in self._reported or len(self._reported) >= MAX_REPORTED_ROWS:
+            return False
+        self._reported.add(what)
+        return True
+
+    async def _purge(self) -> None:
+        if time.monotonic() < self._next_purge:
+            return
+        self._next_purge = time.monotonic() + PURGE_SECONDS
+        now = datetime.now(UTC)
+        seconds = max(self._limits.retention_seconds, self._limits.min_retention_seconds)
+        await self._store.sessions.purge(ended_before=now - timedelta(seconds=seconds))
+        await self._store.purge(
+            now=now,
+            max_records=self._limits.max_records,
+            min_age=timedelta(seconds=self._limits.min_retention_seconds),
+        )
 
     async def recover(self) -> None:
         """Settle what a dead process of this server left behind: run it now or make it final."""
         for execution in await self._store.lost():
-            try:
-                if not await self._store.adopt(execution.id):
-                    continue
-                if await self._can_resume(execution):
-                    await self._turns.enqueue(Live(execution=execution, on_state=self._on_state))
-                else:
-                    await self._settle(execution)
-            except ExecutionNotFoundError:
-                continue
+            with self._reporting(f"execution {execution.id}"), suppress(ExecutionNotFoundError):
+                await self._recover_one(execution)
         await self._sessions.recover()
         await self._store.drop_dead_leases()
+
+    async def _recover_one(self, execution: Execution) -> None:
+        if not await self._store.adopt(execution.id):
+            return
+        if await self._can_resume(execution):
+            await self._turns.enqueue(Live(execution=execution, on_state=self._on_state))
+        else:
+            await self._settle(execution)
 
     async def _can_resume(self, execution: Execution) -> bool:
         """Whether *execution* can still run as it was asked for.
@@ -144,11 +180,7 @@ class Upkeep:
             or age > self._limits.resume_pending_seconds
         ):
             return False
-        try:
-            await self._store.sessions.get(execution.session_id)
-        except SessionNotFoundError:
-            return True
-        return False
+        return not await self._store.sessions.exists(execution.session_id)
 
     async def _settle(self, execution: Execution) -> None:
         did_run = "while this execution ran" if execution.started else "before it ran"
@@ -168,27 +200,30 @@ class Upkeep:
             self._on_state(final)
 
     async def _result_of(self, execution: Execution) -> tuple[Result, int]:
-        """Fold the stored events of *execution* into what it left; return the last number too."""
-        snapshot = await self._snapshot_of(execution)
-        fold = OutputFold(snapshot.cell_count, max_stream_bytes=self._limits.max_stream_bytes)
-        last = kept_bytes = published_bytes = 0
+        """Fold the stored events of *execution* into what it left; return the last number too.
+
+        Damaged rows are left out, and reported.
+        """
+        snapshot, cell_count = EMPTY_SNAPSHOT, 0
+        with self._reporting(f"execution {execution.id}, its notebook"):
+            snapshot = await self._snapshot_of(execution)
+            cell_count = snapshot.cell_count
+        fold = OutputFold(cell_count, max_stream_bytes=self._limits.max_stream_bytes)
+        last = kept_bytes = published_bytes = damaged_count = 0
         while rows := await self._store.events(execution.id, after=last, limit=EVENTS_PAGE):
-            events = [decode_event(payload) for _, payload in rows]
             last = rows[-1][0]
-            kept_bytes += sum(map(published_bytes_of, events))
-            published_bytes = max(published_bytes, *(event.published_bytes for event in events))
-            await threads.run_sync(_fold_in, fold, events)
-        if not execution.started:
-            return Result(), last
-        kept_bytes -= fold.lost_bytes
-        widgets = fold.widget_metadata()
-        result = Result(
-            cells=fold.cells(snapshot.cell_indexes),
-            metadata={"widgets": widgets} if widgets else {},
-            truncated=Truncation(kept_bytes=kept_bytes, total_bytes=published_bytes)
-            if kept_bytes < published_bytes
-            else None,
-        )
+            whole = await threads.run_sync(_fold_in, fold, rows)
+            damaged_count += len(rows) - len(whole)
+            kept_bytes += sum(map(published_bytes_of, whole))
+            published_bytes = max([published_bytes, *(event.published_bytes for event in whole)])
+        if damaged_count:
+            self._log.error(
+                "execution %s: %d of its events cannot be read", execution.id, damaged_count
+            )
+        result = Result()
+        if execution.started:
+            with self._reporting(f"execution {execution.id}, its outputs"):
+                result = _result_of(fold, snapshot, kept_bytes, published_bytes)
         return result, last
 
     async def _snapshot_of(self, execution: Execution) -> Snapshot:
@@ -198,7 +233,30 @@ class Upkeep:
         return decode_snapshot(await self._store.get_notebook(execution.id))
 
 
-def _fold_in(fold: OutputFold, events: Iterable[Event]) -> None:
-    for event in events:
+def _fold_in(fold: OutputFold, rows: Iterable[EventRow]) -> list[Event]:
+    """Fold the events of *rows*, and return those that are not damaged."""
+    whole = []
+    for event in map(decode_event, rows):
+        if event.type is EventType.GAP:
+            continue
         if event.type in PUBLISHED_TYPES:
-            fold.apply(event)
+            try:
+                fold.apply(event)
+            except Exception:  # noqa: BLE001, S112 - the caller reports how many there were
+                continue
+        whole.append(event)
+    return whole
+
+
+def _result_of(
+    fold: OutputFold, snapshot: Snapshot, kept_bytes: int, published_bytes: int
+) -> Result:
+    kept_bytes -= fold.lost_bytes
+    widgets = fold.widget_metadata()
+    return Result(
+        cells=fold.cells(snapshot.cell_indexes),
+        metadata={"widgets": widgets} if widgets else {},
+        truncated=Truncation(kept_bytes=kept_bytes, total_bytes=published_bytes)
+        if kept_bytes < published_bytes
+        else None,
+    )

@@ -135,6 +135,12 @@ class Leases:
         return holder == self._id or holder not in self.living(connection)
 
     def _is_alive(self, lease: Row[tuple[object, ...]], now: int) -> bool:
+        try:
+            return self._shows_life(lease, now)
+        except (TypeError, ValueError, OverflowError):
+            return False  # A damaged row, which no living instance has written.
+
+    def _shows_life(self, lease: Row[tuple[object, ...]], now: int) -> bool:
         if lease.host == clean_text(self._instance.host):
             return is_running(lease.pid, lease.process_start_time)
         if now - lease.heartbeat_time > HEARTBEAT_LIMIT_SECONDS * 1_000_000:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import logging
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +23,9 @@ T = TypeVar("T")
 
 MAX_KEY_LENGTH = 256
 """Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB."""
+
+MAX_REPORTED_ROWS = 1_000
+"""How many damaged rows are reported in the log; a database with more of them has other signs."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -58,10 +64,15 @@ def _decode(record: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise
     except msgspec.DecodeError:
         # msgspec takes no escape of a lone surrogate, the standard library does.
-        decoded: T = msgspec.convert(
-            json.loads(record), type=decoder.type, dec_hook=decoder.dec_hook
-        )
+        try:
+            decoded: T = msgspec.convert(
+                json.loads(record), type=decoder.type, dec_hook=decoder.dec_hook
+            )
+        except RecursionError:
+            raise ValueError("the record is nested too deeply") from None
         return decoded
+    except RecursionError:
+        raise ValueError("the record is nested too deeply") from None
 
 
 def _as_source(kind: type, value: Any) -> Source:
@@ -77,6 +88,38 @@ def _as_source(kind: type, value: Any) -> Source:
 
 _executions = msgspec.json.Decoder(Execution, dec_hook=_as_source)
 _sessions = msgspec.json.Decoder(Session)
+
+
+class UnreadableRows:
+    """Reads rows so that a damaged one is left out, and reported once.
+
+    Args:
+        kind: What a row holds, for the log.
+    """
+
+    def __init__(self, kind: str, log: logging.Logger) -> None:
+        self._kind = kind
+        self._log = log
+        self._reported: set[str] = set()
+
+    def skipping(self, key: str, decode: Callable[[], T]) -> T | None:
+        """Return what *decode* returns for the row *key*; ``None`` when it is damaged."""
+        try:
+            return decode()
+        except ValueError as error:
+            if key not in self._reported and len(self._reported) < MAX_REPORTED_ROWS:
+                self._reported.add(key)
+                # Not the error's message: it can repeat what the record holds.
+                name = type(error).__name__
+                self._log.error("the record of %s %s cannot be read: %s", self._kind, key, name)
+            return None
+
+    def all_readable(
+        self, rows: Iterable[tuple[str, bytes]], decode: Callable[[bytes], T]
+    ) -> list[T]:
+        """Return what *decode* returns for the records of *rows* that are not damaged."""
+        decoded = (self.skipping(key, partial(decode, record)) for key, record in rows)
+        return [value for value in decoded if value is not None]
 
 
 def clean_text(text: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert,
 
 from jupyter_exec_ext.core.errors import ExecutionNotFoundError, NotFinalError
 from jupyter_exec_ext.core.models import Execution
-from jupyter_exec_ext.core.states import FINAL_STATES, State
+from jupyter_exec_ext.core.states import FINAL_STATES
 from jupyter_exec_ext.store.leases import Instance, Leases
 from jupyter_exec_ext.store.records import all_columns, clean_text, microseconds_of
 from jupyter_exec_ext.store.tables import (
@@ -98,7 +98,7 @@ class Rows:
     def changeable(self, connection: Connection, execution_id: str) -> str | None:
         """Lock an execution and return its key, or ``None`` when it must not be changed."""
         row = self._find_locked(connection, execution_id)
-        if State(row.state).is_final or not self._leases.owns(connection, row.instance_id):
+        if row.state in _FINAL or not self._leases.owns(connection, row.instance_id):
             return None
         return str(row.id)
 
@@ -175,7 +175,7 @@ class Rows:
     def adopt(self, connection: Connection, execution_id: str) -> bool:
         """Make this instance the one that runs a lost execution."""
         row = self._find_locked(connection, execution_id)
-        if State(row.state).is_final or row.instance_id in self._leases.living(connection):
+        if row.state in _FINAL or row.instance_id in self._leases.living(connection):
             return False
         self.change(connection, row.id, {"instance_id": self._instance_id})
         return True
@@ -183,7 +183,7 @@ class Rows:
     def delete(self, connection: Connection, execution_id: str) -> None:
         """Remove a final execution with all that belongs to it."""
         row = self._find_locked(connection, execution_id)
-        if not State(row.state).is_final:
+        if row.state not in _FINAL:
             raise NotFinalError(execution_id, row.state)
         connection.execute(delete(executions).where(executions.c.id == row.id))
 

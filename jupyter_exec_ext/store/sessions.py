@@ -3,15 +3,17 @@
 import builtins
 import logging
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     RunsElsewhereError,
     SessionNotFoundError,
+    UnreadableRowError,
 )
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.store.database import Database
@@ -22,7 +24,13 @@ from jupyter_exec_ext.store.listing import (
     session_page_statement,
     token_after,
 )
-from jupyter_exec_ext.store.records import clean_text, decode_session, encode, microseconds_of
+from jupyter_exec_ext.store.records import (
+    UnreadableRows,
+    clean_text,
+    decode_session,
+    encode,
+    microseconds_of,
+)
 from jupyter_exec_ext.store.tables import sessions
 
 
@@ -41,7 +49,7 @@ class SessionStore:
         self._server_id = clean_text(instance.server_id)
         self._instance_id = clean_text(instance.id)
         self._leases = leases
-        self._log = logger
+        self._unreadable = UnreadableRows("session", logger)
 
     async def insert(self, session: Session) -> None:
         """Store a new session, which this instance runs.
@@ -71,17 +79,26 @@ class SessionStore:
 
         Raises:
             SessionNotFoundError: This server has none with this id.
+            UnreadableRowError: The record is damaged.
         """
         row = await self._database.read(lambda connection: self._find(connection, session_id))
-        return decode_session(row.record)
+        session = self._unreadable.skipping(row.id, partial(decode_session, row.record))
+        if session is None:
+            raise UnreadableRowError("the record of this session is damaged")
+        return session
 
-    async def find_name(self, name: str) -> Session | None:
-        """Return the session that has *name* and has not ended; ``None`` without one."""
-        statement = select(sessions.c.record).where(
-            sessions.c.server_id == self._server_id, sessions.c.name == clean_text(name)
-        )
-        record = await self._database.read(lambda connection: connection.scalar(statement))
-        return None if record is None else decode_session(record)
+    async def exists(self, session_id: str) -> bool:
+        """Return whether this server has a session with this id, ended or not."""
+        return await self._is_there(sessions.c.id == clean_text(session_id))
+
+    async def has_name(self, name: str) -> bool:
+        """Return whether a session has *name* and has not ended."""
+        return await self._is_there(sessions.c.name == clean_text(name))
+
+    async def _is_there(self, condition: ColumnElement[bool]) -> bool:
+        statement = select(sessions.c.id).where(sessions.c.server_id == self._server_id, condition)
+        found = await self._database.read(lambda connection: connection.scalar(statement))
+        return found is not None
 
     async def update(self, session: Session) -> None:
         """Store a change, or the end, of a session that this instance runs.
@@ -130,23 +147,26 @@ class SessionStore:
         if len(rows) > query.page_size:
             token = token_after(shown[-1].created_time, shown[-1].id, query, self._server_id)
         return SessionPage(
-            sessions=[decode_session(row.record) for row in shown], next_page_token=token
+            sessions=self._unreadable.all_readable(
+                ((row.id, row.record) for row in shown), decode_session
+            ),
+            next_page_token=token,
         )
 
     async def lost(self) -> builtins.list[Session]:
         """Return the sessions that have not ended and whose instance is dead."""
 
-        def work(connection: Connection) -> builtins.list[bytes]:
-            found = connection.scalars(
-                select(sessions.c.record).where(
+        def work(connection: Connection) -> builtins.list[tuple[str, bytes]]:
+            found = connection.execute(
+                select(sessions.c.id, sessions.c.record).where(
                     sessions.c.server_id == self._server_id,
                     sessions.c.end_time.is_(None),
                     sessions.c.instance_id.not_in(sorted(self._leases.living(connection))),
                 )
             )
-            return [*found]
+            return [(row.id, row.record) for row in found]
 
-        return [decode_session(record) for record in await self._database.read(work)]
+        return self._unreadable.all_readable(await self._database.read(work), decode_session)
 
     async def purge(self, *, ended_before: datetime) -> None:
         """Remove the sessions that ended before a moment."""

@@ -9,7 +9,7 @@ from functools import partial
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
-from jupyter_exec_ext.core.errors import ConflictError, StoreUnavailableError
+from jupyter_exec_ext.core.errors import ConflictError, UnreadableRowError
 from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.store.database import Database, backend_of
 from jupyter_exec_ext.store.leases import Instance, Leases
@@ -21,7 +21,12 @@ from jupyter_exec_ext.store.listing import (
     page_statement,
     token_after,
 )
-from jupyter_exec_ext.store.records import changing_columns, clean_text, decode_execution
+from jupyter_exec_ext.store.records import (
+    UnreadableRows,
+    changing_columns,
+    clean_text,
+    decode_execution,
+)
 from jupyter_exec_ext.store.rows import EventRow, Rows
 from jupyter_exec_ext.store.sessions import SessionStore
 from jupyter_exec_ext.store.sqlite import JournalMode
@@ -58,6 +63,7 @@ class Store:
         self._log = logger or logging.getLogger(__name__)
         self._leases = Leases(instance)
         self._rows = Rows(instance, self._leases)
+        self._unreadable = UnreadableRows("execution", self._log)
         self._database = Database(
             lambda: backend_of(
                 url,
@@ -112,13 +118,14 @@ class Store:
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
+            UnreadableRowError: The record is damaged.
         """
         row = await self._database.read(
             lambda connection: self._rows.find(connection, execution_id, executions.c.record)
         )
-        execution = self._decoded(row.id, row.record)
+        execution = self._unreadable.skipping(row.id, partial(decode_execution, row.record))
         if execution is None:
-            raise StoreUnavailableError("the record of this execution cannot be read")
+            raise UnreadableRowError("the record of this execution is damaged")
         return execution
 
     async def find_key(self, idempotency_key: str) -> tuple[str, str] | None:
@@ -150,13 +157,16 @@ class Store:
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
+            UnreadableRowError: The notebook is not there.
         """
 
         def work(connection: Connection) -> bytes:
             key = self._rows.find(connection, execution_id).id
-            source: bytes = connection.execute(
+            source: bytes | None = connection.scalar(
                 select(notebooks.c.source).where(notebooks.c.execution_id == key)
-            ).scalar_one()
+            )
+            if source is None:
+                raise UnreadableRowError("the notebook of this execution is missing")
             return source
 
         return await self._database.read(work)
@@ -347,14 +357,5 @@ class Store:
             await self._database.give_back()
         return count
 
-    def _decoded(self, key: str, record: bytes) -> Execution | None:
-        try:
-            return decode_execution(record)
-        except ValueError as error:
-            # Not the error itself: it can repeat what the record holds.
-            self._log.error("record %s cannot be read: %s", key, type(error).__name__)
-            return None
-
     def _all_decoded(self, rows: Iterable[tuple[str, bytes]]) -> builtins.list[Execution]:
-        decoded = (self._decoded(key, record) for key, record in rows)
-        return [execution for execution in decoded if execution is not None]
+        return self._unreadable.all_readable(rows, decode_execution)

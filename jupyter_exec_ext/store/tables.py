@@ -4,12 +4,14 @@ Text columns serve filters and scopes only and hold `records.clean_text`; what w
 word is in the byte columns. Moments are microseconds since 1970 in UTC.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -21,6 +23,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 metadata = MetaData()
+
+
+class _Bytes(LargeBinary):
+    """Bytes. SQLite also returns text or a number where a damaged row has one."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        """Return what makes bytes of a value of the database."""
+        as_bytes = super().result_processor(dialect, coltype)  # type: ignore[no-untyped-call]
+
+        def process(value: Any) -> Any:
+            if isinstance(value, str | int | float):
+                return str(value).encode("utf-8", "replace")
+            return value if as_bytes is None else as_bytes(value)
+
+        return process
+
 
 schema_version = Table(
     "exec_schema_version",
@@ -55,7 +73,7 @@ executions = Table(
     Column("created_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
     Column("expire_time", BigInteger),
-    Column("record", LargeBinary, nullable=False),
+    Column("record", _Bytes, nullable=False),
     Index("exec_executions_by_key", "server_id", "idempotency_key", unique=True),
     Index("exec_executions_by_time", "server_id", "created_time", "id"),
     Index("exec_executions_by_state", "server_id", "state", "end_time"),
@@ -74,7 +92,7 @@ sessions = Table(
     Column("owner", Text, nullable=False),
     Column("created_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
-    Column("record", LargeBinary, nullable=False),
+    Column("record", _Bytes, nullable=False),
     Index("exec_sessions_by_name", "server_id", "name", unique=True),
     Index("exec_sessions_by_time", "server_id", "created_time", "id"),
     Index("exec_sessions_by_end", "server_id", "end_time"),
@@ -100,14 +118,14 @@ results = Table(
     "exec_results",
     metadata,
     _execution_id(primary_key=True),
-    Column("result", LargeBinary, nullable=False),
+    Column("result", _Bytes, nullable=False),
 )
 
 notebooks = Table(
     "exec_notebooks",
     metadata,
     _execution_id(primary_key=True),
-    Column("source", LargeBinary, nullable=False),
+    Column("source", _Bytes, nullable=False),
 )
 
 events = Table(
@@ -115,7 +133,7 @@ events = Table(
     metadata,
     _execution_id(primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("payload", LargeBinary, nullable=False),
+    Column("payload", _Bytes, nullable=False),
 )
 
 

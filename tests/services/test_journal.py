@@ -65,7 +65,7 @@ class Account:
 
     async def stored(self) -> list[Event]:
         rows = await self.store.events(self.execution.id, limit=1_000_000)
-        events = [decode_event(payload) for _, payload in rows]
+        events = [decode_event(row) for row in rows]
         assert [event.number for event in events] == [number for number, _ in rows]
         return events
 
@@ -559,7 +559,7 @@ async def test_a_closed_store_keeps_the_events_in_memory(account: Account) -> No
         await account.journal.flush()
 
     rows, drop = account.journal.take()
-    assert [decode_event(payload).content["text"] for _, payload in rows] == ["a"]
+    assert [decode_event(row).content["text"] for row in rows] == ["a"]
     assert drop == []
     assert account.outputs()[0]["text"] == "a"
 
@@ -749,7 +749,7 @@ def test_rows_and_drops_add_up(actions: list[tuple[str, Any, int]]) -> None:
     last = max(rows, default=0)
     assert sorted(rows) == list(rows)
     lost = set(range(1, last + 1)) - rows.keys()
-    events = [decode_event(payload) for payload in rows.values()]
+    events = [decode_event(row) for row in rows.items()]
     text = [len(event.content["text"].encode()) for event in events if "text" in event.content]
     # The newest event is kept in any case.
     assert sum(text) <= 500 + max(text, default=0)

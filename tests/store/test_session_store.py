@@ -49,7 +49,9 @@ async def test_a_session_comes_back_as_it_was_stored(new_store: NewStore, url: s
     await sessions.insert(session)
 
     assert await sessions.get(session.id) == session
-    assert await sessions.find_name(NASTY[3:50]) == session
+    assert await sessions.has_name(NASTY[3:50])
+    assert await sessions.exists(session.id)
+    assert not await sessions.exists("other")
     with pytest.raises(SessionNotFoundError):
         await sessions.get("other")
 
@@ -68,11 +70,12 @@ async def test_a_name_is_free_again_when_its_session_has_ended(
     await sessions.insert(new_session())
     await sessions.insert(new_session())
     await sessions.update(ended(first))
-    assert await sessions.find_name("a") is None
+    assert not await sessions.has_name("a")
     second = new_session(name="a")
     await sessions.insert(second)
 
-    assert await sessions.find_name("a") == second
+    assert await sessions.has_name("a")
+    assert await sessions.get(second.id) == second
     assert (await sessions.get(first.id)).name == "a"
 
 
