@@ -3,7 +3,11 @@
 import re
 from collections.abc import Mapping
 
+from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.files import Precondition
+
+MAX_LENGTH = 8_192
+"""Maximum number of characters of ``If-Match`` and of ``If-None-Match``."""
 
 _TAG = re.compile(r'(W/)?("[^"]*")')
 
@@ -12,10 +16,13 @@ def read_precondition(headers: Mapping[str, str]) -> Precondition:
     """Return what ``If-Match`` and ``If-None-Match`` say.
 
     A weak tag names no content, so it matches nothing in the first.
+
+    Raises:
+        MalformedRequestError: One of the headers is longer than `MAX_LENGTH`.
     """
     return Precondition(
-        if_match=_tags(headers.get("If-Match"), with_weak=False),
-        if_none_match=_tags(headers.get("If-None-Match"), with_weak=True),
+        if_match=_tags(headers, "If-Match", with_weak=False),
+        if_none_match=_tags(headers, "If-None-Match", with_weak=True),
     )
 
 
@@ -25,9 +32,14 @@ def range_applies(headers: Mapping[str, str], etag: str | None) -> bool:
     return condition is None or condition.strip() == etag
 
 
-def _tags(header: str | None, *, with_weak: bool) -> frozenset[str] | None:
+def _tags(headers: Mapping[str, str], name: str, *, with_weak: bool) -> frozenset[str] | None:
+    header = headers.get(name)
     if header is None:
         return None
+    if len(header) > MAX_LENGTH:
+        raise MalformedRequestError(
+            f"the header must not be longer than {MAX_LENGTH} characters", target=name
+        )
     if header.strip() == "*":
         return frozenset({"*"})
     return frozenset(tag for weak, tag in _TAG.findall(header) if with_weak or not weak)

@@ -4,7 +4,8 @@ import re
 
 from jupyter_exec_ext.core.errors import RangeNotSatisfiableError
 
-_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
+# Possessive quantifiers: with backtracking a header full of blanks takes quadratic time.
+_ONE_RANGE = re.compile(r"\s*+bytes\s*+=\s*+([0-9]{0,18})\s*+-\s*+([0-9]{0,18})\s*+", re.IGNORECASE)
 
 
 def read_range(header: str | None, size: int) -> range | None:

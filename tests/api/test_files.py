@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from jupyter_exec_ext.web.conditions import MAX_LENGTH
 from tests.api.session_files import Files
 from tests.conftest import ExecApi
 
@@ -230,6 +231,8 @@ async def test_a_tag_tells_whether_a_file_is_the_same(files: Files) -> None:
     assert await status("PUT", b"two", If_Match=f'"other", {tag}') == 200
     assert await status("GET", If_None_Match=tag) == 200
     assert await status("GET", Range="bytes=0-0", If_Range=tag) == 200
+    assert await status("DELETE", If_Match='"' * (MAX_LENGTH + 1)) == 400
+    assert await status("GET", If_None_Match='"' * (MAX_LENGTH + 1)) == 400
     assert await status("DELETE", If_Match=tag) == 412
     assert await status("DELETE", If_Match="*") == 204
     assert await status("DELETE", If_Match="*") == 404

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -87,6 +88,20 @@ async def test_ranges_that_are_none(following: FollowingClient, keep_log: KeepLo
         assert answer.headers["Accept-Ranges"] == "bytes"
     answer = await following.log(record, headers={"Range": "bytes=1-2", "If-Range": '"x"'})
     assert (answer.status_code, answer.content) == (200, b"abcdef")
+
+
+@pytest.mark.serial
+async def test_a_hostile_range_holds_nothing_up(
+    following: FollowingClient, keep_log: KeepLog
+) -> None:
+    """A header of 62 kB was read in quadratic time, and the server answered nobody for 12 s."""
+    record = {"id": (await keep_log("", "abc")).id}
+    start = time.monotonic()
+
+    answer = await following.log(record, headers={"Range": f"bytes=1-{' ' * 62_000}x"})
+
+    assert (answer.status_code, answer.content) == (200, b"abc")
+    assert time.monotonic() - start < 2
 
 
 async def test_an_empty_log(following: FollowingClient, keep_log: KeepLog) -> None:

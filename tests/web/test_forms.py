@@ -1,9 +1,19 @@
 """Which names the parts of a form have, however a client writes them."""
 
+import time
+
 import pytest
 
 from jupyter_exec_ext.core.errors import MalformedRequestError
-from jupyter_exec_ext.web.forms import FormField, FormFile, FormReader, boundary_of
+from jupyter_exec_ext.web.forms import (
+    MAX_FIELDS,
+    MAX_HEADERS,
+    MAX_TYPE_LENGTH,
+    FormField,
+    FormFile,
+    FormReader,
+    boundary_of,
+)
 
 E_ACUTE = "=?utf-8?B?w6nigqwudHh0?="
 
@@ -30,6 +40,9 @@ def _found(parameters: bytes) -> list[FormFile | FormField | bytes]:
         ('filename=" a "', " a "),
         (r'filename="a\"b\\c"', 'a"b\\c'),
         ('filename="a;b=c%20"', "a;b=c%20"),
+        ("x; =; y=; FileName = a b ; name=n", "a b"),
+        ('filename="a;name=b', '"a'),
+        ('filename="a"; filename="b"', "b"),
     ],
 )
 def test_the_name_of_a_file(parameters: str, path: str) -> None:
@@ -81,3 +94,64 @@ def test_what_begins_otherwise_is_no_form(head: bytes) -> None:
 def test_a_form_tells_its_boundary() -> None:
     """With its first line."""
     assert boundary_of(b"--B b\r\nContent-Disposition") == "B b"
+
+
+def _form_of(count: int, *headers: str) -> bytes:
+    part = "\r\n".join(("--B", *headers, "", "x", ""))
+    return part.encode() * count + b"--B--\r\n"
+
+
+@pytest.mark.parametrize("count", [MAX_FIELDS, MAX_FIELDS + 1])
+def test_a_form_has_a_maximum_of_fields(count: int) -> None:
+    """Each costs processor time, and a form of 4 MB could have 57,000."""
+    reader = FormReader("multipart/form-data; boundary=B", takes_fields=True)
+    form = _form_of(count, 'Content-Disposition: form-data; name="a"')
+
+    if count > MAX_FIELDS:
+        with pytest.raises(MalformedRequestError, match=f"at most {MAX_FIELDS} parts"):
+            reader.feed(form)
+    else:
+        assert len(reader.feed(form)) == 2 * count
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["X: a"] * MAX_HEADERS,
+        ["X: " + "a" * 5_000],
+    ],
+)
+def test_the_headers_of_a_part_have_a_maximum(headers: list[str]) -> None:
+    """Of their number, and of the length of each."""
+    reader = FormReader("multipart/form-data; boundary=B", takes_fields=True)
+
+    with pytest.raises(MalformedRequestError):
+        reader.feed(_form_of(1, 'Content-Disposition: form-data; name="a"', *headers))
+
+
+def test_a_content_type_that_is_too_long_is_refused() -> None:
+    """Before the header is read."""
+    with pytest.raises(MalformedRequestError) as refusal:
+        FormReader("multipart/form-data; boundary=B; a=" + "b" * MAX_TYPE_LENGTH)
+
+    assert refusal.value.target == "Content-Type"
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize(
+    "parameters",
+    ['name="%s"' % (";" * 4_000), "a=b;" * 1_000, "a*1=b;" * 600, 'filename="%s"' % (";" * 4_000)],
+)
+def test_hostile_headers_of_parts_take_no_time(parameters: str) -> None:
+    """A form of 4 MB took up to 31 s on the event loop."""
+    reader = FormReader("multipart/form-data; boundary=B", takes_fields=True)
+    form = _form_of(1_000, f"Content-Disposition: form-data; {parameters}")
+    start = time.thread_time()
+
+    try:
+        for place in range(0, len(form), 65_536):
+            reader.feed(form[place : place + 65_536])
+    except MalformedRequestError:
+        pass
+
+    assert time.thread_time() - start < 2

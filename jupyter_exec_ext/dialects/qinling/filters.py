@@ -4,6 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from jupyter_exec_ext.core.errors import MalformedRequestError
+
+MAX_LENGTH = 4_096
+"""Maximum number of characters of one filter."""
+
 _COMPARE: dict[str, Callable[[str, str], bool]] = {
     "eq": lambda value, wanted: value == wanted,
     "neq": lambda value, wanted: value != wanted,
@@ -31,7 +36,13 @@ class Filter:
 
     @classmethod
     def of(cls, text: str) -> "Filter":
-        """Return what *text* says; without a known operator all of it is the value."""
+        """Return what *text* says; without a known operator all of it is the value.
+
+        Raises:
+            MalformedRequestError: *text* is longer than `MAX_LENGTH`.
+        """
+        if len(text) > MAX_LENGTH:
+            raise MalformedRequestError(f"A filter must have at most {MAX_LENGTH} characters.")
         operator, colon, wanted = text.partition(":")
         if colon and operator in _COMPARE:
             return cls(operator, wanted)
@@ -59,8 +70,11 @@ def is_like(value: str, part: str) -> bool:
     Letters of ASCII are the same in both cases. Each piece between two ``%`` is looked for once,
     from where the one before it ended, so that no pattern takes long.
     """
+    pieces = [piece for piece in part.split("%") if piece]
+    if sum(map(len, pieces)) > len(value):
+        return False  # A compiled pattern must not be longer than the text that it is for.
     position = 0
-    for piece in part.split("%"):
+    for piece in pieces:
         pattern = "".join("." if letter == "_" else re.escape(letter) for letter in piece)
         found = re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL).search(value, position)
         if found is None:

@@ -11,6 +11,7 @@ import pytest
 from traitlets.config import Config
 
 from jupyter_exec_ext.dialects.azure import AZURE
+from jupyter_exec_ext.web.forms import MAX_FIELDS, MAX_TYPE_LENGTH
 from tests.api.test_rights import (
     EXECUTE,
     EXECUTE_KERNELS,
@@ -300,6 +301,11 @@ FORMS: list[tuple[str, bytes]] = [
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"..%2f..%2Fa"')),
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"/etc/passwd"')),
     ("multipart/form-data; boundary=B", FORM.replace(b'"a"', b'"' + b"a" * 300 + b'"')),
+    (f"multipart/form-data; boundary=B; a={'a' * MAX_TYPE_LENGTH}", FORM),
+    (
+        "multipart/form-data; boundary=B",
+        b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * (MAX_FIELDS + 1) + FORM,
+    ),
 ]
 
 

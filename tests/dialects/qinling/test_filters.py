@@ -2,7 +2,8 @@
 
 import pytest
 
-from jupyter_exec_ext.dialects.qinling.filters import Filter, is_like, take
+from jupyter_exec_ext.core.errors import MalformedRequestError
+from jupyter_exec_ext.dialects.qinling.filters import MAX_LENGTH, Filter, is_like, take
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,11 @@ def test_has_is_sqls_like(part: str, fits: bool) -> None:
 def test_no_pattern_takes_for_ever() -> None:
     """One that makes a backtracking search try everything, which would not end."""
     assert not is_like("a" * 1_000, "%a" * 400 + "b")
+
+
+def test_a_filter_has_a_maximum_length() -> None:
+    """Each record is compared with it."""
+    assert Filter.of("a" * MAX_LENGTH).wanted == "a" * MAX_LENGTH
+
+    with pytest.raises(MalformedRequestError, match=f"at most {MAX_LENGTH} characters"):
+        Filter.of("a" * (MAX_LENGTH + 1))
