@@ -94,7 +94,18 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = None
     session_name: Annotated[
         str | None,
-        msgspec.Meta(description="The same by name; created when no session has the name."),
+        msgspec.Meta(
+            description="The name of the session to run in. When no session has the name, one is"
+            " created: for a notebook in the notebook's folder, with the notebook's kernel."
+        ),
+    ] = None
+    session_path: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="The folder, which must exist, that the session called `session_name` works"
+            " in; empty: the root. Absent: any, and a new session of code or a command has a folder"
+            " of its own."
+        ),
     ] = None
     fresh_kernel: Annotated[
         bool,

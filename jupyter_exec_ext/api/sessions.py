@@ -178,8 +178,8 @@ class RestartHandler(_Handler):
         "Restart the kernel of a session",
         description="Its variables are lost. What runs ends as `failed` with `KernelRestarted`,"
         " what waits with `SessionLost`, unless it said `on_kernel_death: continue`. 404"
-        " `FolderNotFound`: the folder in which the kernel works is missing, and the kernel is left as"
-        " it is. A folder that was made for the session is created again.",
+        " `FolderNotFound`: the folder in which the kernel works is missing, and the kernel is left"
+        " as it is. A folder that was made for the session is created again.",
         answers={HTTPStatus.OK: SessionRecord},
         errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
         more_rights=("execute kernels",),

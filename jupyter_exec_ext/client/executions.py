@@ -40,6 +40,7 @@ class ExecClient(SessionMethods):
         command: Mapping[str, str | Sequence[str] | None] | None = None,
         session_id: str | None = None,
         session_name: str | None = None,
+        session_path: str | None = None,
         stdin: Sequence[str] | None = None,
         cells: Sequence[str | int] | Mapping[str, str | int] | None = None,
         save_to: str | None = None,
@@ -62,6 +63,8 @@ class ExecClient(SessionMethods):
             command: The steps ``clean``, ``build`` and ``exec``: each for a shell, or a list of
                 arguments.
             session_name: The session to run in; created when there is none with the name.
+            session_path: API path of the folder that this session works in; ``None`` means the
+                notebook's folder, or a new one for code and commands, when it is created.
             stdin: Answers to what the code asks; ``None`` waits for `answer`.
             wait_seconds: Wait so long for the end; the record is then final or not.
         """
@@ -71,6 +74,7 @@ class ExecClient(SessionMethods):
             "command": None if command is None else dict(command),
             "session_id": session_id,
             "session_name": session_name,
+            "session_path": session_path,
             "stdin": None if stdin is None else list(stdin),
             "kernel_name": kernel_name,
             "inputs": dict(inputs) if inputs else None,

@@ -367,6 +367,9 @@ class NewExecution:
     Attributes:
         session_id: A lasting session to run in; ``None`` for one by name, or of its own.
         session_name: The same by name; it is created when no session has the name.
+        session_path: API path of the folder that the session with that name works in; ``None``
+            means that of a session that exists. One that is created for a notebook works in the
+            notebook's folder then, any other in one that is made for it.
         fresh_kernel: Run in the folder of that session, but in a kernel of its own.
         kernel_name: ``None`` means the session's, the notebook's own, else the server's default.
         inputs: JSON values by name; see `core.inputs`.
@@ -378,6 +381,7 @@ class NewExecution:
     source: Source
     session_id: str | None = None
     session_name: str | None = None
+    session_path: str | None = None
     fresh_kernel: bool = False
     kernel_name: str | None = None
     inputs: dict[str, Any] = field(default_factory=dict)

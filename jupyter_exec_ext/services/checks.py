@@ -106,6 +106,8 @@ def _check_session_choice(new: NewExecution) -> None:
             "a session is chosen by its id or by its name", target="session_name"
         )
     _check_session_name(new.session_name, target="session_name")
+    if new.session_path is not None and new.session_name is None:
+        raise InvalidArgumentError("session_path requires session_name", target="session_path")
     if new.session_id is None and new.session_name is None and new.on_busy is not OnBusy.QUEUE:
         raise InvalidArgumentError(
             "an execution with a session of its own meets no busy one", target="on_busy"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from jupyter_exec_ext.core.errors import (
     RunsElsewhereError,
     ServerStoppingError,
     SessionBusyError,
+    SessionDiffersError,
     TooManyError,
 )
 from jupyter_exec_ext.core.inputs import Environment, environment_of
@@ -36,6 +38,7 @@ from jupyter_exec_ext.core.models import (
     Result,
     Source,
 )
+from jupyter_exec_ext.core.sessions import NewSession
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.services.checks import check_request
 from jupyter_exec_ext.services.following import ELSEWHERE_POLL_SECONDS
@@ -127,9 +130,16 @@ class ExecutionService:
         And whether it was created for this request.
         """
         if new.session_name is not None:
-            return await self._sessions.of_name(
-                new.session_name, kernel_name=new.kernel_name, owner=owner
+            asked = NewSession(
+                name=new.session_name, kernel_name=new.kernel_name, path=new.session_path
             )
+            complete = partial(self._complete, source=new.source)
+            try:
+                return await self._sessions.of_name(asked, owner=owner, complete=complete)
+            except (InvalidArgumentError, SessionDiffersError) as error:
+                if error.target == "path":  # The name of the field in a request for a session.
+                    error.target = "session_path"
+                raise
         if new.session_id is None:
             return None, False
         session = await self._sessions.find(new.session_id, target="session_id")
@@ -138,6 +148,19 @@ class ExecutionService:
                 f"the session has the kernel {session.record.kernel_name!r}", target="kernel_name"
             )
         return session, False
+
+    async def _complete(self, asked: NewSession, *, source: Source) -> NewSession:
+        """Return *asked* with the folder and the kernel that *source* has without a session.
+
+        A notebook that cannot be run is refused here, before a session is created for it.
+        """
+        if not isinstance(source, NotebookSource):
+            return asked
+        snapshot = await self._notebooks.read(source, max_bytes=self._limits.max_notebook_bytes)
+        kernel_name = await self._kernelspecs.choose(asked.kernel_name, snapshot.kernel_name)
+        folder = source.path.strip("/").rpartition("/")[0]
+        path = folder if asked.path is None else asked.path
+        return replace(asked, kernel_name=kernel_name, path=path)
 
     async def _accept(
         self,

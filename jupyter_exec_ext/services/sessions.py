@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -102,14 +102,21 @@ class SessionService:
         return session.view(), is_new
 
     async def of_name(
-        self, name: str, *, kernel_name: str | None, owner: str
+        self,
+        asked: NewSession,
+        *,
+        owner: str,
+        complete: Callable[[NewSession], Awaitable[NewSession]],
     ) -> tuple[LiveSession, bool]:
-        """Return the session that has *name*, and whether it is new since none had it.
+        """Return the session that has the name of *asked*, and whether it was created now.
+
+        Args:
+            complete: Called before a session is created; returns *asked* with what was left open.
 
         Raises:
             ExecError: It can be neither found nor created.
         """
-        return await self._open(NewSession(name=name, kernel_name=kernel_name), owner)
+        return await self._open(asked, owner, complete)
 
     async def named(self, name: str) -> Session | None:
         """Return the session that has *name* and has not ended; ``None`` when there is none.
@@ -121,7 +128,12 @@ class SessionService:
             session = await self._find_name(name)
         return None if session is None else session.view()
 
-    async def _open(self, new: NewSession, owner: str) -> tuple[LiveSession, bool]:
+    async def _open(
+        self,
+        new: NewSession,
+        owner: str,
+        complete: Callable[[NewSession], Awaitable[NewSession]] | None = None,
+    ) -> tuple[LiveSession, bool]:
         """Return the session that has the name of *new*, else a new one; and whether it is new."""
         check_session(new, self._limits)
         if new.name is None:
@@ -129,6 +141,8 @@ class SessionService:
         async with self._lock("name", new.name):
             session = await self._find_name(new.name)
             if session is None:
+                if complete is not None:
+                    new = await complete(new)
                 return await self._create(new, owner), True
         self._check_same(session, new)
         return session, False

@@ -393,3 +393,92 @@ async def test_the_folder_of_a_notebook_that_waits_is_deleted(exec_api: ExecApi)
 
     assert (ended["state"], ended["error"]["code"]) == ("failed", "FolderNotFound")
     assert ended["started"] is False
+
+
+class TestOfNotebooks:
+    """Sessions that are created to run a notebook."""
+
+    async def test_it_works_in_the_notebook_s_folder(self, exec_api: ExecApi) -> None:
+        """As without a session; whoever runs in it later works there too, and the folder stays."""
+        (exec_api.root / "sub").mkdir()
+        (exec_api.root / "sub" / "helper.py").write_text("n = 6")
+        exec_api.write_notebook("sub/a.ipynb", "import helper; helper.n")
+        exec_api.write_notebook("b.ipynb", CWD)
+
+        first = await exec_api.run("sub/a.ipynb", session_name="mine")
+        session = await exec_api.session(first["session_id"])
+        second = await exec_api.run("b.ipynb", session_name="mine")
+        fresh = await exec_api.run_code(CWD, session_name="mine", fresh_kernel=True)
+        where = ("sessions", session["id"], "files")
+        put = await exec_api.request("PUT", *where, "data.csv", body=b"1")
+        await exec_api.request("PUT", "sessions", session["id"], json={"keep_files": False})
+        await end(exec_api, session, "delete")
+
+        assert first["result"]["value"] == 6
+        assert first["session_created"] is True
+        assert (session["path"], session["has_own_folder"]) == ("sub", False)
+        folder = exec_api.root / "sub"
+        assert [second["result"]["value"], fresh["result"]["value"]] == [str(folder)] * 2
+        assert put.status == 201
+        assert sorted(os.listdir(folder)) == ["a.ipynb", "data.csv", "helper.py"]
+        assert folders_of(exec_api) == []
+
+    async def test_it_has_the_notebook_s_kernel(
+        self, exec_api: ExecApi, echo_kernel_name: str
+    ) -> None:
+        """Unless the request names one; a later notebook runs in the one that the session has."""
+        spec = {"name": echo_kernel_name, "display_name": "Echo"}
+        exec_api.write_notebook("echo.ipynb", "1", kernelspec=spec)
+
+        ran = await exec_api.run("echo.ipynb", session_name="echo")
+
+        assert (ran["state"], ran["kernel_name"]) == ("succeeded", echo_kernel_name)
+        assert (await exec_api.session(ran["session_id"]))["path"] == ""
+
+    async def test_the_request_decides(self, exec_api: ExecApi, echo_kernel_name: str) -> None:
+        """``session_path`` names another folder, for code and commands too."""
+        (exec_api.root / "other").mkdir()
+        exec_api.write_notebook("sub/nb.ipynb", "1")
+        fields = {"session_path": "other/", "kernel_name": echo_kernel_name}
+
+        ran = await exec_api.run("sub/nb.ipynb", session_name="a", **fields)
+        await exec_api.run_code("1", session_name="b", **fields)
+        again = await exec_api.run_code("1", session_name="a", **fields)
+        own = await exec_api.new_session(name="own", kernel_name=echo_kernel_name)
+        await exec_api.run("sub/nb.ipynb", session_name="own")
+
+        answer = await exec_api.request("GET", "sessions")
+        paths = {session["name"]: session["path"] for session in answer.json["sessions"]}
+        assert paths == {"a": "other", "b": "other", "own": own["path"]}
+        assert again["session_id"] == ran["session_id"]
+
+    @pytest.mark.parametrize(
+        ("fields", "status", "target"),
+        [
+            ({"code": "1", "session_path": "other"}, 422, "session_path"),
+            ({"code": "1", "session_name": "a", "session_path": "gone"}, 422, "session_path"),
+            ({"code": "1", "session_name": "taken", "session_path": ""}, 409, "session_path"),
+            ({"notebook": {"path": "gone.ipynb"}, "session_name": "a"}, 404, "notebook.path"),
+            ({"notebook": {"path": "bad.ipynb"}, "session_name": "a"}, 422, "notebook.path"),
+            ({"notebook": {"path": "other.ipynb"}, "session_name": "a"}, 422, "notebook.path"),
+        ],
+    )
+    async def test_a_request_that_is_refused_leaves_no_session(
+        self,
+        exec_api: ExecApi,
+        echo_kernel_name: str,
+        fields: dict[str, Any],
+        status: int,
+        target: str,
+    ) -> None:
+        """The answer names the field."""
+        (exec_api.root / "bad.ipynb").write_text("{")
+        spec = {"name": "no-such-kernel", "display_name": ""}
+        exec_api.write_notebook("other.ipynb", "1", kernelspec=spec)
+        await exec_api.new_session(name="taken", kernel_name=echo_kernel_name)
+
+        answer = await exec_api.request("POST", "executions", json=fields)
+        sessions = await exec_api.request("GET", "sessions")
+
+        assert (answer.status, answer.json["target"]) == (status, target)
+        assert [session["name"] for session in sessions.json["sessions"]] == ["taken"]

@@ -67,7 +67,7 @@ USEFUL: dict[str, list[Any]] = {
 }
 """Values that are good, by the name of the parameter or of the field in a body."""
 
-NOT_TOGETHER = ("cell_timeout_seconds", "kernel_id", "on_busy", "session_id")
+NOT_TOGETHER = ("cell_timeout_seconds", "kernel_id", "on_busy", "session_id", "session_path")
 """Fields that are refused with most others, and left out where a request is to succeed."""
 
 ACCEPTED = ["2xx", "304", "404", "409", "412", "416", "422", "429"]
