@@ -3,6 +3,7 @@
 `None` in an optional field means: not known yet, or not asked for. Moments are aware and UTC.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -162,6 +163,18 @@ class ExecutionError:
     exit_code: int | None = None
     signal: str | None = None
     step: CommandStep | None = None
+
+
+def is_exit_status(ename: str, evalue: str) -> bool:
+    """Whether an error is a command's exit status, which bash_kernel publishes without a name."""
+    return not ename and re.fullmatch(r"[0-9]{1,3}", evalue) is not None
+
+
+def code_error_message(ename: str, evalue: str) -> str:
+    """Return the sentence for an error that a kernel published."""
+    if is_exit_status(ename, evalue):
+        return f"exit status {evalue}"
+    return ": ".join(part for part in (ename, evalue.rstrip()) if part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Runs cells in a kernel: sets the inputs before, reads variables afterwards, restores."""
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,10 @@ from jupyter_exec_ext.core.errors import (
     RunTimeoutError,
 )
 from jupyter_exec_ext.core.inputs import Environment
-from jupyter_exec_ext.core.models import CodeExit, ExecutionError, OnError, Variable
+from jupyter_exec_ext.core.models import CodeExit, EventType, ExecutionError, OnError, Variable
 from jupyter_exec_ext.core.ports import Sink
 from jupyter_exec_ext.engine.channels import Message
-from jupyter_exec_ext.engine.contents import clean_text
+from jupyter_exec_ext.engine.code_errors import code_error_of
 from jupyter_exec_ext.engine.exits import Exit, end_kernel, exit_of
 from jupyter_exec_ext.engine.kernels import Kernel
 from jupyter_exec_ext.engine.languages import (
@@ -52,13 +51,6 @@ SUBSHELL_SECONDS = 10.0
 
 SMALL_LENGTH = 64_000
 """In characters, of what is read without a thread."""
-
-MAX_MESSAGE_LENGTH = 10_000
-"""In characters, of an exception's name and message in the record."""
-
-MAX_TRACEBACK_LENGTH = 200_000
-
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +178,7 @@ class CellsRun:
             if cell_timeout_seconds is not None:
                 cell_deadline = min(deadline, time.monotonic() + cell_timeout_seconds)
             try:
-                reply = await self._run_cell(cell, cell_deadline)
+                reply, published = await self._run_cell(cell, cell_deadline)
             except RunError as error:
                 message = str(error)
                 if isinstance(error, RunTimeoutError):
@@ -200,7 +192,7 @@ class CellsRun:
                 raise
             self.on_count(cell.index, _count_of(reply))
             exited = exit_of(reply, self.language)
-            failure = self._failure_of(reply, cell, exited)
+            failure = self._failure_of(reply, published, cell, exited)
             self.error = self.error or failure
             if failure is not None:
                 is_over = on_error is OnError.STOP
@@ -225,11 +217,20 @@ class CellsRun:
             expressions = self.language.value_expressions(max_bytes=self.max_value_bytes)
             await self._exchange(Request(code="", user_expressions=expressions), SUBSHELL_SECONDS)
 
-    async def _run_cell(self, cell: Cell, deadline: float) -> dict[str, Any]:
+    async def _run_cell(
+        self, cell: Cell, deadline: float
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the contents of the reply and of the last error published; ``None`` without."""
+        published: dict[str, Any] | None = None
+
         def publish(message: Message) -> None:
+            nonlocal published
             event = event_of(message)
             if event is not None:
-                self.sink.emit(event[0], event[1], cell_index=cell.index)
+                event_type, content = event
+                if event_type is EventType.OUTPUT and content["msg_type"] == "error":
+                    published = content
+                self.sink.emit(event_type, content, cell_index=cell.index)
 
         language = self.language if cell.wants_value else None
         expressions = language.value_expressions(max_bytes=self.max_value_bytes) if language else {}
@@ -243,33 +244,32 @@ class CellsRun:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)
             # A thread takes longer to begin than a small value to be read.
             self.value_json = read() if _is_small(reply) else await threads.run_sync(read)
-        return reply
+        return reply, published
 
     def _failure_of(
-        self, reply: Mapping[str, Any], cell: Cell, exited: Exit | None
+        self,
+        reply: Mapping[str, Any],
+        published: Mapping[str, Any] | None,
+        cell: Cell,
+        exited: Exit | None,
     ) -> ExecutionError | None:
         """Return why *cell* failed; ``None`` when it did not, or may."""
         exit_code = exited.exit_code if exited is not None else None
         if cell.may_fail or exit_code == 0:
             return None
         if reply.get("status") == "error":
-            return replace(self._code_error(reply, cell), exit_code=exit_code)
-        if exit_code is None:
+            error = code_error_of(reply, published)
+            if self.stdin.has_ended:
+                message = f"the code asked for input that nobody gave: {error.ename}"
+                error = replace(error, code=InputNotGivenError.code, message=message)
+        elif exit_code is not None:
+            message = f"the code ended the run with exit status {exit_code}"
+            error = ExecutionError(code="CodeError", message=message)
+        else:
             return None
-        return ExecutionError(
-            code="CodeError",
-            message=f"the code ended the run with exit status {exit_code}",
-            exit_code=exit_code,
-            cell_id=cell.cell_id,
-            cell_index=cell.index,
-        )
-
-    def _code_error(self, reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
-        error = _code_error_of(reply, cell)
-        if self.stdin.has_ended:
-            message = f"the code asked for input that nobody gave: {error.ename}"
-            return replace(error, code=InputNotGivenError.code, message=message)
-        return error
+        if exit_code is not None:
+            error = replace(error, exit_code=exit_code)
+        return replace(error, cell_id=cell.cell_id, cell_index=cell.index)
 
     async def read_variables(
         self, names: Sequence[str], *, max_total_bytes: int
@@ -380,32 +380,3 @@ def error_of(error: RunError) -> ExecutionError:
         signal=getattr(error, "signal", None),
         step=getattr(error, "step", None),
     )
-
-
-def _code_error_of(reply: Mapping[str, Any], cell: Cell) -> ExecutionError:
-    ename, evalue = (_text(reply.get(key), MAX_MESSAGE_LENGTH) for key in ("ename", "evalue"))
-    lines = reply.get("traceback")
-    traceback = [str(line) for line in lines] if isinstance(lines, list) else []
-    if sum(map(len, traceback)) > MAX_TRACEBACK_LENGTH:
-        traceback = _text("\n".join(traceback), MAX_TRACEBACK_LENGTH).split("\n")
-    traceback = [clean_text(line) for line in traceback]
-    return ExecutionError(
-        code="CodeError",
-        message=f"{ename}: {evalue}" if evalue else ename,
-        ename=ename,
-        evalue=evalue,
-        traceback=traceback,
-        traceback_text=_ANSI.sub("", "\n".join(traceback)),
-        cell_id=cell.cell_id,
-        cell_index=cell.index,
-    )
-
-
-def _text(value: object, max_length: int) -> str:
-    """Return *value* as text: its beginning and its end, when it is longer than *max_length*."""
-    text = str(value if value is not None else "")
-    if len(text) > max_length:
-        half = max_length // 2
-        left_out = len(text) - 2 * half
-        text = f"{text[:half]}[... {left_out} characters left out ...]{text[-half:]}"
-    return clean_text(text)

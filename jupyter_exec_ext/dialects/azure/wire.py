@@ -198,7 +198,7 @@ def execution_view(execution: Execution, result: Result, identifier: str) -> dic
         shown["error"] = {
             "error": {
                 "code": _CODE_OF_RUN.get(execution.error.code, execution.error.code),
-                "message": _message(execution),
+                "message": execution.error.message,
             }
         }
     return shown
@@ -282,12 +282,6 @@ def _stderr(execution: Execution, result: Result, length: int | None = None) -> 
     if length is not None:
         why = why[-_MAX_REASON_LENGTH:]
     return f"{text}\n{why}" if text and not text.endswith("\n") else text + why
-
-
-def _message(execution: Execution) -> str:
-    error = execution.error
-    assert error is not None
-    return error.message if error.ename is None else f"{error.ename}: {error.evalue}"
 
 
 def _exit_status(execution: Execution, result: Result) -> str:

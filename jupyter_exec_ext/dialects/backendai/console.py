@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from jupyter_exec_ext.core.models import Event, EventType
+from jupyter_exec_ext.core.models import Event, EventType, code_error_message
 
 Item = list[Any]
 STREAMS = ("stdout", "stderr")
@@ -71,7 +71,7 @@ def item_of(event: Event) -> Item | None:
 
 def _item_of_output(content: dict[str, Any]) -> Item | None:
     if content["msg_type"] == "error":
-        lines = content["traceback"] or [f"{content['ename']}: {content['evalue']}"]
+        lines = content["traceback"] or [code_error_message(content["ename"], content["evalue"])]
         return ["stderr", "\n".join(lines) + "\n"]
     data = {key: _text_of(value) for key, value in content["data"].items()}
     for mime_type in _PICTURES:

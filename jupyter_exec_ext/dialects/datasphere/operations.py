@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from jupyter_exec_ext.core.models import Execution, ExecutionError, Output, Result, Variable
+from jupyter_exec_ext.core.models import (
+    Execution,
+    ExecutionError,
+    Output,
+    Result,
+    Variable,
+    code_error_message,
+)
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.datasphere.errors import TYPE_PREFIX, Code
 from jupyter_exec_ext.dialects.datasphere.requests import CHECKPOINT_MARK
@@ -155,7 +162,7 @@ def texts_of(outputs: Iterable[Output]) -> list[str]:
             case "stream":
                 texts.append(output["text"])
             case "error":
-                texts.append(f"{output['ename']}: {output['evalue']}")
+                texts.append(code_error_message(output["ename"], output["evalue"]))
             case _:
                 text = output["data"].get("text/plain")
                 if isinstance(text, str):
@@ -190,8 +197,6 @@ def _outcome_of(execution: Execution, version: str) -> str | UnsetType | Status:
         return UNSET if is_v1 else "OK"
     message = error.message
     if error.code in _CODE_ERRORS and error.ename != "KeyboardInterrupt":
-        if error.ename is not None:
-            message = f"{error.ename}: {error.evalue}"
         return Status(code=Code.UNKNOWN, message=message) if is_v1 else "ERROR"
     if error.code == "Timeout":
         return Status(code=Code.DEADLINE_EXCEEDED, message=message)
@@ -205,7 +210,7 @@ def _outcome_of(execution: Execution, version: str) -> str | UnsetType | Status:
 def _details_of(error: ExecutionError) -> ErrorDetails:
     return ErrorDetails(
         error_name=error.ename or error.code,
-        error_message=error.evalue if error.evalue is not None else error.message,
+        error_message=error.evalue if error.ename and error.evalue is not None else error.message,
         traceback=(error.traceback_text or "").splitlines(),
     )
 
