@@ -142,8 +142,8 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     timeout_seconds: Annotated[
         float | None,
         msgspec.Meta(
-            description="For the whole run, above 0; waiting does not count. Absent:"
-            " `max_execution_seconds`."
+            description="For the whole run, above 0; waiting does not count. Reading the variables"
+            " counts, and gets at least 3 s. Absent: `max_execution_seconds`."
         ),
     ] = None
     cell_timeout_seconds: Annotated[

@@ -35,10 +35,13 @@ from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell
 
 VARIABLES_SECONDS = 30.0
-"""How long reading the variables may take in all."""
+"""How long reading all variables may take, within the time limit of the run."""
+
+MIN_VARIABLES_SECONDS = 3.0
+"""How long it may take when less is left of the time limit, or nothing."""
 
 VARIABLE_SECONDS = 3.0
-"""How long each of them may take, once it is known that one takes long."""
+"""How long reading each variable may take at most, once one of its batch took too long."""
 
 VARIABLES_AT_ONCE = 4
 """How many variables one request reads."""
@@ -272,15 +275,18 @@ class CellsRun:
         return replace(error, cell_id=cell.cell_id, cell_index=cell.index)
 
     async def read_variables(
-        self, names: Sequence[str], *, max_total_bytes: int
+        self, names: Sequence[str], *, max_total_bytes: int, deadline: float
     ) -> dict[str, Variable]:
         """Return the named variables as they are now; each name has an entry, if only an error.
+
+        Reading ends at *deadline*, that of the run, but may take `MIN_VARIABLES_SECONDS`.
 
         They are read a few at a time, so that no more than a few are in memory twice; once they
         have *max_total_bytes* together the rest is left out.
         """
         variables: dict[str, Variable] = {}
-        deadline = time.monotonic() + VARIABLES_SECONDS
+        now = time.monotonic()
+        deadline = min(now + VARIABLES_SECONDS, max(deadline, now + MIN_VARIABLES_SECONDS))
         room = max_total_bytes
         for start in range(0, len(names), VARIABLES_AT_ONCE):
             batch = names[start : start + VARIABLES_AT_ONCE]
@@ -311,9 +317,10 @@ class CellsRun:
                 return unread_variables(names, "reading the variable took too long")
             # One of them takes so long: the others may not.
             read: dict[str, Variable] = {}
-            for name in names:
-                soon = time.monotonic() + VARIABLE_SECONDS
-                read |= await self._read_batch([name], min(deadline, soon))
+            for done, name in enumerate(names):
+                now = time.monotonic()
+                share = (deadline - now) / (len(names) - done)
+                read |= await self._read_batch([name], now + min(share, VARIABLE_SECONDS))
             return read
         except RunError as error:
             return unread_variables(names, str(error))

@@ -262,9 +262,10 @@ class RunService:
         assert live.journal is not None
         limit = self._limits.max_execution_seconds
         inputs = await self._inputs_to_set(live)
+        deadline = time.monotonic() + limit
         try:
             try:
-                await run.wait_for_kernel(deadline=time.monotonic() + limit)
+                await run.wait_for_kernel(deadline=deadline)
                 await run.set_inputs(inputs)
                 if not live.execution.started:
                     live.change(started=True)
@@ -284,7 +285,9 @@ class RunService:
             except RunError as failure:
                 run.error = run.error or error_of(failure)
             variables = await run.read_variables(
-                live.execution.variable_names, max_total_bytes=self._limits.max_output_bytes
+                live.execution.variable_names,
+                max_total_bytes=self._limits.max_output_bytes,
+                deadline=deadline,
             )
         finally:
             if inputs and live.session is not None and not self._is_stopping():

@@ -370,3 +370,35 @@ async def test_bad_input_names_the_field(
 
     assert (answer.status, answer.json.get("target")) == (status, target)
     assert (await exec_api.request("GET", "executions")).json["executions"] == []
+
+
+SLOW = "class Slow:\n    def __repr__(self): __import__('time').sleep(60)\n"
+
+
+@pytest.mark.serial
+async def test_reading_the_variables_counts_for_the_time_limit(exec_api: ExecApi) -> None:
+    """Values get at least 3 s of their own; the code has succeeded, and the kernel is kept."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("1", session_id=session["id"])
+    names = ["slow", "slower", "quick"]
+    seconds = {}
+
+    for limit in (0.5, 5):
+        record = await exec_api.run_code(
+            f"{SLOW}slow, slower, quick = Slow(), Slow(), 1",
+            session_id=session["id"],
+            variable_names=names,
+            timeout_seconds=limit,
+        )
+
+        seconds[limit] = record["duration_seconds"]
+        variables = record["result"]["variables"]
+        assert record["state"] == "succeeded"
+        assert variables["quick"].get("json") == 1, variables
+        assert "took too long" in variables["slow"]["error"]
+        assert "took too long" in variables["slower"]["error"]
+    after = await exec_api.run_code("quick", session_id=session["id"])
+
+    assert seconds[0.5] < 5, seconds
+    assert seconds[5] < 7, seconds
+    assert after["result"]["value"] == 1
