@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -13,7 +14,20 @@ import anyio
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Bool, CaselessStrEnum, Enum, Float, Integer, List, TraitType, Unicode
+from traitlets import (
+    Bool,
+    Bunch,
+    CaselessStrEnum,
+    Enum,
+    Float,
+    Integer,
+    List,
+    TraitError,
+    TraitType,
+    Unicode,
+    default,
+    validate,
+)
 
 from jupyter_exec_ext.core.errors import ServerStoppedError
 from jupyter_exec_ext.core.files import FilePolicy
@@ -38,6 +52,8 @@ from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.services.upkeep import Upkeep
 from jupyter_exec_ext.store.leases import Instance
+from jupyter_exec_ext.store.postgresql import take_parameters
+from jupyter_exec_ext.store.signing import Signer, keys_in_file, new_key, split_keys
 from jupyter_exec_ext.store.store import Store
 
 STOP_SECONDS = 5.0
@@ -45,6 +61,8 @@ STOP_SECONDS = 5.0
 
 UNCUT_SECONDS = 6.0
 """How much longer it may take where kernels are just being started, restarted or ended."""
+
+SIGNING_KEY_VARIABLE = "JUPYTER_EXEC_SIGNING_KEY"
 
 ACTIVITY_SETTING = "jupyter_exec_ext_last_activity"
 """The server, and so a hub's culler, takes each setting with this ending as activity."""
@@ -96,6 +114,14 @@ class ExecApp(ExtensionApp):
         " the root folder and the base URL."
     ).tag(config=True)
 
+    signing_key = Unicode(
+        help="Secret with which this server signs the records that it may resume after a crash, so"
+        " that other users of the database cannot make it run theirs; at least 32 characters."
+        " Several, separated by blanks: the first signs, and signatures of all are accepted."
+        " Default: the environment variable JUPYTER_EXEC_SIGNING_KEY. Empty: a key is kept in"
+        " jupyter_exec_ext/signing.key in the Jupyter data directory."
+    ).tag(config=True)
+
     dialects = List(
         Enum([dialect.name for dialect in DIALECTS]),
         [dialect.name for dialect in DIALECTS],
@@ -119,6 +145,20 @@ class ExecApp(ExtensionApp):
     locals().update(_limit_traits())
 
     _is_built = False
+
+    @default("signing_key")
+    def _signing_key_of_environment(self) -> str:
+        return os.environ.get(SIGNING_KEY_VARIABLE, "")
+
+    @validate("signing_key")
+    def _check_signing_key(self, proposal: Bunch) -> str:
+        text: str = proposal.value
+        if text.strip():
+            try:
+                split_keys(text)
+            except ValueError as error:
+                raise TraitError(f"ExecApp.signing_key: {error}") from None
+        return text
 
     @property
     def limits(self) -> Limits:
@@ -144,9 +184,15 @@ class ExecApp(ExtensionApp):
             log=self.log,
         )
         self.supervisor = Supervisor(self.log)
+        signer = self._signer()
+        # What the server's processes inherit, kernels first of all, must open neither.
+        os.environ.pop(SIGNING_KEY_VARIABLE, None)
+        parameters = take_parameters(self.db_url, os.environ)
         self.store = Store(
             self.db_url or _default_db_url(),
             Instance.of_this_process(self.server_id or _server_id(serverapp)),
+            signer=signer,
+            parameters=parameters,
             sqlite_journal_mode=self.sqlite_journal_mode,
             logger=self.log,
         )
@@ -290,13 +336,34 @@ class ExecApp(ExtensionApp):
         """Tell the server, and so a hub's culler, that it is in use."""
         self._server().web_app.settings[ACTIVITY_SETTING] = datetime.now(UTC)
 
+    def _signer(self) -> Signer:
+        if self.signing_key.strip():
+            return Signer(split_keys(self.signing_key))
+        path = _data_folder() / "signing.key"
+        try:
+            return Signer(keys_in_file(path))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.log.warning(
+                "executions that wait when this server crashes are not resumed: the signing key"
+                " in %s cannot be used (%s); correct or remove the file, or set"
+                " ExecApp.signing_key",
+                path,
+                reason,
+            )
+            return Signer([new_key()])
+
     def _server(self) -> ServerApp:
         assert self.serverapp is not None
         return self.serverapp
 
 
+def _data_folder() -> Path:
+    return Path(jupyter_data_dir()) / "jupyter_exec_ext"
+
+
 def _default_db_url() -> str:
-    return f"sqlite:///{Path(jupyter_data_dir()) / 'jupyter_exec_ext' / 'executions.sqlite'}"
+    return f"sqlite:///{_data_folder() / 'executions.sqlite'}"
 
 
 def _server_id(serverapp: ServerApp) -> str:

@@ -170,7 +170,7 @@ class RunService:
         if snapshot is not None:
             return snapshot
         return decode_snapshot(
-            await self._insist(lambda: self._store.get_notebook(live.execution.id))
+            await self._insist(lambda: self._store.get_notebook(live.execution.id, to_run=True))
         )
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -67,6 +67,12 @@ Somebody may have read them there: their numbers are not used for others.
 """
 
 
+_NOT_SIGNED = (
+    ", and it was not resumed, because its stored record does not have this server's signature:"
+    " the signing key has changed, or another user of the database has written the record"
+)
+
+
 class Upkeep:
     """Runs in the background from the start of the server to its end."""
 
@@ -160,12 +166,20 @@ class Upkeep:
         await self._store.drop_dead_leases()
 
     async def _recover_one(self, execution: Execution) -> None:
-        if not await self._store.adopt(execution.id):
+        adopted = await self._store.adopt(execution.id)
+        if adopted is None:
             return
-        if await self._can_resume(execution):
+        # As it is in the row that was checked, which may have changed since it was listed.
+        execution = adopted.execution
+        if not await self._can_resume(execution):
+            await self._settle(execution)
+        elif adopted.is_signed:
             await self._turns.enqueue(Live(execution=execution, on_state=self._on_state))
         else:
-            await self._settle(execution)
+            self._log.warning(
+                "execution %s is not resumed: this server has not signed it", execution.id
+            )
+            await self._settle(execution, _NOT_SIGNED)
 
     async def _can_resume(self, execution: Execution) -> bool:
         """Whether *execution* can still run as it was asked for.
@@ -182,9 +196,9 @@ class Upkeep:
             return False
         return not await self._store.sessions.exists(execution.session_id)
 
-    async def _settle(self, execution: Execution) -> None:
+    async def _settle(self, execution: Execution, reason: str = "") -> None:
         did_run = "while this execution ran" if execution.started else "before it ran"
-        error = ServerRestartedError(f"the server ended without a word {did_run}")
+        error = ServerRestartedError(f"the server ended without a word {did_run}{reason}")
         if execution.state is State.CANCELLING:
             final = final_record(execution, State.CANCELLED, None, self._limits)
         else:

@@ -5,7 +5,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -63,11 +63,15 @@ class _WorkFailedError(Exception):
 def backend_of(
     url: str,
     *,
+    parameters: Mapping[str, str],
     journal_mode: JournalMode,
     busy_timeout_seconds: float,
     logger: logging.Logger,
 ) -> Backend:
     """Return the database at *url*.
+
+    Args:
+        parameters: For PostgreSQL, where the URL does not have them.
 
     Raises:
         StoreUnavailableError: The URL names none. The message does not repeat it.
@@ -77,7 +81,9 @@ def backend_of(
     except (ArgumentError, ValueError):
         raise StoreUnavailableError("the address of the store is not a database URL") from None
     if address.drivername in ("postgresql", "postgresql+psycopg"):
-        return PostgresqlBackend(address, busy_timeout_seconds=busy_timeout_seconds)
+        return PostgresqlBackend(
+            address, parameters=parameters, busy_timeout_seconds=busy_timeout_seconds
+        )
     if address.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise StoreUnavailableError("the store must be SQLite or PostgreSQL")
     if address.database in (None, "", ":memory:"):

@@ -165,7 +165,7 @@ def _page_statement(
     key = (table.c.created_time, table.c.id)
     descending = query.order_by.startswith("-")
     statement = (
-        select(table.c.created_time, table.c.id, table.c.record)
+        select(table.c.created_time, table.c.id, table.c.record, table.c.signature)
         .where(table.c.server_id == server_id, *conditions)
         .order_by(*(column.desc() if descending else column.asc() for column in key))
         .limit(query.page_size + 1)

@@ -1,9 +1,9 @@
 """The versions of the tables, and the steps from each to the next."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, delete, func, insert, inspect, select
+from sqlalchemy import Column, Connection, delete, func, insert, inspect, select
 
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.store import tables
@@ -16,8 +16,7 @@ _ADVISORY_LOCK = 0x65786563_6D696772
 
 
 def _create_tables(connection: Connection) -> None:
-    # All tables as they are today: a step that changes one of them, rather than adding another,
-    # gives this step a frozen copy of the tables it creates.
+    # All tables as they are today: a later step that changes one of them finds its change made.
     tables.metadata.create_all(connection)
 
 
@@ -25,7 +24,21 @@ def _add_sessions(connection: Connection) -> None:
     tables.sessions.create(connection, checkfirst=True)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_sessions)
+def _add_signatures(connection: Connection) -> None:
+    for table in (tables.executions, tables.notebooks, tables.sessions):
+        _add_column(connection, table.c.signature)
+
+
+def _add_column(connection: Connection, column: Column[Any]) -> None:
+    """Add *column*, which may be ``NULL``, unless it is there."""
+    table = column.table.name
+    known = inspect(connection).get_columns(table)
+    if column.name not in {found["name"] for found in known}:
+        kind = column.type.compile(connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_sessions, _add_signatures)
 """In order and never changed once released: a database of version *n* has had the first *n*."""
 
 

@@ -20,6 +20,7 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.sessions import Session
 
 T = TypeVar("T")
+Row = TypeVar("Row")
 
 MAX_KEY_LENGTH = 256
 """Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB."""
@@ -114,11 +115,9 @@ class UnreadableRows:
                 self._log.error("the record of %s %s cannot be read: %s", self._kind, key, name)
             return None
 
-    def all_readable(
-        self, rows: Iterable[tuple[str, bytes]], decode: Callable[[bytes], T]
-    ) -> list[T]:
-        """Return what *decode* returns for the records of *rows* that are not damaged."""
-        decoded = (self.skipping(key, partial(decode, record)) for key, record in rows)
+    def all_readable(self, rows: Iterable[tuple[str, Row]], decode: Callable[[Row], T]) -> list[T]:
+        """Return what *decode* returns for *rows*, each with its key; damaged ones are left out."""
+        decoded = (self.skipping(key, partial(decode, row)) for key, row in rows)
         return [value for value in decoded if value is not None]
 
 

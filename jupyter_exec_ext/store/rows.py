@@ -12,6 +12,7 @@ from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.core.states import FINAL_STATES
 from jupyter_exec_ext.store.leases import Instance, Leases
 from jupyter_exec_ext.store.records import all_columns, clean_text, microseconds_of
+from jupyter_exec_ext.store.signing import Signer
 from jupyter_exec_ext.store.tables import (
     events,
     executions,
@@ -45,7 +46,8 @@ class Rows:
     A *key* is an execution's id as `clean_text` makes it: a row's primary key.
     """
 
-    def __init__(self, instance: Instance, leases: Leases) -> None:
+    def __init__(self, instance: Instance, leases: Leases, signer: Signer) -> None:
+        self._signer = signer
         self.server_id = clean_text(instance.server_id)
         self._instance_id = clean_text(instance.id)
         self._leases = leases
@@ -65,11 +67,17 @@ class Rows:
                 "server_id": self.server_id,
                 "instance_id": self._instance_id,
                 "fingerprint": fingerprint,
+                "signature": self._sign(row["id"], row["record"]),
                 **row,
             },
         )
         if notebook is not None:
-            connection.execute(insert(notebooks).values(execution_id=row["id"], source=notebook))
+            signature = self._signer.sign("notebook", row["id"], self.server_id, notebook)
+            connection.execute(
+                insert(notebooks).values(
+                    execution_id=row["id"], source=notebook, signature=signature
+                )
+            )
         clean = {clean_text(name): clean_text(text) for name, text in execution.labels.items()}
         if clean:
             connection.execute(
@@ -172,13 +180,43 @@ class Rows:
         )
         return [(row.id, row.record) for row in found]
 
-    def adopt(self, connection: Connection, execution_id: str) -> bool:
-        """Make this instance the one that runs a lost execution."""
+    def notebook(self, connection: Connection, key: str) -> tuple[bytes, bool] | None:
+        """Return the notebook of an execution, and whether this server has signed it."""
+        row = connection.execute(
+            select(notebooks.c.source, notebooks.c.signature).where(notebooks.c.execution_id == key)
+        ).one_or_none()
+        if row is None:
+            return None
+        parts = (key, self.server_id, row.source)
+        return row.source, self._signer.has_signed(row.signature, "notebook", *parts)
+
+    def adopt(self, connection: Connection, execution_id: str) -> tuple[bytes, bool] | None:
+        """Make this instance the one that runs a lost execution.
+
+        Returns:
+            Its record, and whether this server has signed that, for the instance that ran it,
+            and the notebook, if there is one; ``None`` when it is not lost.
+        """
         row = self._find_locked(connection, execution_id)
         if row.state in _FINAL or row.instance_id in self._leases.living(connection):
-            return False
-        self.change(connection, row.id, {"instance_id": self._instance_id})
-        return True
+            return None
+        stored = connection.execute(
+            select(executions.c.record, executions.c.signature).where(executions.c.id == row.id)
+        ).one()
+        parts = (row.id, self.server_id, row.instance_id, stored.record)
+        is_signed = self._signer.has_signed(stored.signature, "execution", *parts)
+        found = self.notebook(connection, row.id)
+        if found is not None:
+            is_signed = is_signed and found[1]
+        values: dict[str, Any] = {"instance_id": self._instance_id}
+        if is_signed:
+            values["signature"] = self._sign(row.id, stored.record)
+        self.change(connection, row.id, values)
+        return stored.record, is_signed
+
+    def _sign(self, key: str, record: bytes) -> bytes:
+        """Return the signature of an execution that this instance runs."""
+        return self._signer.sign("execution", key, self.server_id, self._instance_id, record)
 
     def delete(self, connection: Connection, execution_id: str) -> None:
         """Remove a final execution with all that belongs to it."""

@@ -2,6 +2,7 @@
 
 import builtins
 import logging
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from jupyter_exec_ext.store.records import (
     encode,
     microseconds_of,
 )
+from jupyter_exec_ext.store.signing import Signer
 from jupyter_exec_ext.store.tables import sessions
 
 
@@ -38,13 +40,20 @@ class SessionStore:
     """Keeps the sessions of one server, each until some time after its end.
 
     What happens to a session while it lives is stored with its end only; the process that runs it
-    knows better until then. Every method raises `StoreUnavailableError` when the database cannot
-    be used now.
+    knows better until then. A record that this server did not sign has no folder of its own: it
+    could name any, which would be removed with it. Every method raises `StoreUnavailableError`
+    when the database cannot be used now.
     """
 
     def __init__(
-        self, database: Database, instance: Instance, leases: Leases, logger: logging.Logger
+        self,
+        database: Database,
+        instance: Instance,
+        leases: Leases,
+        signer: Signer,
+        logger: logging.Logger,
     ) -> None:
+        self._signer = signer
         self._database = database
         self._server_id = clean_text(instance.server_id)
         self._instance_id = clean_text(instance.id)
@@ -63,7 +72,7 @@ class SessionStore:
             "instance_id": self._instance_id,
             "owner": clean_text(session.owner),
             "created_time": microseconds_of(session.created_time),
-            **_changing_columns(session),
+            **self._changing_columns(session),
         }
 
         def work(connection: Connection) -> None:
@@ -82,7 +91,7 @@ class SessionStore:
             UnreadableRowError: The record is damaged.
         """
         row = await self._database.read(lambda connection: self._find(connection, session_id))
-        session = self._unreadable.skipping(row.id, partial(decode_session, row.record))
+        session = self._unreadable.skipping(row.id, partial(self._decoded, row))
         if session is None:
             raise UnreadableRowError("the record of this session is damaged")
         return session
@@ -113,7 +122,9 @@ class SessionStore:
             if not self._leases.owns(connection, row.instance_id):
                 raise RunsElsewhereError(f"session {session.id}", "alive")
             connection.execute(
-                update(sessions).where(sessions.c.id == row.id).values(**_changing_columns(session))
+                update(sessions)
+                .where(sessions.c.id == row.id)
+                .values(**self._changing_columns(session))
             )
 
         await self._database.write(work)
@@ -147,26 +158,24 @@ class SessionStore:
         if len(rows) > query.page_size:
             token = token_after(shown[-1].created_time, shown[-1].id, query, self._server_id)
         return SessionPage(
-            sessions=self._unreadable.all_readable(
-                ((row.id, row.record) for row in shown), decode_session
-            ),
+            sessions=self._unreadable.all_readable(((row.id, row) for row in shown), self._decoded),
             next_page_token=token,
         )
 
     async def lost(self) -> builtins.list[Session]:
         """Return the sessions that have not ended and whose instance is dead."""
 
-        def work(connection: Connection) -> builtins.list[tuple[str, bytes]]:
+        def work(connection: Connection) -> builtins.list[tuple[str, Any]]:
             found = connection.execute(
-                select(sessions.c.id, sessions.c.record).where(
+                select(sessions.c.id, sessions.c.record, sessions.c.signature).where(
                     sessions.c.server_id == self._server_id,
                     sessions.c.end_time.is_(None),
                     sessions.c.instance_id.not_in(sorted(self._leases.living(connection))),
                 )
             )
-            return [(row.id, row.record) for row in found]
+            return [(row.id, row) for row in found]
 
-        return self._unreadable.all_readable(await self._database.read(work), decode_session)
+        return self._unreadable.all_readable(await self._database.read(work), self._decoded)
 
     async def purge(self, *, ended_before: datetime) -> None:
         """Remove the sessions that ended before a moment."""
@@ -191,12 +200,22 @@ class SessionStore:
             raise SessionNotFoundError(session_id)
         return row
 
+    def _decoded(self, row: Row[Any]) -> Session:
+        session = decode_session(row.record)
+        parts = (row.id, self._server_id, row.record)
+        if self._signer.has_signed(row.signature, "session", *parts):
+            return session
+        return replace(session, has_own_folder=False)
 
-def _changing_columns(session: Session) -> dict[str, Any]:
-    has_ended = session.state is SessionState.ENDED
-    return {
-        # A name is free again when its session has ended.
-        "name": None if session.name is None or has_ended else clean_text(session.name),
-        "end_time": microseconds_of(session.end_time) if session.end_time else None,
-        "record": encode(session),
-    }
+    def _changing_columns(self, session: Session) -> dict[str, Any]:
+        has_ended = session.state is SessionState.ENDED
+        record = encode(session)
+        return {
+            # A name is free again when its session has ended.
+            "name": None if session.name is None or has_ended else clean_text(session.name),
+            "end_time": microseconds_of(session.end_time) if session.end_time else None,
+            "record": record,
+            "signature": self._signer.sign(
+                "session", clean_text(session.id), self._server_id, record
+            ),
+        }

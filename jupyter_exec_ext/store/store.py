@@ -2,7 +2,8 @@
 
 import builtins
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -29,12 +30,26 @@ from jupyter_exec_ext.store.records import (
 )
 from jupyter_exec_ext.store.rows import EventRow, Rows
 from jupyter_exec_ext.store.sessions import SessionStore
+from jupyter_exec_ext.store.signing import Signer, new_key
 from jupyter_exec_ext.store.sqlite import JournalMode
-from jupyter_exec_ext.store.tables import executions, notebooks, results
+from jupyter_exec_ext.store.tables import executions, results
 
-__all__ = ["EventRow", "Filters", "Instance", "ListQuery", "Page", "Store"]
+__all__ = ["Adopted", "EventRow", "Filters", "Instance", "ListQuery", "Page", "Store"]
 
 _DELETED_AT_ONCE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """A lost execution that this instance has taken over.
+
+    Attributes:
+        is_signed: Whether this server accepted exactly this, with exactly this notebook. Any
+            other user of the database account can write what is not signed.
+    """
+
+    execution: Execution
+    is_signed: bool
 
 
 class Store:
@@ -47,6 +62,11 @@ class Store:
     An execution is changed only by the instance that runs it, or by any other of its server once
     that one is dead.
 
+    Args:
+        signer: Has the keys of this server; ``None`` for a key that only this process has.
+        parameters: Connection parameters of PostgreSQL beside those in the URL; see
+            `postgresql.take_parameters`.
+
     Attributes:
         sessions: The sessions, in the same database.
     """
@@ -56,17 +76,21 @@ class Store:
         url: str,
         instance: Instance,
         *,
+        signer: Signer | None = None,
+        parameters: Mapping[str, str] | None = None,
         sqlite_journal_mode: JournalMode = "auto",
         busy_timeout_seconds: float = 5,
         logger: logging.Logger | None = None,
     ) -> None:
         self._log = logger or logging.getLogger(__name__)
         self._leases = Leases(instance)
-        self._rows = Rows(instance, self._leases)
+        signer = signer or Signer([new_key()])
+        self._rows = Rows(instance, self._leases, signer)
         self._unreadable = UnreadableRows("execution", self._log)
         self._database = Database(
             lambda: backend_of(
                 url,
+                parameters=parameters or {},
                 journal_mode=sqlite_journal_mode,
                 busy_timeout_seconds=busy_timeout_seconds,
                 logger=self._log,
@@ -76,7 +100,7 @@ class Store:
             busy_timeout_seconds=busy_timeout_seconds,
             logger=self._log,
         )
-        self.sessions = SessionStore(self._database, instance, self._leases, self._log)
+        self.sessions = SessionStore(self._database, instance, self._leases, signer, self._log)
 
     async def open(self) -> None:
         """Make or open the database, bring it up to date and take this instance's lease.
@@ -152,21 +176,26 @@ class Store:
 
         return await self._database.read(work)
 
-    async def get_notebook(self, execution_id: str) -> bytes:
+    async def get_notebook(self, execution_id: str, *, to_run: bool = False) -> bytes:
         """Return the notebook that the execution was given.
+
+        Args:
+            to_run: Whether its code is going to run, so that it must be signed.
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
-            UnreadableRowError: The notebook is not there.
+            UnreadableRowError: The notebook is not there, or not as it was stored.
         """
 
         def work(connection: Connection) -> bytes:
-            key = self._rows.find(connection, execution_id).id
-            source: bytes | None = connection.scalar(
-                select(notebooks.c.source).where(notebooks.c.execution_id == key)
-            )
-            if source is None:
+            found = self._rows.notebook(connection, self._rows.find(connection, execution_id).id)
+            if found is None:
                 raise UnreadableRowError("the notebook of this execution is missing")
+            source, is_signed = found
+            if to_run and not is_signed:
+                raise UnreadableRowError(
+                    "the stored notebook of this execution is not the one that was accepted"
+                )
             return source
 
         return await self._database.read(work)
@@ -332,16 +361,28 @@ class Store:
         """Return this server's executions that are not final and whose instance is dead."""
         return self._all_decoded(await self._database.read(self._rows.lost))
 
-    async def adopt(self, execution_id: str) -> bool:
-        """Make this instance the one that runs a lost execution, and return whether it is now.
+    async def adopt(self, execution_id: str) -> Adopted | None:
+        """Make this instance the one that runs a lost execution, and return it.
 
-        Of several servers that compete for it exactly one gets ``True``. It is ``False`` for an
+        Of several servers that compete for it exactly one gets it. It is ``None`` for an
         execution that is final, that lives, or that this instance runs already.
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
+            UnreadableRowError: The record is damaged.
         """
-        return await self._database.write(partial(self._rows.adopt, execution_id=execution_id))
+
+        def work(connection: Connection) -> Adopted | None:
+            found = self._rows.adopt(connection, execution_id)
+            if found is None:
+                return None
+            record, is_signed = found
+            try:
+                return Adopted(execution=decode_execution(record), is_signed=is_signed)
+            except ValueError:
+                raise UnreadableRowError("the record of this execution is damaged") from None
+
+        return await self._database.write(work)
 
     async def drop_dead_leases(self) -> None:
         """Remove the leases of this server's dead instances."""

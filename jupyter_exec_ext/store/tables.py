@@ -74,6 +74,7 @@ executions = Table(
     Column("end_time", BigInteger),
     Column("expire_time", BigInteger),
     Column("record", _Bytes, nullable=False),
+    Column("signature", _Bytes),
     Index("exec_executions_by_key", "server_id", "idempotency_key", unique=True),
     Index("exec_executions_by_time", "server_id", "created_time", "id"),
     Index("exec_executions_by_state", "server_id", "state", "end_time"),
@@ -93,6 +94,7 @@ sessions = Table(
     Column("created_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
     Column("record", _Bytes, nullable=False),
+    Column("signature", _Bytes),
     Index("exec_sessions_by_name", "server_id", "name", unique=True),
     Index("exec_sessions_by_time", "server_id", "created_time", "id"),
     Index("exec_sessions_by_end", "server_id", "end_time"),
@@ -126,6 +128,7 @@ notebooks = Table(
     metadata,
     _execution_id(primary_key=True),
     Column("source", _Bytes, nullable=False),
+    Column("signature", _Bytes),
 )
 
 events = Table(
