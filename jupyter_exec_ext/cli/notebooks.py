@@ -50,16 +50,16 @@ class CellTexts:
         return cell_id or ("" if cell_index is None else f"cell {cell_index}")
 
 
-def read_notebook(path: Path) -> dict[str, Any]:
-    """Return the notebook in the file; whether it is a valid one, the server tells.
+def read_notebook(path: Path) -> str:
+    """Return the text of the notebook in the file; the server checks whether it can run.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is not a JSON object.
+        OSError: The file cannot be read.
+        ValueError: The text is not a JSON object.
     """
-    notebook = json.loads(path.read_text("utf-8"))
-    if isinstance(notebook, dict):
-        return notebook
+    text = path.read_text("utf-8-sig")
+    if isinstance(json.loads(text), dict):
+        return text
     raise ValueError("not a notebook")
 
 

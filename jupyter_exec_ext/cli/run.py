@@ -242,7 +242,7 @@ def _path_on_server(plan: RunPlan, connection: Connection) -> str:
             raise UsageError(f"NOTEBOOK: servers do not serve hidden files: {plan.local}")
         return path
     try:
-        notebook = read_notebook(plan.local)
+        text = read_notebook(plan.local)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--upload: {plan.local} is not a notebook") from error
     path = plan.path or plan.local.name
@@ -250,7 +250,7 @@ def _path_on_server(plan: RunPlan, connection: Connection) -> str:
         raise UsageError(
             f"--upload: the server has a file {path} already; to replace it, name it as NOTEBOOK"
         )
-    connection.client.upload_notebook(path, notebook)
+    connection.client.upload_notebook(path, text)
     return path
 
 
@@ -314,6 +314,9 @@ def _conclude(
     if wish.signal_number is not None and record["state"] == State.CANCELLED:
         code = 128 + wish.signal_number
     saved = plan.save_here is None or save(client, record["id"], plan.save_here, screen)
+    # A server of an older version sends none.
+    for warning in record.get("warnings", ()):
+        screen.tell(f"warning: {warning}", style="yellow")
     if plan.as_json:
         screen.print_json(record)
     else:

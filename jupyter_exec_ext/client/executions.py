@@ -188,9 +188,13 @@ class ExecClient(SessionMethods):
             raise
         return True
 
-    def upload_notebook(self, path: str, notebook: Mapping[str, Any]) -> None:
-        """Save *notebook* at the API path, over what may be there."""
-        body = {"type": "notebook", "format": "json", "content": dict(notebook)}
+    def upload_notebook(self, path: str, text: str) -> None:
+        """Save the notebook with this JSON text at the API path, over what may be there.
+
+        The server gets the text as it is: of a notebook that is not valid nbformat it would take
+        no other.
+        """
+        body = {"type": "file", "format": "text", "content": text}
         self._request("PUT", _contents(path), json=body)
 
 

@@ -55,7 +55,7 @@ class UnknownKernelError(InvalidArgumentError):
 
 
 class InvalidNotebookError(InvalidArgumentError):
-    """The file is there but is not a notebook that validates."""
+    """The file is not a notebook that can be run."""
 
     code = "InvalidNotebook"
 

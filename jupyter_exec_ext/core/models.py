@@ -335,6 +335,8 @@ class Execution:
         duration_seconds: From start to end by the monotonic clock.
         input_request: What the code asks for now; ``None`` when it asks for nothing.
         code_exit: Where and how the code itself ended the run; ``None`` when it did not.
+        warnings: What in the notebook's file was not valid nbformat and was repaired for the run:
+            at most 20 sentences of at most 200 characters. Empty for a valid notebook.
     """
 
     id: str
@@ -370,6 +372,7 @@ class Execution:
     progress: Progress | None = None
     input_request: InputRequest | None = None
     code_exit: CodeExit | None = None
+    warnings: list[str] = field(default_factory=list)
     error: ExecutionError | None = None
 
 

@@ -475,6 +475,7 @@ def _execution_of(
         on_kernel_death=new.on_kernel_death,
         created_time=datetime.now(UTC),
         progress=Progress(total=len(snapshot.cell_indexes)),
+        warnings=snapshot.warnings,
     )
 
 

@@ -1,6 +1,5 @@
 """The verbs on notebooks as files of the server's contents: list, read, create, change, delete."""
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,15 +16,11 @@ from jupyter_exec_ext.core.errors import (
     ConflictError,
     FileForbiddenError,
     InvalidArgumentError,
-    InvalidNotebookError,
     NotebookNotFoundError,
-    TooLargeError,
 )
 from jupyter_exec_ext.core.paths import is_plain
+from jupyter_exec_ext.services.notebook_format import Content, open_notebook
 from jupyter_exec_ext.services.notebooks import Notebooks
-
-Content = dict[str, Any]
-"""A notebook, as nbformat has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,29 +98,18 @@ class NotebookFiles:
             raise NotebookNotFoundError from error
 
     async def text(self, path: str) -> str:
-        """Return the text of the file at *path*.
+        """Return the text of the notebook at *path*.
 
         Raises:
-            ExecError: See `stat`, or it is too large, or no text.
+            ExecError: See `Notebooks.text`.
         """
         async with self._notebooks.lock(path):
             return await self._text(path)
 
     async def _text(self, path: str) -> str:
-        file = await self.stat(path)
-        if (file.size_bytes or 0) > self.max_bytes:
-            raise TooLargeError(f"a notebook has at most {self.max_bytes} bytes")
-        try:
-            model = await ensure_async(
-                self._manager.get(path, type="file", format="text", content=True)
-            )
-        except HTTPError as error:
-            if error.status_code == 404:
-                raise NotebookNotFoundError from error
-            raise InvalidNotebookError("the file cannot be read as text") from error
-        except (OSError, ValueError) as error:
-            raise InvalidNotebookError("the file cannot be read as text") from error
-        return str(model["content"])
+        if not path.endswith(".ipynb"):
+            raise NotebookNotFoundError
+        return await self._notebooks.text(path, max_bytes=self.max_bytes)
 
     async def create(self, path: str, notebook: Content) -> NotebookFile:
         """Save *notebook* at *path*, where nothing is yet.
@@ -172,23 +156,13 @@ class NotebookFiles:
 
 
 def notebook_of(text: str) -> Content:
-    """Return the notebook that *text* is, in the current nbformat, and without marks of trust.
+    """Return the notebook that *text* is, as valid nbformat and without marks of trust.
 
     Raises:
-        InvalidNotebookError: It is none.
+        InvalidNotebookError: The text is not a notebook that can be run.
+        TooLargeError: The notebook has too many cells.
     """
-    try:
-        # Not `nbformat.reads`, which writes what is wrong, and so code, into the log.
-        notebook = nbformat.convert(nbformat.reader.reads(text), 4)
-        _, notebook = nbformat.validator.normalize(notebook)
-        nbformat.validate(notebook)
-        # Also what JSON can hold and nobody can save.
-        json.dumps(notebook, ensure_ascii=False).encode()
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InvalidNotebookError("this is not a valid notebook") from error
-    except (nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
-        raise InvalidNotebookError("this is not a valid notebook") from error
-    content: Content = notebook
+    content, _ = open_notebook(text).complete()
     return content
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,9 +13,9 @@ from weakref import WeakValueDictionary
 
 import anyio
 import msgspec
+import nbformat
 from jupyter_server.services.contents.filemanager import FileContentsManager
 from jupyter_server.utils import ensure_async
-from nbformat import from_dict
 from tornado.web import HTTPError
 
 from jupyter_exec_ext import threads
@@ -37,13 +38,12 @@ from jupyter_exec_ext.core.models import (
 )
 from jupyter_exec_ext.core.paths import is_plain
 from jupyter_exec_ext.engine.cells import Cell
+from jupyter_exec_ext.services.notebook_format import FIELD, open_notebook
 
 IN_PLACE = "in_place"
 
 SKIP_TAG = "skip-execution"
 MAY_FAIL_TAG = "raises-exception"
-
-MAX_REASON_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +54,14 @@ class Snapshot:
         notebook: In the current nbformat; the cells that will run have no outputs any more.
         digest: Tells whether the file changed since; see `save_notebook`.
         cell_indexes: The code cells that will run, in document order.
+        warnings: One sentence for each thing in the file that was not valid; they are stored with
+            the record only.
     """
 
     notebook: dict[str, Any]
     digest: str
     cell_indexes: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def cells(self) -> list[Cell]:
@@ -151,14 +154,15 @@ class Notebooks:
             is_folder=model["type"] == "directory",
             created_time=created if isinstance(created, datetime) else None,
             modified_time=modified if isinstance(modified, datetime) else None,
-            size_bytes=self._size_of(path, model),
+            size_bytes=await self._size_of(path, model),
         )
 
-    def _size_of(self, path: str, model: Mapping[str, Any]) -> int | None:
+    async def _size_of(self, path: str, model: Mapping[str, Any]) -> int | None:
         """Return the size of a file; Jupyter's own model has that of a link, not of its target."""
         if isinstance(self._contents_manager, FileContentsManager) and model["type"] != "directory":
+            file = Path(self._contents_manager.root_dir, path)
             with suppress(OSError):
-                return Path(self._contents_manager.root_dir, path).stat().st_size
+                return (await threads.run_sync(file.stat)).st_size
         size: int | None = model.get("size")
         return size
 
@@ -167,47 +171,58 @@ class Notebooks:
 
         Raises:
             NotebookNotFoundError: Nothing is there, or nothing that the caller may see.
-            InvalidNotebookError: It is not a notebook.
-            TooLargeError: It has more than *max_bytes*.
-            UnknownCellError: It lacks a chosen cell.
+            InvalidNotebookError: The file is not a notebook that can be run.
+            TooLargeError: The notebook has more than *max_bytes*, or too many cells.
+            UnknownCellError: The notebook lacks a chosen cell.
         """
         path = source.path.strip("/")
+        async with self.lock(path):
+            text = await self.text(path, max_bytes=max_bytes)
+        notary: Any = self._contents_manager.notary if source.save_to is not None else None
+        snapshot, signature = await threads.run_sync(_snapshot_of, text, source.cells, notary)
+        # The notary's store is for the event loop's thread only.
+        if signature is not None and notary.store.check_signature(signature, notary.algorithm):
+            for cell in snapshot.notebook["cells"]:
+                cell["metadata"]["trusted"] = True
+        return snapshot
+
+    async def text(self, path: str, *, max_bytes: int) -> str:
+        """Return the JSON text of the notebook at *path*, whose `lock` the caller holds.
+
+        The text is read as it is, since the contents manager validates a notebook, and hashes it on
+        the event loop.
+
+        Raises:
+            NotebookNotFoundError: Nothing is there, or nothing that the caller may see.
+            InvalidNotebookError: The file is not text.
+            TooLargeError: The file has more than *max_bytes*.
+        """
+        manager = self._contents_manager
         if not is_plain(path):
             raise NotebookNotFoundError
-        async with self.lock(path):
-            notebook = await self._get(path, max_bytes)
-        digest = await threads.run_sync(_digest, notebook)
-        indexes = select_cells(notebook["cells"], source.cells)
-        for index in indexes:
-            notebook["cells"][index]["outputs"] = []
-            notebook["cells"][index]["execution_count"] = None
-        return Snapshot(notebook=notebook, digest=digest, cell_indexes=indexes)
-
-    async def _get(self, path: str, max_bytes: int) -> dict[str, Any]:
-        manager = self._contents_manager
         try:
             if not await ensure_async(manager.file_exists(path)):
                 raise NotebookNotFoundError
             if not manager.allow_hidden and await ensure_async(manager.is_hidden(path)):
                 raise NotebookNotFoundError
             stat = await ensure_async(manager.get(path, content=False))
-            if (self._size_of(path, stat) or 0) > max_bytes:
-                raise TooLargeError(
-                    f"the notebook has more than {max_bytes} bytes", target="notebook.path"
-                )
-            model = await ensure_async(manager.get(path, type="notebook", content=True))
+            if (await self._size_of(path, stat) or 0) > max_bytes:
+                raise TooLargeError(f"a notebook has at most {max_bytes} bytes", target=FIELD)
+            # Other managers may make notebooks of other files, as Jupytext's does.
+            if not type(manager).__module__.startswith("jupyter_server."):
+                with suppress(HTTPError):
+                    model = await ensure_async(manager.get(path, type="notebook", content=True))
+                    return await threads.run_sync(json.dumps, model["content"])
+            model = await ensure_async(manager.get(path, type="file", format="text", content=True))
         except HTTPError as error:
             if error.status_code in (403, 404):
                 raise NotebookNotFoundError from error
-            raise _invalid(_reason_of(error, path)) from error
+            raise InvalidNotebookError("the file is not text in UTF-8", target=FIELD) from error
         except UnicodeError as error:
-            raise _invalid("it has text that is not Unicode") from error
+            raise InvalidNotebookError("the file is not text in UTF-8", target=FIELD) from error
         except (OSError, ValueError) as error:
             raise NotebookNotFoundError from error
-        if model.get("message"):
-            raise _invalid(model["message"])
-        notebook: dict[str, Any] = model["content"]
-        return notebook
+        return str(model["content"])
 
     async def check_save_target(self, save_to: str | None) -> None:
         """Raise `InvalidArgumentError` when nothing can be written to *save_to*."""
@@ -252,7 +267,7 @@ class Notebooks:
         # In JupyterLab a cell that the user ran is trusted; its outputs were made here.
         for index in snapshot.cell_indexes:
             notebook["cells"][index]["metadata"]["trusted"] = True
-        content = from_dict(notebook)
+        content = await threads.run_sync(nbformat.from_dict, notebook)
         model = {"type": "notebook", "format": "json", "content": content}
         is_conflict = False
         try:
@@ -279,25 +294,47 @@ class Notebooks:
         return f"{folder}/{name}".strip("/")
 
     async def _is_unchanged(self, path: str, digest: str) -> bool:
+        """Whether the file is as it was read; one that is gone may be written again."""
         try:
-            model = await ensure_async(
-                self._contents_manager.get(path, type="notebook", content=True)
-            )
-        except HTTPError as error:
-            return error.status_code == 404
-        return bool(await threads.run_sync(_digest, model["content"]) == digest)
+            # The limit on the size is for what is run.
+            text = await self.text(path, max_bytes=sys.maxsize)
+        except NotebookNotFoundError:
+            return True
+        except InvalidNotebookError:
+            return False
+        return await threads.run_sync(_has_digest, text, digest)
 
 
-def _reason_of(error: HTTPError, path: str) -> str:
-    """Return the message of the contents manager from where the path of the file on disk ends."""
-    name = path.rpartition("/")[2]
-    _, found, reason = (error.log_message or "").rpartition(name)
-    return reason.strip() if found and reason.strip() else "it cannot be read"
+def _snapshot_of(
+    text: str, chosen: list[str | int] | dict[str, str | int] | None, notary: Any
+) -> tuple[Snapshot, str | None]:
+    """Return a notebook as it will run; takes as long as the notebook is large.
+
+    Returns:
+        With it the signature of the file by *notary*; ``None`` when the outputs in the file do not
+        matter, since all are replaced.
+    """
+    opened = open_notebook(text)
+    digest = _digest(opened.content)
+    cells = opened.content["cells"]
+    indexes = select_cells(cells, chosen)
+    signature = None
+    if notary is not None and any(
+        cell.get("outputs") for index, cell in enumerate(cells) if index not in set(indexes)
+    ):
+        with suppress(nbformat.ValidationError, ValueError, LookupError, TypeError, AttributeError):
+            # Not of what was completed: only what is unchanged can have been signed.
+            signature = notary.compute_signature(nbformat.reader.reads(text))
+    notebook, warnings = opened.complete(indexes)
+    snapshot = Snapshot(notebook=notebook, digest=digest, cell_indexes=indexes, warnings=warnings)
+    return snapshot, signature
 
 
-def _invalid(reason: str) -> InvalidNotebookError:
-    reason = reason.encode("utf-8", "replace").decode()[:MAX_REASON_LENGTH]
-    return InvalidNotebookError(f"this is not a valid notebook: {reason}", target="notebook.path")
+def _has_digest(text: str, digest: str) -> bool:
+    try:
+        return _digest(open_notebook(text).content) == digest
+    except (InvalidNotebookError, TooLargeError):
+        return False
 
 
 def select_cells(
@@ -415,7 +452,7 @@ def snapshot_of_source(source: Source, kernel_name: str) -> Snapshot | None:
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return *snapshot* for the store; `json` since a notebook may hold lone surrogates."""
+    """Return *snapshot* for the store; takes as long as the notebook is large."""
     return json.dumps(
         {
             "notebook": snapshot.notebook,
@@ -447,7 +484,7 @@ EMPTY_SNAPSHOT = Snapshot(
 
 
 def _digest(notebook: dict[str, Any]) -> str:
-    """Return what identifies *notebook*: not trust, nor ids that were made up while reading."""
+    """Return what identifies *notebook*: not trust, nor ids, which may be made while reading."""
     cells = [{**without_trust(cell), "id": None} for cell in notebook["cells"]]
     text = json.dumps({**notebook, "cells": cells}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -264,6 +264,22 @@ async def test_a_notebook_that_was_trusted_stays_so(exec_api: ExecApi, jp_server
     assert model["content"]["cells"][0]["metadata"]["trusted"] is True
 
 
+async def test_trusted_outputs_of_other_cells_stay_trusted(
+    exec_api: ExecApi, jp_serverapp: Any
+) -> None:
+    """A run of some cells keeps the outputs of the others, and that their user trusts them."""
+    manager = jp_serverapp.contents_manager
+    shown = "from IPython.display import HTML; HTML('<b>x</b>')"
+    exec_api.write_notebook("nb.ipynb", "1", shown)
+    await exec_api.run("nb.ipynb", save_to="in_place")
+
+    await exec_api.run("nb.ipynb", cells=[0], save_to="in_place")
+
+    model = await manager.get("nb.ipynb")
+    assert model["content"]["cells"][1]["outputs"]
+    assert model["content"]["cells"][1]["metadata"]["trusted"] is True
+
+
 async def test_an_untrusted_output_does_not_become_trusted(
     exec_api: ExecApi, jp_serverapp: Any
 ) -> None:

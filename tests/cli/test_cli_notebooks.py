@@ -73,7 +73,8 @@ def test_half_a_character_is_written_as_an_escape(tmp_path: Path) -> None:
 
     write_notebook(tmp_path / "out.ipynb", notebook)
 
-    assert read_notebook(tmp_path / "out.ipynb")["cells"][0]["source"] == ["\ud800"]
+    text = read_notebook(tmp_path / "out.ipynb")
+    assert json.loads(text)["cells"][0]["source"] == ["\ud800"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs file modes and links")
@@ -137,3 +138,10 @@ def test_a_cell_is_called_by_its_first_line() -> None:
     found = cells.find("code", None)
     assert found is not None
     assert (found.language, found.source) == ("R", "\n  x <- 1\nx")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_notebook(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    (tmp_path / "a.ipynb").write_text('{"cells": []}', "utf-8-sig")
+
+    assert read_notebook(tmp_path / "a.ipynb") == '{"cells": []}'

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
 from jupyter_exec_ext.cli.embedded import running_servers
 from jupyter_exec_ext.cli.servers import api_path, find_server, own_root
+from tests.imperfect import code, notebook, text
 
 from .conftest import Here
 from .machine import Machine, RunningServer, wait_until
@@ -201,6 +203,23 @@ def test_a_local_notebook_is_sent(machine: Machine, named: RunningServer, here: 
     (machine.folder / "work" / "broken.ipynb").write_text("[]")
     code, _, err = here("run", "--upload", "broken.ipynb")
     assert (code, err) == (2, "error: --upload: broken.ipynb is not a notebook\n")
+
+
+def test_what_is_not_valid_is_a_warning(machine: Machine, named: RunningServer, here: Here) -> None:
+    """A notebook that is not valid is sent as it is and runs; its warnings are on stderr."""
+    path = machine.folder / "work" / "blemished.ipynb"
+    cells = [text(outputs=[]), code("print('one')", outputs=...)]
+    path.write_text(json.dumps(notebook(*cells)), "utf-8-sig")
+
+    status, out, err = here("run", "--upload", path, "--save-to", "saved.ipynb", "--json")
+
+    assert status == 0, err
+    assert "warning: Cell 1: 'outputs' was missing or not a list.\n" in err
+    assert json.loads(out)["warnings"] == [
+        line.removeprefix("warning: ") for line in err.splitlines() if line.startswith("warning")
+    ]
+    assert named.root.joinpath("blemished.ipynb").read_text() == path.read_text("utf-8-sig")
+    nbformat.validate(json.loads((machine.folder / "work" / "saved.ipynb").read_text()))
 
 
 @pytest.mark.parametrize(

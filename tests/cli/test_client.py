@@ -90,7 +90,7 @@ def test_each_verb_has_its_request(server: Scripted, client: ExecClient) -> None
     assert client.capabilities() == {"version": "1"}
     assert client.has_file("/a b/ü.ipynb")
     assert not client.has_file("x")
-    client.upload_notebook("x.ipynb", {"cells": []})
+    client.upload_notebook("x.ipynb", '{"cells": []}')
 
     base = len("/user/a%40b")
     requests = [(verb, path[base:], query) for verb, path, query, *_ in server.requests]

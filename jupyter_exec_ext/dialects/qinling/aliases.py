@@ -9,7 +9,8 @@ from jupyter_exec_ext.dialects.qinling.details import Details, settings_of
 from jupyter_exec_ext.dialects.qinling.errors import NotAllowedError, not_found
 from jupyter_exec_ext.dialects.qinling.functions import Functions, times_of
 from jupyter_exec_ext.dialects.qinling.wire import AliasView, alias_id_of, function_id_of
-from jupyter_exec_ext.services.notebook_files import Content, NotebookFile
+from jupyter_exec_ext.services.notebook_files import NotebookFile
+from jupyter_exec_ext.services.notebook_format import Content
 
 KEY = "aliases"
 

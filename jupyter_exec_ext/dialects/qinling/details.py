@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_exec_ext.dialects.qinling.packages import package_of
 from jupyter_exec_ext.dialects.qinling.wire import METADATA, STAMP_FORMAT, notebook_path, stamp
 from jupyter_exec_ext.services.checks import is_variable_name
-from jupyter_exec_ext.services.notebook_files import Content
+from jupyter_exec_ext.services.notebook_format import Content
 
 
 @dataclass(frozen=True, kw_only=True)

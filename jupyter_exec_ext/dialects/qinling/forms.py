@@ -15,7 +15,7 @@ from jupyter_exec_ext.dialects.qinling.packages import notebook_in
 from jupyter_exec_ext.dialects.qinling.requests import FORM
 from jupyter_exec_ext.dialects.qinling.wire import METADATA
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
-from jupyter_exec_ext.services.notebook_files import Content
+from jupyter_exec_ext.services.notebook_format import Content
 from jupyter_exec_ext.web.forms import MULTIPART, FormField, FormReader
 
 SOURCE = "package"

@@ -23,7 +23,8 @@ from jupyter_exec_ext.dialects.qinling.wire import (
 )
 from jupyter_exec_ext.services.doors import Services
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
-from jupyter_exec_ext.services.notebook_files import Content, NotebookFile
+from jupyter_exec_ext.services.notebook_files import NotebookFile
+from jupyter_exec_ext.services.notebook_format import Content
 
 
 class Functions:

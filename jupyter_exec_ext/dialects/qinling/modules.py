@@ -6,7 +6,8 @@ from typing import Any
 
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.dialects.qinling.wire import INPUT_VARIABLE, METADATA, OUTPUT_VARIABLE
-from jupyter_exec_ext.services.notebook_files import Content, notebook_of
+from jupyter_exec_ext.services.notebook_files import notebook_of
+from jupyter_exec_ext.services.notebook_format import Content
 
 DEFAULT_FUNCTION = "main"
 

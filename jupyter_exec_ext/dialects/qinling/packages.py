@@ -9,7 +9,8 @@ import zlib
 
 from jupyter_exec_ext.core.errors import MalformedRequestError, TooLargeError
 from jupyter_exec_ext.dialects.qinling.modules import notebook_of_module
-from jupyter_exec_ext.services.notebook_files import Content, notebook_of
+from jupyter_exec_ext.services.notebook_files import notebook_of
+from jupyter_exec_ext.services.notebook_format import Content
 
 MAX_ENTRIES = 10_000
 

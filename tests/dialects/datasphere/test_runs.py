@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import ExecApi
 from tests.dialects.datasphere.conftest import execute, finished
+from tests.imperfect import code, notebook, text
 from tests.stalling import taken_when_cut
 
 SHOW = "import os\nshown = {name: os.environ.get(name) for name in sorted(os.environ)}"
@@ -48,6 +49,28 @@ async def test_inputs_are_environment_variables_and_doubles_are_plain(
         "LIST": '[1,"a",null,{"b":2}]',
         "LANG": None,
     }
+
+
+async def test_a_notebook_that_is_not_valid_runs(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient
+) -> None:
+    """Its cells have ids to run them by, also where the file has none; what cannot run is a 400."""
+    cells = [text(id=...), code("x = 'one'", id=..., outputs=...)]
+    (exec_api.root / "nb.ipynb").write_text(json.dumps(notebook(*cells)), "utf-8-sig")
+    (exec_api.root / "no.ipynb").write_text("[]")
+
+    shown = await datasphere.get(
+        "datasphere/v2/projects/default:notebookMetadata", params={"notebookPath": "nb.ipynb"}
+    )
+    _, cell_id = shown.json()["cellIds"]
+    operation = await execute(datasphere, cellId=cell_id, outputVariableNames=["x"])
+    refused = await datasphere.post(
+        "datasphere/v2/projects/default:execute", json={"notebookId": "no.ipynb"}
+    )
+
+    assert operation["response"]["outputVariables"] == {"x": "one"}
+    assert refused.status_code == 400
+    assert "its JSON is not an object" in refused.json()["message"]
 
 
 async def test_a_run_leaves_nothing_for_the_next(

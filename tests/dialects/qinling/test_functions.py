@@ -6,18 +6,23 @@ import io
 import json
 import os
 import threading
+import tracemalloc
 import zipfile
 from typing import Any
 from uuid import uuid4
 
+import nbformat
 import pytest
 from traitlets import TraitError
 
+from jupyter_exec_ext.core.errors import TooLargeError
 from jupyter_exec_ext.dialects.qinling.forms import FunctionForm, read_function
 from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
+from jupyter_exec_ext.dialects.qinling.packages import notebook_in
 from jupyter_exec_ext.dialects.qinling.wire import function_id_of, runtime_id_of
 from tests.conftest import Answer
 from tests.dialects.qinling.conftest import Qinling, form_of, notebook_text, package_of
+from tests.imperfect import code, notebook, text
 
 PACKAGE = package_of(nb__ipynb=notebook_text("6 * 7"))
 
@@ -332,6 +337,41 @@ async def test_a_form_has_few_parts_and_a_package_few_files(qinling: Qinling) ->
     assert (many.status, many.json["faultstring"]) == (400, "The form is broken.")
     assert few.status == 201, few.body
     assert (full.status, full.json["faultstring"]) == (400, "A package has at most 10000 files.")
+
+
+async def test_a_package_with_a_notebook_that_is_not_valid_is_taken(qinling: Qinling) -> None:
+    """What is stored is valid; a byte order mark is skipped."""
+    cells = [text(outputs=[]), code("'one'", execution_count=..., outputs=[None])]
+    data = json.dumps(notebook(*cells)).encode("utf-8-sig")
+
+    created = await send_form(qinling, "POST", "functions", package_of(nb__ipynb=data), name="one")
+
+    assert created.status == 201, created.body
+    nbformat.validate(json.loads((qinling.api.root / "one.ipynb").read_text()))
+    assert await qinling.output("one") == "one"
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize(
+    ("piece", "count"),
+    [('{"cell_type":"raw","metadata":{},"source":""},', 1_000_000), ("[],", 2e7)],
+)
+def test_a_package_is_refused_before_its_cells_are_taken_apart(piece: str, count: int) -> None:
+    """A small package can have so many that nbformat would need gigabytes for them."""
+    head = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": ['
+    package = package_of(nb__ipynb=f"{head}{piece * count}0]}}")
+    assert len(package) < 200_000
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError, match="at most"):
+            notebook_in(package, entry=None, max_bytes=64_000_000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # The text itself, as bytes and as characters, and what its unpacking takes.
+    assert peak_bytes < 4 * 64_000_000
 
 
 async def test_a_function_is_found_by_the_name_it_was_created_with(qinling: Qinling) -> None:
