@@ -60,7 +60,7 @@ async def test_a_notebook_that_is_not_valid_runs(
     (exec_api.root / "no.ipynb").write_text("[]")
 
     shown = await datasphere.get(
-        "datasphere/v2/projects/default:notebookMetadata", params={"notebookPath": "nb.ipynb"}
+        "datasphere/v1/projects/default:notebookMetadata", params={"notebookPath": "nb.ipynb"}
     )
     _, cell_id = shown.json()["cellIds"]
     operation = await execute(datasphere, cellId=cell_id, outputVariableNames=["x"])
