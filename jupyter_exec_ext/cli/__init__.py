@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return SERVICE_FAILED
     except StartFailedError as error:
         if error.log:
-            screen.tell(error.log, style="dim")
+            screen.tell(error.log, style="dim", lines=True)
         screen.error(str(error))
         return SERVICE_FAILED
     except LostError as error:

@@ -185,8 +185,8 @@ def running_servers() -> Iterator[dict[str, Any]]:
     A file that a crashed server left is not among them. Its process id may belong to another
     process by now, and its port to another user, who would receive the token.
 
-    Otherwise the same as `jupyter_server.serverapp.list_running_servers`, but importing that module takes
-    longer than the rest of the command, and it deletes files on the way.
+    `jupyter_server.serverapp.list_running_servers` is not used: importing that module takes longer
+    than the rest of the command, and it deletes files on the way.
     """
     try:
         files = sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json"))

@@ -43,7 +43,7 @@ class CellTexts:
     def title(self, cell_id: str | None, cell_index: int | None) -> str:
         """Return the first line of the cell's source, else its id, else its index."""
         cell = self.find(cell_id, cell_index)
-        lines = (line.strip() for line in cell.source.splitlines()) if cell else iter(())
+        lines = (line.strip() for line in cell.source.split("\n")) if cell else iter(())
         first = next((line for line in lines if line), None)
         if first:
             return first

@@ -1,39 +1,11 @@
 """What a program prints, on this terminal or in this pipe as it comes."""
 
-import re
 from collections.abc import Mapping
 from typing import IO, Any
 
-from rich.console import Console
-
 from jupyter_exec_ext.cli.progress import ProgressView
-from jupyter_exec_ext.cli.render import Screen, printable
-
-_UNFINISHED = re.compile(r"(?:\r|\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,4096})?)\Z")
-_LINE_STEERING = re.compile(r"[\r\b]|\x1b\[[0-2]?K")
-
-
-class TerminalText:
-    """Makes text harmless for a terminal, though it comes in pieces.
-
-    Colours stay, and so does what moves within a line, as progress bars do.
-    """
-
-    def __init__(self) -> None:
-        self._rest = ""
-
-    def feed(self, text: str) -> str:
-        """Return what may be shown by now."""
-        text = self._rest + text
-        unfinished = _UNFINISHED.search(text)
-        end = len(text) if unfinished is None else unfinished.start()
-        self._rest = text[end:]
-        return _harmless(text[:end])
-
-    def end(self) -> str:
-        """Return what is left."""
-        rest, self._rest = self._rest, ""
-        return _harmless(rest)
+from jupyter_exec_ext.cli.render import Screen
+from jupyter_exec_ext.cli.terminal import SafeConsole, TerminalText
 
 
 class LiveOutput:
@@ -59,44 +31,39 @@ class LiveOutput:
             BrokenPipeError: Nobody reads it any more.
         """
         is_out = event.get("name") == "stdout" and event.get("step") == "exec"
-        console = self._screen.out if is_out else self._screen.err
+        console = self._console(is_out)
         text = str(event.get("text", ""))
-        if console.is_terminal:
+        if console.reaches_terminal:
             text = self._texts.setdefault(is_out, TerminalText()).feed(text)
         self._write(console, text)
 
     def end(self) -> None:
         """Show what is left."""
         for is_out, text in self._texts.items():
-            self._write(self._screen.out if is_out else self._screen.err, text.end())
+            self._write(self._console(is_out), text.end())
         self.break_line()
 
     def break_line(self) -> None:
-        """End the line that is begun on a terminal, where other lines follow."""
+        """End the line that is begun on a terminal, and its colours, where other lines follow."""
+        for is_out, text in self._texts.items():
+            _write(self._console(is_out), text.reset())
         if self.is_line_open:
             _write(self._screen.err, "\n")
             self.is_line_open = False
 
-    def _write(self, console: Console, text: str) -> None:
+    def _console(self, is_out: bool) -> SafeConsole:
+        return self._screen.out if is_out else self._screen.err
+
+    def _write(self, console: SafeConsole, text: str) -> None:
         if not text:
             return
         self._view.hide()
         _write(console, text)
-        if console.is_terminal:
+        if console.reaches_terminal:
             self.is_line_open = not text.endswith("\n")
 
 
-def _write(console: Console, text: str) -> None:
+def _write(console: SafeConsole, text: str) -> None:
     file: IO[str] = console.file
     file.write(text)
     file.flush()
-
-
-def _harmless(text: str) -> str:
-    text = text.replace("\r\n", "\n")
-    parts = []
-    at = 0
-    for steering in _LINE_STEERING.finditer(text):
-        parts += [printable(text[at : steering.start()], colours=True), steering[0]]
-        at = steering.end()
-    return "".join((*parts, printable(text[at:], colours=True)))

@@ -5,13 +5,13 @@ from getpass import getpass
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
 from jupyter_exec_ext.cli.notebooks import CellTexts
-from jupyter_exec_ext.cli.render import Screen, printable
+from jupyter_exec_ext.cli.render import Screen
+from jupyter_exec_ext.cli.terminal import SafeConsole, one_line, output_text, printable
 from jupyter_exec_ext.client import Record
 from jupyter_exec_ext.core.states import FINAL_STATES, State
 
@@ -76,7 +76,7 @@ def progress_view(screen: Screen, *, quiet: bool) -> ProgressView:
 class BarView:
     """A bar over cells, the current cell and the elapsed time; gone when the run ends."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: SafeConsole) -> None:
         self._progress = Progress(
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}", style="progress.percentage", markup=False),
@@ -155,9 +155,15 @@ class BarView:
     def ask(self, prompt: str, *, password: bool) -> str:
         """Return what the user types; the bar is away meanwhile."""
         self._progress.stop()
+        text = output_text(prompt)
         try:
-            # Before it shows the prompt, getpass sees to it that nothing typed is shown.
-            return (getpass if password else self._progress.console.input)(printable(prompt))
+            if password:
+                # Before it shows the prompt, getpass sees to it that nothing typed is shown.
+                return getpass(text)
+            file = self._progress.console.file
+            file.write(text)
+            file.flush()
+            return input()
         finally:
             self._progress.start()
 
@@ -228,7 +234,7 @@ def activity(record: Record, cells: CellTexts) -> str:
         position = record.get("position")
         return f"waiting, {position} before it" if position else "waiting to start"
     if request := record.get("input_request"):
-        return f"waits for input: {request.get('prompt', '')}"
+        return f"waits for input: {one_line(request.get('prompt', ''))}"
     cell = _cell(record)
     if cell is not None:
         return cells.title(*cell)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from jupyter_exec_ext.cli.arguments import UsageError
 from jupyter_exec_ext.cli.notebooks import CellTexts
-from jupyter_exec_ext.cli.render import Screen, printable
+from jupyter_exec_ext.cli.render import Screen
 from jupyter_exec_ext.cli.run import local_destination, save
 from jupyter_exec_ext.cli.servers import Connection
 from jupyter_exec_ext.client import ClientError, ExecClient, Record, RefusedError
@@ -53,10 +53,9 @@ def show(arguments: argparse.Namespace, connection: Connection, screen: Screen) 
 
 
 def log(arguments: argparse.Namespace, connection: Connection, screen: Screen) -> int:
-    """Print what the code printed; a terminal gets nothing that could steer it."""
+    """Print what the code printed."""
     client = connection.client
-    text = client.log(full_id(client, arguments.id))
-    screen.write(printable(text, colours=True) if screen.out.is_terminal else text)
+    screen.write(client.log(full_id(client, arguments.id)))
     return OK
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -10,12 +9,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from jupyter_exec_ext.cli.notebooks import CellTexts
+from jupyter_exec_ext.cli.terminal import SafeConsole, one_line, output_text, printable
 from jupyter_exec_ext.client import BusyError, ClientError, Record
 from jupyter_exec_ext.core.models import STEPS
 from jupyter_exec_ext.core.states import State
@@ -31,27 +30,11 @@ STATE_STYLES = {
 
 SHORT_ID_LENGTH = 8
 
+SEVERAL_LINES = {*STEPS, "description", "not saved"}
+"""The facts of a record that may have several lines."""
+
 UNCUT_WIDTH = 10_000
 """Of a table that is not on a terminal: other programs read it."""
-
-_ESCAPE = re.compile(
-    r"""\x1b(?:
-        \[[0-?]*[ -/]*[@-~]                # a control sequence, as colours are
-        | \][^\x07\x1b]*(?:\x07|\x1b\\)?  # an operating system command, as titles are
-        | [PX^_][^\x1b]*(?:\x1b\\)?        # a string
-        | [ -/]*[0-~]                      # an escape of two characters or a few more
-    )?""",
-    re.VERBOSE,
-)
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
-
-
-class _PipeConsole(Console):
-    """Leaves a closed pipe to `main`; rich would exit with 1, which has a meaning here."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
 
 class Screen:
@@ -67,28 +50,32 @@ class Screen:
             if isinstance(stream, io.TextIOWrapper):
                 # What cells print need not be in the terminal's character set.
                 stream.reconfigure(errors="replace")
-        self.out = _PipeConsole(highlight=False)
-        self.err = _PipeConsole(highlight=False, stderr=True)
+        self.out = SafeConsole(highlight=False)
+        self.err = SafeConsole(highlight=False, stderr=True)
         if not self.out.is_terminal:
             self.out.width = UNCUT_WIDTH
 
     def write(self, text: str) -> None:
-        """Write *text* to standard output as it is."""
-        self.out.file.write(text)
+        """Write *text* to standard output as it is; on a terminal without what steers that."""
+        self.out.file.write(output_text(text) if self.out.reaches_terminal else text)
         self.out.file.flush()
 
     def print_json(self, value: Any) -> None:
         """Write *value* to standard output as indented JSON."""
-        self.write(json.dumps(value, indent=2) + "\n")
+        # JSON escapes all other control characters.
+        self.write(json.dumps(value, indent=2).replace("\x7f", r"\u007f") + "\n")
 
-    def tell(self, message: str, style: str = "") -> None:
-        """Say something to the person; programs need not read it."""
-        self.err.print(Text(printable(message), style=style), soft_wrap=True)
+    def tell(self, message: str, style: str = "", *, lines: bool = False) -> None:
+        """Say something to the person; programs need not read it.
+
+        Args:
+            lines: Whether *message* has several lines.
+        """
+        self.err.print(Text(printable(message, lines=lines), style=style), soft_wrap=True)
 
     def error(self, message: str) -> None:
         """Say in one line what went wrong."""
-        text = " ".join(printable(message).split())
-        self.err.print(Text(f"error: {text}", style="red"), soft_wrap=True)
+        self.err.print(Text(f"error: {one_line(message)}", style="red"), soft_wrap=True)
 
     def client_error(self, error: ClientError) -> None:
         """Say in one line what the server refused, and which field was at fault."""
@@ -113,8 +100,8 @@ class Screen:
         step = error.get("step")
         where = _cell_name(cell_id, cell_index)
         where = f" in the {step} step" if step and f"{step} step" not in message else where
-        heading = Text(f"{code}{where}: ", style="bold red")
-        heading.append(printable(message), style="not bold red")
+        heading = Text(printable(f"{code}{where}: "), style="bold red")
+        heading.append(printable(message, lines=True), style="not bold red")
         self.err.print(heading, soft_wrap=True)
         cell = cells.find(cell_id, cell_index) if where and not step else None
         if cell is not None:
@@ -125,29 +112,29 @@ class Screen:
         if text:
             self.err.print(_rule(self.err, "traceback"))
             if self.err.is_terminal and traceback:
-                coloured = Text.from_ansi(printable("\n".join(traceback), colours=True))
-                self.err.print(coloured, soft_wrap=True)
+                text = printable("\n".join(traceback), lines=True, colours=True)
+                self.err.print(Text.from_ansi(text), soft_wrap=True)
             else:
-                self.err.print(Text(printable(text)), soft_wrap=True)
+                self.err.print(Text(printable(text, lines=True)), soft_wrap=True)
 
     def summary(self, record: Record) -> None:
         """Print in one line how the execution ended."""
         state = record.get("state", "")
-        text = Text(state, style=f"bold {_style(state)}")
+        text = Text(printable(state), style=f"bold {_style(state)}")
         duration = record.get("duration_seconds")
         if duration is not None:
             text.append(f" after {span(duration)}", style="not bold default")
         progress = record.get("progress") or {}
         if codes := exit_codes(record):
-            text.append(f", exit codes: {codes}", style="not bold default")
+            text.append(f", exit codes: {printable(codes)}", style="not bold default")
         elif progress.get("total"):
             kind = "steps" if record.get("type") == "command" else "cells"
             text.append(
                 f", {progress['done']} of {progress['total']} {kind}", style="not bold default"
             )
         if ending := code_exit(record):
-            text.append(f", {ending}", style="not bold default")
-        text.append(f"  execution {record.get('id', '')}", style="not bold dim default")
+            text.append(f", {printable(ending)}", style="not bold default")
+        text.append(f"  execution {printable(record.get('id', ''))}", style="not bold dim default")
         self.err.print(text, soft_wrap=True)
 
     def records(self, records: Iterable[Record]) -> None:
@@ -168,12 +155,12 @@ class Screen:
         for record in records:
             state = record.get("state", "")
             table.add_row(
-                short[record["id"]] if terminal else record["id"],
-                Text(state, style=_style(state)),
-                record.get("type", ""),
-                Text(printable(what(record))),
-                Text(printable(record.get("session_name") or "")),
-                local_time(record.get("created_time")),
+                printable(short[record["id"]] if terminal else record["id"]),
+                Text(printable(state), style=_style(state)),
+                printable(record.get("type", "")),
+                printable(what(record)),
+                printable(record.get("session_name") or ""),
+                printable(local_time(record.get("created_time"))),
                 span(record.get("duration_seconds")),
             )
         self.out.print(table)
@@ -185,28 +172,16 @@ class Screen:
         table.add_column(overflow="fold")
         for name, value in _facts(record):
             style = _style(value) if name == "state" else ""
-            table.add_row(name, Text(printable(value), style=style))
+            text = printable(value, lines=name in SEVERAL_LINES)
+            table.add_row(name, Text(text, style=style))
         self.out.print(table)
-
-
-def printable(text: str, *, colours: bool = False) -> str:
-    """Return *text* without what could steer a terminal.
-
-    Args:
-        colours: Whether sequences that only set colours and weight stay.
-    """
-    text = text.replace("\r\n", "\n")
-    text = _ESCAPE.sub(
-        lambda match: match[0] if colours and _COLOUR.fullmatch(match[0]) else "", text
-    )
-    return _CONTROL.sub("", text)
 
 
 def what(record: Mapping[str, Any]) -> str:
     """Return in a few words what an execution runs."""
     source = record.get("source", {})
     text = source.get("code") or "; ".join(steps(record).values())
-    words = (source.get("path"), record.get("description"), " ".join(text.split()))
+    words = (source.get("path"), record.get("description"), one_line(text))
     return str(next(filter(None, words), record.get("type", "")))
 
 
@@ -237,7 +212,7 @@ def code_exit(record: Mapping[str, Any]) -> str:
         text += f" with exit status {ending['exit_code']}"
     if ending.get("kernel_ended"):
         text += ", which ended the kernel too"
-    return printable(text)
+    return text
 
 
 def size(count: int) -> str:
@@ -300,13 +275,13 @@ def _cell_name(cell_id: str | None, cell_index: int | None) -> str:
     return f" in cell {cell_id}" + ("" if cell_index is None else f" (index {cell_index})")
 
 
-def _rule(console: Console, name: str) -> Text:
+def _rule(console: SafeConsole, name: str) -> Text:
     """Return a heading; a real rule would be as wide as the terminal, whatever the text."""
     return Text(f"── {name} ──" if console.encoding.startswith("utf") else f"-- {name} --", "dim")
 
 
-def _source(console: Console, source: str, language: str) -> Text:
-    text = printable(source.rstrip())
+def _source(console: SafeConsole, source: str, language: str) -> Text:
+    text = printable(source.rstrip(), lines=True)
     if not console.is_terminal:
         return Text(text)
     syntax = Syntax(text, language, theme="ansi_dark", background_color="default")
@@ -315,8 +290,8 @@ def _source(console: Console, source: str, language: str) -> Text:
     return highlighted
 
 
-def _print_variable(console: Console, name: str, variable: Mapping[str, Any]) -> None:
-    heading = Text(name, style="bold")
+def _print_variable(console: SafeConsole, name: str, variable: Mapping[str, Any]) -> None:
+    heading = Text(printable(name), style="bold")
     if variable.get("type"):
         heading.append(f" ({printable(variable['type'])})", style="not bold dim")
     value = _value_text(variable)
@@ -338,14 +313,15 @@ def _value_text(variable: Mapping[str, Any]) -> str | None:
         value = variable["json"]
         flat = json.dumps(value, ensure_ascii=False)
         text = flat if len(flat) <= 72 else json.dumps(value, ensure_ascii=False, indent=2)
-        return printable(text)
+        return printable(text, lines=True)
     data = variable.get("data")
     if not data:
         return None
     text = data.get("text/plain")
     if text is None:
-        return f"({', '.join(sorted(data))})"
-    return printable(text if isinstance(text, str) else "".join(text)).rstrip("\n")
+        return printable(f"({', '.join(sorted(data))})")
+    text = text if isinstance(text, str) else "".join(text)
+    return printable(text, lines=True).rstrip("\n")
 
 
 def _facts(record: Record) -> Iterable[tuple[str, str]]:

@@ -27,12 +27,15 @@ class Transport:
 
     def __init__(self, url: str, token: str | None = None, *, trust_env: bool = True) -> None:
         self.url = url.rstrip("/") + "/"
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"token {token}"} if token else {},
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=trust_env,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"Authorization": f"token {token}"} if token else {},
+                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                trust_env=trust_env,
+            )
+        except httpx.InvalidURL as error:
+            raise RefusedError(f"{url} is not the URL of a server", code="InvalidUrl") from error
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +145,7 @@ class Transport:
             "status": status,
         }
         # Without the extension, Jupyter redirects exec/ to exec; who must log in is sent elsewhere.
-        to_login = response.is_redirect and "login" in response.headers["Location"]
+        to_login = response.is_redirect and "login" in response.headers.get("Location", "")
         if status in (401, 403) or to_login:
             message = (
                 f"the server at {self.url} does not accept the token,"

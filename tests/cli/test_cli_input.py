@@ -9,7 +9,12 @@ import pytest
 
 from .machine import Machine
 
-ASK = "name = input('Your name? ')\nimport getpass\nn = len(getpass.getpass('PIN: '))"
+# The prompts are markup for rich, and clear the screen.
+ASK = r"""
+name = input('[/x] [y/n] \x1b[2JYour name? ')
+import getpass
+n = len(getpass.getpass('[/y] \x1b[2JPIN: '))
+"""
 
 
 def test_where_nobody_can_answer_the_code_meets_the_end_of_its_input(machine: Machine) -> None:
@@ -52,11 +57,11 @@ def test_on_a_terminal_the_user_is_asked(
         start_new_session=True,
     ) as process:
         os.close(theirs)
-        read_until(ours, "Your name? ")
+        read_until(ours, r"[/x] [y/n] \x1b[2JYour name? ")
         os.write(ours, b"\x04" if ends_input else b"Ada\n")
         shown = ""
         if not ends_input:
-            shown = read_until(ours, "PIN: ")
+            shown = read_until(ours, r"[/y] \x1b[2JPIN: ")
             os.write(ours, b"geheim\n")
         assert process.stdout is not None
         record = json.loads(process.stdout.read())

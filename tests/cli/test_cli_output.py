@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from jupyter_exec_ext.cli.following import CommandEvents, follow_command
 from jupyter_exec_ext.cli.interrupts import Wish
-from jupyter_exec_ext.cli.output import LiveOutput, TerminalText
+from jupyter_exec_ext.cli.output import LiveOutput
 from jupyter_exec_ext.cli.progress import BarView, LineView
 from jupyter_exec_ext.cli.render import Screen
 from jupyter_exec_ext.cli.run import LostError
 from jupyter_exec_ext.cli.servers import Connection
+from jupyter_exec_ext.cli.terminal import SafeConsole, TerminalText
 from jupyter_exec_ext.client import ExecClient
 
 from .scripted import Scripted, scripted_server
@@ -63,10 +63,12 @@ def shown(*, quiet: bool = False, is_starting: bool = False) -> CommandEvents:
         (["a\r", "\nb"], "a\nb"),
         (["10%\r20%\r\x1b[K30%"], "10%\r20%\r\x1b[K30%"),
         (["\x1b", "[31mred\x1b[", "0m"], "\x1b[31mred\x1b[0m"),
-        (["\x1b[2", "J\x1b[5;5Hx"], "x"),
-        (["\x1b]0;ti", "tle\x07x"], "x"),
-        (["x\b\bbell\x07\x00\x9b2J"], "x\b\bbell2J"),
-        (["end\x1b"], "end"),
+        (["\x1b[2", "J\x1b[5;5Hx"], r"\x1b[2J\x1b[5;5Hx"),
+        (["\x1b]0;ti", "tle\x07x"], r"\x1b]0;title\x07x"),
+        (["x\b\bbell\x07\x00\x9b2J"], "x\b\bbell\\x07\\x00\\x9b2J"),
+        (["end\x1b"], r"end\x1b"),
+        (["\x1b[8", ";31", "mhid"], "\x1b[8;31mhid\x1b[0m"),
+        (["\x1b[1mbold\x1b[mnot"], "\x1b[1mbold\x1b[mnot"),
     ],
 )
 def test_a_terminal_gets_colours_and_lines_only(pieces: list[str], text: str) -> None:
@@ -151,7 +153,7 @@ def test_the_bar_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     text = io.StringIO()
     for name in ("err", "out"):
-        monkeypatch.setattr(screen, name, Console(file=text, force_terminal=True, width=80))
+        monkeypatch.setattr(screen, name, SafeConsole(file=text, force_terminal=True, width=80))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with BarView(screen.err) as view:
         output = LiveOutput(screen, view)
@@ -168,9 +170,9 @@ def test_the_bar_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "open line\n" in shown
         assert "[1/1] exec: ./x\n" in shown
         assert shown.endswith("open again\ncancelling\n")
-        events.take(stream("half\x1b"))
+        events.take(stream("\x1b[31mhalf\x1b"))
         output.end()
-        assert text.getvalue().endswith("half\n")
+        assert text.getvalue().endswith("\x1b[31mhalf\\x1b\x1b[0m\n")
         events.take({"type": "progress", "done": 0, "total": 1, "current_step": "exec"})
     assert "━" in text.getvalue()
     assert "1 B of 2 B" in text.getvalue()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from jupyter_exec_ext.cli import main
 from jupyter_exec_ext.cli.arguments import build_parser
@@ -18,6 +17,7 @@ from jupyter_exec_ext.cli.progress import BarView
 from jupyter_exec_ext.cli.records import cancel, delete
 from jupyter_exec_ext.cli.render import Screen
 from jupyter_exec_ext.cli.servers import Connection
+from jupyter_exec_ext.cli.terminal import SafeConsole
 from jupyter_exec_ext.client import ExecClient
 
 from .scripted import Scripted, scripted_server
@@ -271,7 +271,7 @@ def test_no_current_folder_is_one_line(
 
 def test_the_bar_counts_cells_and_leaves_no_trace() -> None:
     """It shows the cell as it is, without markup, and room stays at the end of the line."""
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    terminal = SafeConsole(file=io.StringIO(), force_terminal=True, width=80)
     cells = CellTexts({"cells": [{"id": "one", "source": f"[bold]{'x' * 100}"}]})
     with BarView(terminal) as view:
         view.tell("starting a server")

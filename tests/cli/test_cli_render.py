@@ -11,12 +11,12 @@ from jupyter_exec_ext.cli.progress import LineView, activity
 from jupyter_exec_ext.cli.render import (
     Screen,
     local_time,
-    printable,
     short_ids,
     span,
     what,
 )
 from jupyter_exec_ext.cli.run import exit_code
+from jupyter_exec_ext.cli.terminal import printable
 from jupyter_exec_ext.client import BusyError, RefusedError
 
 CELLS = CellTexts({"cells": [{"id": "load", "source": "import this\nthis.go()"}]})
@@ -32,22 +32,40 @@ RECORD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("text", "plain", "coloured"),
+    ("text", "name", "plain", "coloured"),
     [
-        ("tab\tline\nend", "tab\tline\nend", "tab\tline\nend"),
-        ("\x1b[31mred\x1b[0m", "red", "\x1b[31mred\x1b[0m"),
-        ("\x1b[2J\x1b[Hcleared", "cleared", "cleared"),
-        ("\x1b]0;title\x07x\x1b]8;;http://h\x1b\\y", "xy", "xy"),
-        ("\x1bPq#0\x1b\\sixel\x1bcreset\x1b", "sixelreset", "sixelreset"),
-        ("bell\x07 back\x08 \x9b31m nul\x00", "bell back 31m nul", "bell back 31m nul"),
-        ("line\r\nover\rwritten", "line\noverwritten", "line\noverwritten"),
-        ("\x1b[38;5;1mx", "x", "\x1b[38;5;1mx"),
+        ("tab\tline\nend", "tab\tline\\nend", "tab\tline\nend", "tab\tline\nend"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m", "red", "\x1b[31mred\x1b[0m"),
+        ("\x1b[38;5;1mx", r"\x1b[38;5;1mx", "x", "\x1b[38;5;1mx"),
+        ("x\r\ny", r"x\r\ny", "x\ny", "x\ny"),
+        *(
+            (text, shown, shown, shown)
+            for text, shown in (
+                ("\x1b[2J\x1b[Hcleared", r"\x1b[2J\x1b[Hcleared"),
+                (
+                    "\x1b]0;title\x07x\x1b]8;;http://h\x1b\\y",
+                    r"\x1b]0;title\x07x\x1b]8;;http://h\x1b\y",
+                ),
+                ("\x1bPq#0\x1b\\sixel\x1bcreset\x1b", r"\x1bPq#0\x1b\sixel\x1bcreset\x1b"),
+                ("back\x08 \x9b31m nul\x00", r"back\x08 \x9b31m nul\x00"),
+                ("over\rwritten", r"over\rwritten"),
+                ("a\x85b\u2028c\u2029d", r"a\x85b\u2028c\u2029d"),
+                ("\u202egpj.exe\u2066", r"\u202egpj.exe\u2066"),
+                ("\x1b[>4;2m\x1b[?25l", r"\x1b[>4;2m\x1b[?25l"),
+                (f"\x1b[{'1' * 65}m", rf"\x1b[{'1' * 65}m"),
+                ("half \ud800", r"half \ud800"),
+                ("[/x] [y/n] [link=h]é \u200f\U0001f600", "[/x] [y/n] [link=h]é \u200f\U0001f600"),
+            )
+        ),
     ],
 )
-def test_what_code_printed_cannot_steer_the_terminal(text: str, plain: str, coloured: str) -> None:
-    """Only colours may stay."""
-    assert printable(text) == plain
-    assert printable(text, colours=True) == coloured
+def test_what_code_printed_cannot_steer_the_terminal(
+    text: str, name: str, plain: str, coloured: str
+) -> None:
+    """Only colours and the ends of lines may stay, in text of several lines."""
+    assert printable(text) == name
+    assert printable(text, lines=True) == plain
+    assert printable(text, lines=True, colours=True) == coloured
 
 
 def test_durations_and_moments_are_for_people() -> None:
