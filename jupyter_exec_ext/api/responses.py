@@ -53,6 +53,19 @@ class TruncationView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PayloadView:
+    """What a kernel requested of its client at the end of a cell.
+
+    Attributes:
+        cell_index: 0-based, in the notebook; 0 for a piece of code.
+        payload: As the kernel sent it; `source` is its kind, such as `set_next_input`.
+    """
+
+    cell_index: int
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultView:
     """What the run left; partial while it runs.
 
@@ -65,6 +78,8 @@ class ResultView:
         exit_codes: Of each step of a command that ran to its end, 128 and more for a signal; a
             step that had nothing to do has none.
         outputs: nbformat output objects of all cells that ran, in document order.
+        payloads: What the kernel requested of its client, in the order of the cells, but for pages
+            (`obj?`), which are outputs; ``None`` when it requested nothing.
         variables: By name, one entry for each that was asked for, once they are gathered.
         notebook_path: API path of the saved notebook.
         save_conflict: API path of the copy that was saved instead, because somebody else
@@ -79,6 +94,7 @@ class ResultView:
     value_data: MimeBundle | None = None
     exit_codes: dict[CommandStep, int] | None = None
     outputs: list[Output]
+    payloads: list[PayloadView] | None = None
     variables: dict[str, VariableView]
     notebook_path: str | None = None
     save_conflict: str | None = None

@@ -248,11 +248,14 @@ class CellResult:
     Attributes:
         cell_index: 0-based, in the notebook.
         execution_count: The kernel's prompt number.
+        payloads: What the kernel requested of its client in the reply, but for pages, which are
+            outputs. Each has its kind as ``source``.
     """
 
     cell_index: int
     execution_count: int | None = None
     outputs: list[Output] = field(default_factory=list)
+    payloads: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -430,6 +433,7 @@ class EventType(StrEnum):
     UPDATE = "update"
     CLEAR = "clear"
     COMM = "comm"
+    PAYLOAD = "payload"
     GAP = "gap"
 
 

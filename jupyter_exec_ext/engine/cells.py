@@ -30,6 +30,7 @@ from jupyter_exec_ext.engine.languages import (
     unread_variables,
 )
 from jupyter_exec_ext.engine.outputs import event_of
+from jupyter_exec_ext.engine.payloads import payload_events
 from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell
@@ -243,6 +244,8 @@ class CellsRun:
             deadline=deadline,
             max_text_bytes=self.max_text_bytes,
         )
+        for event_type, content in payload_events(reply):
+            self.sink.emit(event_type, content, cell_index=cell.index)
         if language and expressions:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)
             # A thread takes longer to begin than a small value to be read.

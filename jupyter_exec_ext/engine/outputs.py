@@ -121,6 +121,7 @@ class OutputFold(NotebookClient):
         self._stream_outputs: dict[int, StreamOutputs] = {}
         self._display_ids: dict[int, set[str]] = {}
         self._cells_waiting_to_clear: set[int] = set()
+        self._payloads: dict[int, list[dict[str, Any]]] = {}
 
     def connect(self, msg_session: Session, send_comm: Callable[[Message], None]) -> None:
         """Let Output widgets that are opened from now on send to a kernel."""
@@ -133,6 +134,11 @@ class OutputFold(NotebookClient):
     def apply(self, event: Event) -> None:
         """Fold one event in, whose content is not changed; a malformed one changes nothing."""
         content = dict(event.content)
+        if event.type is EventType.PAYLOAD:
+            payloads = self._payloads.setdefault(event.cell_index, [])
+            payloads.append(content["payload"])
+            self.shown.set((event.cell_index, "payload", len(payloads)), shown_bytes_of(content))
+            return
         if event.type is EventType.STREAM:
             content["msg_type"] = "stream"
         msg_type = content.pop("msg_type")
@@ -180,6 +186,7 @@ class OutputFold(NotebookClient):
                 cell_index=index,
                 execution_count=self.execution_count(index),
                 outputs=self.outputs(index),
+                payloads=self._payloads.get(index, []),
             )
             for index in indexes
         ]
@@ -209,6 +216,8 @@ class OutputFold(NotebookClient):
         match content["msg_type"]:
             case "clear_output":
                 return 0
+            case "payload":
+                return shown_bytes_of(content)
             case "comm_open" | "comm_msg":
                 sizes = _comm_sizes(content, map(len, content["buffers"]))
                 return sum(sizes.values()) - sum(map(self.shown.get, sizes))

@@ -3,8 +3,14 @@
 The messaging protocol calls them deprecated; IPython and IRkernel use them all the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from jupyter_exec_ext.core.models import EventType
+from jupyter_exec_ext.engine.contents import as_json, checked_content
+
+MAX_PAYLOADS = 100
+"""How many payloads of one reply are read."""
 
 
 def payloads_of(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -12,6 +18,25 @@ def payloads_of(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     payloads = reply.get("payload")
     return [
         payload
-        for payload in (payloads if isinstance(payloads, list) else ())
+        for payload in (payloads[:MAX_PAYLOADS] if isinstance(payloads, list) else ())
         if isinstance(payload, Mapping) and isinstance(payload.get("source"), str)
     ]
+
+
+def payload_events(reply: Mapping[str, Any]) -> list[tuple[EventType, dict[str, Any]]]:
+    """Return the payloads of *reply* as events; see `engine.outputs.event_of` for their contents.
+
+    A page (``obj?``, R's ``?name``) is shown as an output, as JupyterLab does. What is left out
+    is a page without data.
+    """
+    return list(_events(payloads_of(reply)))
+
+
+def _events(
+    payloads: Iterable[Mapping[str, Any]],
+) -> Iterable[tuple[EventType, dict[str, Any]]]:
+    for payload in payloads:
+        if payload["source"] != "page":
+            yield EventType.PAYLOAD, {"msg_type": "payload", "payload": as_json(payload)}
+        elif content := checked_content("display_data", payload):
+            yield EventType.OUTPUT, {**content, "metadata": {}, "msg_type": "display_data"}

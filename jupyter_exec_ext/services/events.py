@@ -10,7 +10,14 @@ from jupyter_exec_ext.engine.streams import size_of
 from jupyter_exec_ext.store.store import EventRow
 
 PUBLISHED_TYPES = frozenset(
-    {EventType.STREAM, EventType.OUTPUT, EventType.UPDATE, EventType.CLEAR, EventType.COMM}
+    {
+        EventType.STREAM,
+        EventType.OUTPUT,
+        EventType.UPDATE,
+        EventType.CLEAR,
+        EventType.COMM,
+        EventType.PAYLOAD,
+    }
 )
 """What a kernel published; all other events tell of the execution itself."""
 

@@ -55,6 +55,8 @@ def event_view(event: Event) -> dict[str, Any]:
             display_id = content["transient"]["display_id"]
             more = {"display_id": display_id, "data": content["data"]}
             more["metadata"] = content["metadata"]
+        case EventType.PAYLOAD:
+            more = {"payload": content["payload"]}
         case EventType.CLEAR:
             more = {"wait": content["wait"]}
         case _:

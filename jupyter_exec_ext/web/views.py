@@ -61,6 +61,13 @@ def full_view(execution: Execution, result: Result) -> dict[str, Any]:
         "outputs": result.outputs,
         **left,
     }
+    payloads = [
+        {"cell_index": cell.cell_index, "payload": payload}
+        for cell in result.cells
+        for payload in cell.payloads
+    ]
+    if payloads:
+        shown["result"]["payloads"] = payloads
     if value is not None:
         shown["result"]["value"] = msgspec.Raw(value.encode())
     if execution.type != "command" and result.value_data is not None:
