@@ -115,6 +115,9 @@ class RecordedError(ExecutionError):
         traceback_text: The same as one text without them.
         cell_id: The cell that failed; ``None`` where cells have no ids.
         cell_index: Its 0-based index in the notebook.
+        details: The last lines that a kernel which could not start wrote to standard error, at
+            most 20 lines and 4,000 characters, without values of environment variables; only in
+            the full view.
     """
 
 

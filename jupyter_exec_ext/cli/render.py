@@ -116,6 +116,10 @@ class Screen:
                 self.err.print(Text.from_ansi(text), soft_wrap=True)
             else:
                 self.err.print(Text(printable(text, lines=True)), soft_wrap=True)
+        details = error.get("details") or []
+        if details:
+            self.err.print(_rule(self.err, "standard error of the kernel"))
+            self.err.print(Text(printable("\n".join(details), lines=True)), soft_wrap=True)
 
     def summary(self, record: Record) -> None:
         """Print in one line how the execution ended."""

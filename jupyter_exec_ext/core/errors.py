@@ -389,16 +389,26 @@ class RunError(Exception):
 
 
 class KernelStartFailedError(RunError):
-    """The kernel was not ready within its time, or its process ended while it started."""
+    """The kernel was not ready within its time, or its process ended while it started.
+
+    Attributes:
+        details: The last lines that the process wrote to standard error.
+    """
 
     code = "KernelStartFailed"
 
     def __init__(
-        self, message: str, *, exit_code: int | None = None, signal: str | None = None
+        self,
+        message: str,
+        *,
+        exit_code: int | None = None,
+        signal: str | None = None,
+        details: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.signal = signal
+        self.details = details
 
 
 class NoWorkingFolderError(RunError):

@@ -150,6 +150,8 @@ class ExecutionError:
             a status (see `CodeExit`), where it is known.
         signal: The signal that ended the command or the kernel's process, as ``SIGKILL``.
         step: The step of a command that failed.
+        details: The last lines that a kernel which could not start wrote to standard error, at
+            most 20 lines and 4,000 characters, without values of environment variables.
     """
 
     code: str
@@ -163,6 +165,12 @@ class ExecutionError:
     exit_code: int | None = None
     signal: str | None = None
     step: CommandStep | None = None
+    details: list[str] | None = None
+
+    @property
+    def explanation(self) -> str:
+        """The traceback as text; where the error has none, the message and the details."""
+        return self.traceback_text or "\n".join([self.message, *(self.details or ())])
 
 
 def is_exit_status(ename: str, evalue: str) -> bool:

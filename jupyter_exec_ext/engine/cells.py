@@ -389,4 +389,5 @@ def error_of(error: RunError) -> ExecutionError:
         exit_code=getattr(error, "exit_code", None),
         signal=getattr(error, "signal", None),
         step=getattr(error, "step", None),
+        details=list(getattr(error, "details", ())) or None,
     )

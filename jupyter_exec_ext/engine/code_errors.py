@@ -1,18 +1,15 @@
 """The failure of a cell as the record has it, from what its kernel published and replied."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from jupyter_exec_ext.core.models import ExecutionError, code_error_message, is_exit_status
-from jupyter_exec_ext.engine.contents import clean_text
+from jupyter_exec_ext.engine.contents import clean_text, without_colors
 
 MAX_MESSAGE_LENGTH = 10_000
 """In characters, of an exception's name and message in the record."""
 
 MAX_TRACEBACK_LENGTH = 200_000
-
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 _NAMELESS = (None, "", "NoneType")
 """The ``ename`` of a reply that does not have the exception.
@@ -43,7 +40,7 @@ def code_error_of(reply: Mapping[str, Any], published: Mapping[str, Any] | None)
         ename=ename,
         evalue=evalue,
         traceback=traceback,
-        traceback_text=_ANSI.sub("", "\n".join(traceback)),
+        traceback_text=without_colors("\n".join(traceback)),
         exit_code=int(evalue) if is_exit_status(ename, evalue) else None,
     )
 

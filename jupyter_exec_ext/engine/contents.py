@@ -16,6 +16,7 @@ MAX_DEPTH = 100
 
 _JSON_TYPE = re.compile(r"application/(.*\+)?json")
 _CHECKED_LENGTH = 1_000_000
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def checked_content(msg_type: str, content: Any) -> dict[str, Any] | None:
@@ -167,3 +168,8 @@ def clean_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode()
     return text
+
+
+def without_colors(text: str) -> str:
+    """Return *text* without ANSI colours and other control sequences of terminals."""
+    return _ANSI.sub("", text)

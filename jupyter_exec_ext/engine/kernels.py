@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from jupyter_exec_ext.engine.launching import (
     uncut,
 )
 from jupyter_exec_ext.engine.signals import Signal
+from jupyter_exec_ext.engine.stderr import KernelStderr, hidden_module
 
 LIVENESS_SECONDS = 0.25
 """How often a waiting run looks whether the kernel's process is still there."""
@@ -72,9 +74,15 @@ class Kernel:
     """
 
     def __init__(
-        self, host: ServerHost, kernel_id: str, kernel_name: str, keeping: Keeping
+        self,
+        host: ServerHost,
+        kernel_id: str,
+        kernel_name: str,
+        keeping: Keeping,
+        stderr: KernelStderr | None = None,
     ) -> None:
         self._host = host
+        self._stderr = stderr
         self.kernel_id = kernel_id
         self.kernel_name = kernel_name
         self.keeping = keeping
@@ -105,32 +113,46 @@ class Kernel:
         """
         kernel_id = str(uuid4())
         kernel = None
+        stderr = KernelStderr(launch.environment)
         try:
             with anyio.fail_after(launch.timeout_seconds):
-                await launch_kernel(host, kernel_id, launch)
-                kernel = cls(host, kernel_id, launch.kernel_name, keeping)
+                await launch_kernel(host, kernel_id, launch, stderr)
+                kernel = cls(host, kernel_id, launch.kernel_name, keeping, stderr)
                 await kernel._register(launch.session_path, launch.display_name)
                 await kernel._wait_until_ready()
         except BaseException as error:
+            folder = None
             if kernel is not None:
+                folder = kernel._folder()
                 await kernel.close(now=True)
             if isinstance(error, TimeoutError):
-                raise _not_answering(launch.kernel_name, launch.timeout_seconds) from None
+                error = _not_answering(launch.kernel_name, launch.timeout_seconds)
+            if isinstance(error, KernelStartFailedError):
+                raise await _explained(error, stderr, folder) from None
             raise
         return kernel
 
     @classmethod
     async def join(
-        cls, host: ServerHost, kernel_id: str, *, keeping: Keeping, timeout_seconds: float
+        cls,
+        host: ServerHost,
+        kernel_id: str,
+        *,
+        keeping: Keeping,
+        timeout_seconds: float,
+        stderr: KernelStderr | None = None,
     ) -> "Kernel":
         """Connect to a kernel that the server runs already, and wait until it answers.
+
+        Args:
+            stderr: What the kernel was started with; ``None`` where another client started it.
 
         Raises:
             KernelStartFailedError: It does not answer in time, or is gone meanwhile.
         """
         try:
             kernel_name = host.kernel_manager.get_kernel(kernel_id).kernel_name
-            kernel = cls(host, kernel_id, kernel_name, keeping)
+            kernel = cls(host, kernel_id, kernel_name, keeping, stderr)
         except (HTTPError, KeyError) as error:
             raise KernelStartFailedError("the kernel is gone meanwhile") from error
         try:
@@ -139,7 +161,9 @@ class Kernel:
         except BaseException as error:
             kernel.detach()
             if isinstance(error, TimeoutError):
-                raise _not_answering(kernel_name, timeout_seconds) from None
+                error = _not_answering(kernel_name, timeout_seconds)
+            if isinstance(error, KernelStartFailedError):
+                raise await _explained(error, stderr, kernel._folder()) from None
             raise
         return kernel
 
@@ -165,7 +189,11 @@ class Kernel:
         if hasattr(self._manager, "start_restarter"):
             self._manager.start_restarter()
         kernel = await Kernel.join(
-            self._host, self.kernel_id, keeping=self.keeping, timeout_seconds=timeout_seconds
+            self._host,
+            self.kernel_id,
+            keeping=self.keeping,
+            timeout_seconds=timeout_seconds,
+            stderr=self._stderr,
         )
         kernel._server_session_id = self._server_session_id
         return kernel
@@ -216,6 +244,8 @@ class Kernel:
                 await self.check()
                 await anyio.sleep(STDIN_POLL_SECONDS)
         self._is_ready = True
+        if self._stderr is not None:
+            self._stderr.release()
 
     @property
     def fate(self) -> RunError | None:
@@ -321,6 +351,8 @@ class Kernel:
             return
         self._is_closing = True
         self.channels.close()
+        if self._stderr is not None:
+            self._stderr.release()
         manager = self._host.kernel_manager
         if self.kernel_id in manager:
             manager.notify_disconnect(self.kernel_id)
@@ -384,6 +416,11 @@ class Kernel:
         ):
             await anyio.sleep(RESTART_POLL_SECONDS)
 
+    def _folder(self) -> Path | None:
+        """Return the folder in which the kernel's process started; ``None`` if unknown."""
+        folder = getattr(getattr(self._manager, "provisioner", None), "cwd", None)
+        return Path(folder) if isinstance(folder, str | Path) else None
+
     def _current_pid(self) -> int | None:
         """Return the id of the process behind the kernel; ``None`` where it is not known."""
         return getattr(getattr(self._manager, "provisioner", None), "pid", None)
@@ -436,3 +473,21 @@ class Kernel:
 
 def _not_answering(kernel_name: str, seconds: float) -> KernelStartFailedError:
     return KernelStartFailedError(f"the kernel {kernel_name!r} did not answer within {seconds:g} s")
+
+
+async def _explained(
+    error: KernelStartFailedError, stderr: KernelStderr | None, folder: Path | None
+) -> KernelStartFailedError:
+    """Return *error* with what the process wrote to *stderr* before it ended.
+
+    Args:
+        folder: The kernel's working directory, which may hide modules; ``None`` if unknown.
+    """
+    lines = await stderr.last_lines() if stderr is not None else ()
+    hidden = await hidden_module(lines, folder) if lines and folder is not None else None
+    hint = ""
+    if hidden is not None:
+        hint = f"; {hidden} in the kernel's folder hides the Python module of that name: rename it"
+    return KernelStartFailedError(
+        f"{error}{hint}", exit_code=error.exit_code, signal=error.signal, details=lines
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError
 
 from jupyter_exec_ext.core.errors import KernelStartFailedError
+from jupyter_exec_ext.engine.stderr import KernelStderr
 
 T = TypeVar("T")
 
@@ -55,8 +57,13 @@ class Launch:
     prepare_folder: Callable[[], Awaitable[None]] | None = None
 
 
-async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> None:
+async def launch_kernel(
+    host: ServerHost, kernel_id: str, launch: Launch, stderr: KernelStderr
+) -> None:
     """Let the server start a kernel; shielded, since a start cut in the middle leaves a process.
+
+    Args:
+        stderr: Where its processes write standard error. A provisioner may ignore it.
 
     Raises:
         KernelStartFailedError: The server could not start it.
@@ -66,29 +73,48 @@ async def launch_kernel(host: ServerHost, kernel_id: str, launch: Launch) -> Non
     document = launch.path.rpartition("/")[2]
     env = {**host.session_manager.get_kernel_env(launch.path, document), **launch.environment}
 
-    async def start_it() -> None:
+    async def start_it(**popen_arguments: Any) -> None:
         await ensure_async(
             manager.start_kernel(
                 kernel_id=kernel_id,
                 kernel_name=launch.kernel_name,
                 path=launch.kernel_path,
                 env={name: value for name, value in env.items() if value is not None},
+                **popen_arguments,
             )
         )
 
-    start = uncut(start_it())
+    async def start_with_stderr() -> None:
+        try:
+            await start_it(stderr=stderr)
+        except TypeError:
+            # A provisioner may refuse arguments of `Popen`, or set this one itself.
+            _forget_start(manager, kernel_id)
+            await start_it()
+
+    start = uncut(start_with_stderr())
     if not await is_done(start, seconds=launch.timeout_seconds):
         await is_done(uncut(_end_late(manager, kernel_id, start)), seconds=CLOSE_SECONDS)
         raise TimeoutError
     try:
         await start
     except (OSError, RuntimeError, KeyError, ValueError, HTTPError, zmq.ZMQError) as error:
-        # Jupyter goes on to wait for it, and with other kernels there it does not stop then.
-        getattr(manager, "_pending_kernels", {}).pop(kernel_id, None)
-        # Only the kind: the message of a failed start can hold the environment.
+        _forget_start(manager, kernel_id)
         raise KernelStartFailedError(
-            f"the kernel {launch.kernel_name!r} could not be started ({type(error).__name__})"
+            f"the kernel {launch.kernel_name!r} could not be started ({_reason(error)})"
         ) from error
+
+
+def _forget_start(manager: Any, kernel_id: str) -> None:
+    """Let Jupyter stop waiting for a start that failed, which can keep the server from stopping."""
+    getattr(manager, "_pending_kernels", {}).pop(kernel_id, None)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a start failed; never the error's message, which can hold the environment."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        return f"{os.strerror(error.errno)}: {os.fsdecode(error.filename)}"
+    return type(error).__name__
 
 
 async def _end_late(manager: Any, kernel_id: str, start: asyncio.Task[Any]) -> None:

@@ -353,7 +353,9 @@ class SessionService:
         try:
             return await complete(await session.kernels.ready(), code, position)
         except RunError as error:
-            raise UnavailableError(f"the session has no kernel: {error}") from error
+            raise UnavailableError(
+                f"the session has no kernel: {error}", details=getattr(error, "details", ())
+            ) from error
 
     async def wait_for_kernel(self, session_id: str, *, seconds: float) -> Session:
         """Return the record once the first kernel has started, or as it is after *seconds*."""

@@ -76,7 +76,7 @@ def full_view(execution: Execution, result: Result) -> dict[str, Any]:
 
 
 def basic_view(execution: Execution) -> dict[str, Any]:
-    """Return the record as a list shows it: no result, no traceback, the beginning of code."""
+    """Return the record as a list shows it: no result and traceback, the beginning of code."""
     shown = _fields_of(execution)
     if isinstance(execution.source, CodeSource):
         shown["source"] = {"code": execution.source.code[:SHOWN_CODE_LENGTH]}
@@ -89,7 +89,7 @@ def basic_view(execution: Execution) -> dict[str, Any]:
         shown["error"] = {
             key: value
             for key, value in shown["error"].items()
-            if key not in ("traceback", "traceback_text")
+            if key not in ("traceback", "traceback_text", "details")
         }
     return shown
 

@@ -173,6 +173,18 @@ def test_a_failure_without_a_cell_is_a_line(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == "KernelStartFailed: exit code 1\n"
 
 
+def test_what_a_kernel_wrote_before_it_ended_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"code": "KernelStartFailed", "message": "no", "details": ["[bold]", "\x1b]0;x\x07end"]}
+
+    Screen().failure({"error": error}, CELLS)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "standard error" in lines[1]
+    assert lines[2] == "[bold]"
+    assert "\x1b" not in lines[3]
+    assert lines[3].endswith("end")
+
+
 def test_an_error_is_one_line_with_its_field(capsys: pytest.CaptureFixture[str]) -> None:
     """Also when the server's message has several."""
     screen = Screen()

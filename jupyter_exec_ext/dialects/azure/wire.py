@@ -278,7 +278,7 @@ def _stderr(execution: Execution, result: Result, length: int | None = None) -> 
     elif error is None or error.code == _COMMAND_FAILED:
         return text
     else:
-        why = error.traceback_text or error.message
+        why = error.explanation
     if length is not None:
         why = why[-_MAX_REASON_LENGTH:]
     return f"{text}\n{why}" if text and not text.endswith("\n") else text + why

@@ -151,7 +151,7 @@ def note_of(execution: Execution) -> str:
     if error is None:
         return ""
     is_unknown = error.code == "CommandFailed" and error.exit_code is None
-    return f"{error.message}\n" if is_unknown or error.code in _TOLD else ""
+    return f"{error.explanation}\n" if is_unknown or error.code in _TOLD else ""
 
 
 def _steps_over(event: Event) -> int:

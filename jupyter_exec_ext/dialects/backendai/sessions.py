@@ -115,7 +115,7 @@ class SessionHandler(RunHandler):
         restarted = await self.services.sessions.restart(session.id)
         error = restarted.kernel_error
         if error is not None and status_of(restarted) == "ERROR":
-            raise no_kernel(error.message)
+            raise no_kernel(error.explanation)
         self.write_nothing()
 
 

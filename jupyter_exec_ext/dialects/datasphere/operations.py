@@ -195,7 +195,7 @@ def _outcome_of(execution: Execution, version: str) -> str | UnsetType | Status:
     is_v1 = version == "v1"
     if error is None:
         return UNSET if is_v1 else "OK"
-    message = error.message
+    message = "\n".join([error.message, *(error.details or ())])
     if error.code in _CODE_ERRORS and error.ename != "KeyboardInterrupt":
         return Status(code=Code.UNKNOWN, message=message) if is_v1 else "ERROR"
     if error.code == "Timeout":

@@ -249,8 +249,7 @@ class LogHandler(_OneExecution):
             self.write(b"" if last == b"\n" else b"\n")
             error = execution.error
             if error is not None:
-                text = error.traceback_text or error.message
-                self.write(f"{text.rstrip()}\n".encode("utf-8", "replace"))
+                self.write(f"{error.explanation.rstrip()}\n".encode("utf-8", "replace"))
             self.write(f"Finished execution: {name}\n")
             self.finish(set_content_type=LOG_TYPE)
 

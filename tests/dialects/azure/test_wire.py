@@ -1,6 +1,7 @@
 """What of the translation needs no server."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import msgspec
 import pytest
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, MalformedRequestError
-from jupyter_exec_ext.core.models import CellResult, Result
+from jupyter_exec_ext.core.models import CellResult, CodeSource, Execution, ExecutionError, Result
+from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.azure import AzureDialect, wire
 
 DOCS = Path(__file__).parents[3] / "docs" / "dialects" / "azure.md"
@@ -156,3 +158,24 @@ def test_the_docs_name_each_option_with_its_default() -> None:
         **{name: value.removesuffix(".0") for name, value in named.items()},
         "kernel_name": "the server's default",
     }
+
+
+def test_standard_error_has_what_the_kernel_wrote_before_it_ended() -> None:
+    error = ExecutionError(code="KernelStartFailed", message="m", details=["one", "two"])
+    execution = Execution(
+        id="e",
+        type="code",
+        state=State.FAILED,
+        source=CodeSource(code="1"),
+        session_id="s",
+        kernel_name="python3",
+        created_time=datetime(2026, 1, 2, tzinfo=UTC),
+        error=error,
+    )
+
+    shown = (
+        wire.execution_view(execution, Result(), "e")["result"]["stderr"],
+        wire.properties_view(execution, Result())["stderr"],
+    )
+
+    assert shown == ("m\none\ntwo", "m\none\ntwo")

@@ -1,5 +1,6 @@
 """Answers, out of events and records as they are."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,6 +156,13 @@ def test_exit_codes_of_steps(
 
     assert [exit_code_of(execution, end, codes) for end in ENDS] == expected
     assert exit_code_of(execution, "continued", codes) is None
+
+
+def test_a_note_has_what_the_kernel_wrote_before_it_ended() -> None:
+    execution = execution_of(CodeSource(code="1"), "KernelStartFailed")
+    error = replace(execution.error, details=["one", "two"]) if execution.error else None
+
+    assert note_of(replace(execution, error=error)) == "why\none\ntwo\n"
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,15 @@ def test_each_failure_has_a_status_or_a_code(
         assert first["error"]["message"] == "m"
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_message_has_what_the_kernel_wrote_before_it_ended(version: str) -> None:
+    error = ExecutionError(code="KernelStartFailed", message="m", details=["one", "two"])
+
+    shown = told(replace(FINAL, state=State.FAILED, error=error, annotations={VERSION: version}))
+
+    assert shown["error"] == {"code": 13, "message": "m\none\ntwo", "details": []}
+
+
 def test_a_version_that_is_none_is_the_newest() -> None:
     """Annotations are written by any client of the native API."""
     shown = told(replace(FINAL, annotations={VERSION: "v9"}))

@@ -277,6 +277,17 @@ async def test_a_log_has_both_streams_and_the_traceback(qinling: Qinling) -> Non
     assert log.endswith(f"\nFinished execution: {key}\n")
 
 
+async def test_a_log_has_why_the_kernel_did_not_start(qinling: Qinling) -> None:
+    (qinling.api.root / "re.py").write_text("x = 1")
+    qinling.api.write_notebook("nb.ipynb", "1")
+    shown = await qinling.create("nb.ipynb")
+
+    log = (await qinling.request("GET", f"executions/{shown['id']}/log")).body.decode()
+
+    assert "re.py in the kernel's folder hides" in json.loads(shown["result"])["output"]
+    assert "AttributeError: module 're' has no attribute 'compile'\n" in log
+
+
 async def test_lists_are_filtered(
     qinling: Qinling, keep_final: Callable[..., Awaitable[Execution]]
 ) -> None:
