@@ -11,7 +11,12 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.api.lists import LIST_PARAMETERS, read_list_arguments
 from jupyter_exec_ext.api.operations import RETRY_AFTER, Answer, Parameter, header, operation
 from jupyter_exec_ext.api.requests import ExecutionBody, InputBody
-from jupyter_exec_ext.api.responses import DeletedCount, ExecutionPage, ExecutionRecord
+from jupyter_exec_ext.api.responses import (
+    DeletedCount,
+    ExecutionPage,
+    ExecutionRecord,
+    ExecutionState,
+)
 from jupyter_exec_ext.core.errors import MalformedRequestError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import ExecutionType, NewExecution, NotebookSource
@@ -62,6 +67,8 @@ _VIEW = Parameter(
     description="`basic` leaves out the result and the traceback.",
     schema={"type": "string", "enum": ["basic", "full"], "default": "full"},
 )
+_RECORD_OR_STATE = (ExecutionRecord, ExecutionState)
+_FOR_THE_RECORD = ("read executions (to see more than `id` and `state`)",)
 _LOCATION = header("Location", "The path of the execution.")
 _RETRY_UNLESS_FINAL = replace(RETRY_AFTER, required=False)
 _DISPOSITION = header("Content-Disposition", "It is an attachment, named after the execution.")
@@ -137,6 +144,21 @@ class _Handler(ExecHandler):
             result = result or await self.executions.result(execution_id)
             self.write_value(full_view(execution, result), status)
 
+    async def write_state(
+        self,
+        execution_id: str,
+        *,
+        wait_seconds: float = 0,
+        unfinished: HTTPStatus = HTTPStatus.OK,
+    ) -> None:
+        """Answer with the id and the state alone, for a user who may not read executions."""
+        execution, _ = await self.executions.wait(execution_id, seconds=wait_seconds)
+        status = HTTPStatus.OK
+        if not execution.state.is_final:
+            self.set_header("Retry-After", "1")
+            status = unfinished
+        self.write_value(ExecutionState(id=execution.id, state=execution.state), status)
+
     def read_filters(self) -> Filters:
         """Return the filters of the query string."""
         given = {
@@ -170,13 +192,15 @@ class ExecutionsHandler(_Handler):
     @operation(
         "Execute code, a notebook or a command",
         description="The record is durable when this answers. Without `wait` that is at once, with"
-        " 202; with it, 200 when the execution is final and 202 when it is not.",
+        " 202; with it, 200 when the execution is final and 202 when it is not. A repeated"
+        " `Idempotency-Key` can find another user's execution: a user who may not read executions"
+        " sees only its `id` and its `state`.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW, _IDEMPOTENCY_KEY),
         body=ExecutionBody,
         example={"code": "1 + 1", "session_name": "mine"},
         answers={
-            HTTPStatus.OK: Answer(ExecutionRecord, (_LOCATION,)),
-            HTTPStatus.ACCEPTED: Answer(ExecutionRecord, (_LOCATION, RETRY_AFTER)),
+            HTTPStatus.OK: Answer(_RECORD_OR_STATE, (_LOCATION,)),
+            HTTPStatus.ACCEPTED: Answer(_RECORD_OR_STATE, (_LOCATION, RETRY_AFTER)),
         },
         errors=(
             HTTPStatus.NOT_FOUND,
@@ -191,6 +215,7 @@ class ExecutionsHandler(_Handler):
             "read contents (a notebook)",
             "write contents (with `save_to`)",
             "write exec-sessions (with `session_name`)",
+            "read executions (to see more than `id` and `state` of another user's execution)",
         ),
     )
     @authenticated
@@ -205,9 +230,13 @@ class ExecutionsHandler(_Handler):
         if body.cancel_on_disconnect and seconds:
             self.when_gone(lambda: self.executions.cancel_soon(execution.id))
         self.set_header("Location", self.link("executions", execution.id))
-        await self.write_execution(
-            execution.id, view=view, wait_seconds=seconds, unfinished=HTTPStatus.ACCEPTED
-        )
+        unfinished = HTTPStatus.ACCEPTED
+        if await self.may_view(execution):
+            await self.write_execution(
+                execution.id, view=view, wait_seconds=seconds, unfinished=unfinished
+            )
+        else:
+            await self.write_state(execution.id, wait_seconds=seconds, unfinished=unfinished)
 
     async def _require_rights(self, new: NewExecution) -> None:
         await self.require("execute", "kernels")
@@ -310,8 +339,9 @@ class CancelHandler(_Handler):
         description="Exactly this one. What waits leaves the queue; what runs is interrupted, and"
         " killed when it does not react. A final execution stays as it is.",
         parameters=(_WAIT, _PREFER_WAIT, _VIEW),
-        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
+        answers={HTTPStatus.OK: Answer(_RECORD_OR_STATE, (_RETRY_UNLESS_FINAL,))},
         errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        more_rights=_FOR_THE_RECORD,
     )
     @authenticated
     @authorized(action="execute", resource="executions")
@@ -319,7 +349,10 @@ class CancelHandler(_Handler):
         """Cancel it."""
         seconds, view = self.read_wait(), self.read_view()
         await self.executions.cancel(execution_id)
-        await self.write_execution(execution_id, view=view, wait_seconds=seconds)
+        if await self.may("read", "executions"):
+            await self.write_execution(execution_id, view=view, wait_seconds=seconds)
+        else:
+            await self.write_state(execution_id, wait_seconds=seconds)
 
 
 class InputHandler(_Handler):
@@ -331,8 +364,9 @@ class InputHandler(_Handler):
         parameters=(_VIEW,),
         body=InputBody,
         example={"value": "Ada"},
-        answers={HTTPStatus.OK: Answer(ExecutionRecord, (_RETRY_UNLESS_FINAL,))},
+        answers={HTTPStatus.OK: Answer(_RECORD_OR_STATE, (_RETRY_UNLESS_FINAL,))},
         errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        more_rights=_FOR_THE_RECORD,
     )
     @authenticated
     @authorized(action="execute", resource="executions")
@@ -340,7 +374,10 @@ class InputHandler(_Handler):
         """Answer it."""
         view = self.read_view()
         await self.executions.answer(execution_id, self.read_body(InputBody).value)
-        await self.write_execution(execution_id, view=view)
+        if await self.may("read", "executions"):
+            await self.write_execution(execution_id, view=view)
+        else:
+            await self.write_state(execution_id)
 
 
 class NotebookHandler(_Handler):

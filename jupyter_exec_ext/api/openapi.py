@@ -130,9 +130,10 @@ def _types_in(routes: Iterable[Route]) -> list[Any]:
     for route in routes:
         for described in route.operations.values():
             answers = (answer.kind for answer in described.answers.values())
-            for kind in (described.body, *answers):
-                if not isinstance(kind, (str, tuple, NoneType)) and kind not in types:
-                    types.append(kind)
+            for kinds in (described.body, *answers):
+                for kind in kinds if isinstance(kinds, tuple) else (kinds,):
+                    if not isinstance(kind, (str, NoneType)) and kind not in types:
+                        types.append(kind)
     return types
 
 
@@ -252,6 +253,8 @@ def _response(status: HTTPStatus, answer: Answer, schemas: dict[int, Any]) -> di
 
 def _content(kind: Any, schemas: dict[int, Any]) -> dict[str, Any]:
     if isinstance(kind, tuple):
+        if all(isinstance(item, type) for item in kind):
+            return {JSON: {"schema": {"anyOf": [schemas[id(item)] for item in kind]}}}
         return {name: shown for item in kind for name, shown in _content(item, schemas).items()}
     if not isinstance(kind, str):
         return {JSON: {"schema": schemas[id(kind)]}}

@@ -45,8 +45,8 @@ class Answer:
     """What comes with one status.
 
     Attributes:
-        kind: A type for JSON, a media type (of which ``*`` can be a part) or several of them, or
-            ``None`` for nothing.
+        kind: A type for JSON, a media type (of which ``*`` can be a part), several types or media
+            types of which one comes, or ``None`` for nothing.
         headers: Those of its own; see `header`.
     """
 

@@ -13,6 +13,7 @@ from jupyter_exec_ext.core.files import FileEntry
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CommandStep, Execution, ExecutionError, MimeBundle, Output
 from jupyter_exec_ext.core.sessions import Session
+from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.kernelspecs import Kernelspec
 
 Uuid: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
@@ -178,6 +179,19 @@ class ExecutionRecord(Execution):
     kernel_lost: RecordedError | None = None
     error: RecordedError | None = None
     result: ResultView | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionState:
+    """What a user sees of an execution who may run executions, but not read them.
+
+    Attributes:
+        id: The id of the execution.
+        state: Where it is in its life.
+    """
+
+    id: Uuid
+    state: State
 
 
 @dataclass(frozen=True, kw_only=True)

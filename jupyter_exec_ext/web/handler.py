@@ -18,6 +18,7 @@ from jupyter_exec_ext.core.errors import (
     TooLargeError,
     TooManyError,
 )
+from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.web.errors import body_of, body_of_status, status_of
 from jupyter_exec_ext.web.reading import decode_body
@@ -174,10 +175,24 @@ class ExecHandler(APIHandler):
         Raises:
             HTTPError: 403, the user lacks it, or nobody is signed in.
         """
-        if not self.current_user or not await ensure_async(
-            self.authorizer.is_authorized(self, self.current_user, action, resource)
-        ):
+        if not await self.may(action, resource):
             raise HTTPError(HTTPStatus.FORBIDDEN)
+
+    async def may(self, action: str, resource: str) -> bool:
+        """Whether the server's authorizer allows the user one more right."""
+        return bool(self.current_user) and bool(
+            await ensure_async(
+                self.authorizer.is_authorized(self, self.current_user, action, resource)
+            )
+        )
+
+    async def may_view(self, execution: Execution) -> bool:
+        """Whether the answer to a request that is not a read may show what *execution* ran.
+
+        That is the user's own execution, or one of a user who may read executions: a request that
+        is repeated with the key or the id of another user's request finds that user's execution.
+        """
+        return execution.owner == self.current_user.username or await self.may("read", "executions")
 
     def link(self, *parts: str) -> str:
         """Return the path of a resource of ours, right under any base URL and behind any proxy."""

@@ -182,7 +182,10 @@ async def test_each_operation_asks_for_its_own_rights(
             recorder.take()
             body = {"code": "1", "kernel_name": "no"} if path == "exec/executions" else {}
             answer = await exec_api.request(method, where, **({"json": body} if body else {}))
-            assert recorder.take() == RIGHTS[method, path], (method, path)
+            asked = recorder.take()
+            if path.endswith("/cancel"):
+                assert asked.pop() == READ  # Only the body of the answer needs this right.
+            assert asked == RIGHTS[method, path], (method, path)
             assert answer.status < 500
             if (method, path) == ("DELETE", "exec/executions/{execution_id}"):
                 one = await keep_final()
@@ -266,6 +269,34 @@ async def test_a_viewer_reads_and_can_change_nothing(exec_api: ExecApi, recorder
         assert_refused(answer, 403, "Forbidden")
     (exec_api.root / "go").touch()
     assert (await exec_api.final(record))["state"] == "succeeded"
+
+
+async def test_who_may_not_read_sees_the_id_and_the_state_alone(
+    exec_api: ExecApi, recorder: Recorder, echo_kernel_name: str
+) -> None:
+    """Of what is cancelled, of what gets input, and of another user's request that is repeated."""
+    new = {"code": "!ask secret?", "kernel_name": echo_kernel_name}
+    again = {"json": new, "headers": {"Idempotency-Key": "k"}}
+    created = await exec_api.request("POST", "executions", **again)
+    assert created.json["source"]["code"] == new["code"]
+    await exec_api.until(created.json, lambda record: "input_request" in record)
+    asking = f"executions/{created.json['id']}"
+    slow = await exec_api.start_code("!sleep 60", kernel_name=echo_kernel_name)
+    recorder.denied = {READ}
+
+    repeated = await exec_api.request("POST", "executions", **again)
+    waited = await exec_api.request("POST", "executions", params={"wait": 0.01}, **again)
+    given = await exec_api.request("POST", f"{asking}/input", json={"value": "secret"})
+    cancelled = await exec_api.request(
+        "POST", f"executions/{slow['id']}/cancel", params={"wait": 60}
+    )
+    own = await exec_api.run_code("seen", kernel_name=echo_kernel_name)
+
+    for answer in (repeated, waited, given):
+        assert answer.json.keys() == {"id", "state"}
+        assert answer.json["id"] == created.json["id"]
+    assert cancelled.json == {"id": slow["id"], "state": "cancelled"}
+    assert "seen" in own["result"]["stdout"]
 
 
 async def test_a_page_of_another_origin_can_do_nothing_with_the_users_cookie(

@@ -48,10 +48,14 @@ class _Execute(Call):
         # Before a session is made for it.
         check_request(new, self.services.limits)
         try:
-            return await self._create(request, text, new)
+            execution = await self._create(request, text, new)
         except SessionEndedError:
             # It was not used for too long at this very moment; the next has its name.
-            return await self._create(request, text, new)
+            execution = await self._create(request, text, new)
+        if not await self.may_view(execution):
+            # Another user's request had this operation-id.
+            await self.require("read", "executions")
+        return execution
 
     async def _create(self, request: wire.Request, text: str, new: NewExecution) -> Execution:
         session = await self.need_session()

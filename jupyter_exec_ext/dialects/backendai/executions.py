@@ -41,6 +41,9 @@ class RunHandler(Handler):
             run = await self.runs.find(session, body.run)
         else:
             run = await self.runs.start(session, body, owner=self.current_user.username)
+            if run.owner != self.current_user.username:
+                # Another user's request had this run id.
+                await self.require("read", "executions")
         async with run.lock:
             if body.mode == "input":
                 await self.runs.send_input(run, body.code or "")

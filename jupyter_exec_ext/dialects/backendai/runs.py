@@ -39,6 +39,7 @@ class Run:
     """One run, as its client knows it.
 
     Attributes:
+        owner: The user who began it.
         before: Where it stood before the last answer.
         is_password: What its question asks for; ``None`` while it asks nothing.
         has_ended: Whether its end was handed out, or may have been before it was forgotten.
@@ -48,6 +49,7 @@ class Run:
     run_id: str
     session_id: str
     execution_id: str
+    owner: str
     source: Source
     place: Place = field(default_factory=Place)
     before: Place = field(default_factory=Place)
@@ -97,7 +99,7 @@ class Runs:
                 labels={**DIALECT_LABEL, RUN_LABEL: run_id},
             )
             execution = await self._services.executions.create(new, owner=owner)
-            run = Run(run_id, session.id, execution.id, source)
+            run = Run(run_id, session.id, execution.id, owner, source)
             if is_remembered:
                 self._remember(run)
             return run
@@ -142,7 +144,7 @@ class Runs:
             page = await self._services.executions.list(ListQuery(filters=filters, page_size=1))
             # Somebody else may have found it meanwhile, or begun another one.
             for newest in page.executions if key not in self._known else ():
-                run = Run(run_id, session_id, newest.id, newest.source)
+                run = Run(run_id, session_id, newest.id, newest.owner, newest.source)
                 run.has_ended = newest.state.is_final
                 self._remember(run)
         if key in self._known:

@@ -113,6 +113,11 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
         limit = self.dialect_options.max_output_variables_bytes
         self.write_value(operation_of(execution, result, max_bytes=limit))
 
+    async def write_done(self, execution_id: str) -> None:
+        """Answer with the id and whether it is done, for a user who may not read executions."""
+        execution = await self.services.executions.get(execution_id)
+        self.write_value({"id": execution.id, "done": execution.state.is_final})
+
     async def runs_of(
         self, path: str, checkpoint_id: str | None, states: tuple[State, ...] = ()
     ) -> Sequence[Execution]:

@@ -63,7 +63,10 @@ class ExecuteHandler(DataSphereHandler):
             idempotency_key=self.request.headers.get("Idempotency-Key"),
         )
         execution = await self.services.executions.create(new, owner=self.current_user.username)
-        await self.write_operation(execution.id)
+        if await self.may_view(execution):
+            await self.write_operation(execution.id)
+        else:
+            await self.write_done(execution.id)
 
     async def _new_execution(
         self, request: ExecuteRequest, folder: str, version: str
@@ -144,7 +147,10 @@ class CancelHandler(DataSphereHandler):
 
     async def _cancel(self, operation_id: str) -> None:
         await self.services.executions.cancel(operation_id)
-        await self.write_operation(operation_id)
+        if await self.may("read", "executions"):
+            await self.write_operation(operation_id)
+        else:
+            await self.write_done(operation_id)
 
 
 class StateVariablesHandler(DataSphereHandler):

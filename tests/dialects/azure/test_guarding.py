@@ -161,6 +161,22 @@ def open_config(jp_server_config: Config) -> Iterator[Config]:
     return jp_server_config
 
 
+async def test_another_users_operation_is_shown_only_to_who_may_read(
+    call: Call, recorder: Recorder, exec_api: ExecApi
+) -> None:
+    """A request with the operation-id and the code of that operation finds it."""
+    assert exec_api is not None
+    body = json.dumps({**CODE, "code": "print('secret')"}).encode()
+    first = await call("POST", "executions", body, operation_id="op-1")
+    assert b"secret" in first.body
+
+    recorder.denied = {READ}
+    refused = await call("POST", "executions", body, operation_id="op-1")
+
+    assert refused.status == 403
+    assert b"secret" not in refused.body
+
+
 async def test_nobody_gets_anything_without_credentials(
     open_config: Config, send: Call, exec_api: ExecApi
 ) -> None:

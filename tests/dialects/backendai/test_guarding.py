@@ -120,6 +120,25 @@ async def test_each_single_right_is_needed(
     assert list((exec_api.root / session["path"]).iterdir()) == []
 
 
+@pytest.mark.usefixtures("echo_kernel_name")
+async def test_another_users_run_is_shown_only_to_who_may_read(
+    client: BackendClient, recorder: Recorder
+) -> None:
+    """A request with the id and the code of that run finds it."""
+    await client.create(image=ECHO)
+    run = {"mode": "query", "code": "!sleep 60", "runId": "run-1"}
+    first = await client.request("POST", KEY, run)
+    assert "sleep" in text_of([first.json["result"]])
+
+    recorder.denied = {READ}
+    refused = await client.request("POST", KEY, run)
+    recorder.denied = set()
+    shown = await client.request("POST", KEY, run)
+
+    assert refused.status == 403
+    assert shown.status == 200
+
+
 async def test_every_route_has_a_verb_that_asks() -> None:
     """Except what is the same for all; and `CALLS` has each verb of each route."""
     called = {(method, f"backendai{path.partition('?')[0]}") for method, path, _, _ in CALLS}

@@ -68,7 +68,10 @@ async def test_each_request_asks_for_exactly_the_native_rights(
         recorder.denied = set()
         body = {"notebookId": "none.ipynb"} if "execute" in path else None
         answer = await datasphere.request(method, where, json=body)
-        assert recorder.take() == rights, where
+        asked = recorder.take()
+        if "cancel" in where:
+            assert asked.pop() == READ  # Only the body of the answer needs this right.
+        assert asked == rights, where
         if rights and "execute" not in path:
             assert answer.status_code == 200, (where, answer.text)
         for right in rights:
@@ -79,6 +82,23 @@ async def test_each_request_asks_for_exactly_the_native_rights(
     recorder.denied = set()
     left = (await exec_api.request("GET", "executions")).json["executions"]
     assert [record["id"] for record in left] == [one["id"]]
+
+
+async def test_who_may_not_read_sees_the_id_and_whether_it_is_done_alone(
+    exec_api: ExecApi, datasphere: httpx.AsyncClient, recorder: Recorder
+) -> None:
+    """Of what is cancelled, and of another user's request that is repeated."""
+    exec_api.write_notebook("nb.ipynb", "secret = 1")
+    body = {"notebookId": "nb.ipynb", "outputVariableNames": ["secret"]}
+    key = {"Idempotency-Key": "k"}
+    created = await datasphere.post(f"{V2}/default:execute", json=body, headers=key)
+    one = (await finished(datasphere, created.json()))["id"]
+    recorder.denied = {READ}
+
+    again = await datasphere.post(f"{V2}/default:execute", json=body, headers=key)
+    cancelled = await datasphere.get(f"operations/{one}:cancel")
+
+    assert again.json() == cancelled.json() == {"id": one, "done": True}
 
 
 async def test_tokens_count_as_bearer_and_as_api_key(
