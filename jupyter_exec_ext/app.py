@@ -55,6 +55,7 @@ from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.postgresql import take_parameters
 from jupyter_exec_ext.store.signing import Signer, keys_in_file, new_key, split_keys
 from jupyter_exec_ext.store.store import Store
+from jupyter_exec_ext.web.urls import pattern_of_base
 
 STOP_SECONDS = 5.0
 """How long the end of the extension may take; a server waits for it before it ends its kernels."""
@@ -287,13 +288,21 @@ class ExecApp(ExtensionApp):
         self._is_built = True
 
     def initialize_handlers(self) -> None:
-        """Add the routes."""
+        """Add the routes.
+
+        Jupyter would match the base URL letter by letter, and only in the server's own spelling.
+        """
         dialects = {
             dialect: dialect.options(parent=self)
             for dialect in DIALECTS
             if dialect.name in self.dialects
         }
-        self.handlers.extend(handlers(self.services, dialects))
+        web_app: Any = self._server().web_app
+        base = pattern_of_base(web_app.settings["base_url"])
+        web_app.add_handlers(
+            ".*$",
+            [(base + pattern, *rest) for pattern, *rest in handlers(self.services, dialects)],
+        )
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:  # noqa: ARG002
         """Start background work; a real server calls this once its event loop runs."""

@@ -24,7 +24,7 @@ class ServerProcess:
     """A Jupyter Server with the extension, in a process of its own."""
 
     def __init__(
-        self, home: Path, root: Path, *arguments: str, base_url: str = "/user/a%40b/"
+        self, home: Path, root: Path, *arguments: str, base_url: str = "/user/ada%40example.org/"
     ) -> None:
         self.root = root
         self.token = secrets.token_hex()

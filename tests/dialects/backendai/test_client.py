@@ -66,10 +66,7 @@ def client_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that tells all it can in its log."""
-    # The client takes an escaped @ out of a path, so that of the other tests is none for it.
-    server = ServerProcess(
-        tmp_path / "home", tmp_path / "root", "--log-level=DEBUG", base_url="/user/alice/"
-    )
+    server = ServerProcess(tmp_path / "home", tmp_path / "root", "--log-level=DEBUG")
     yield server
     server.close()
     assert "Traceback" not in server.log
