@@ -8,12 +8,17 @@ from typing import Any
 
 import anyio
 
-from jupyter_exec_ext.core.errors import KernelDiedError, RunError, RunTimeoutError
+from jupyter_exec_ext.core.errors import (
+    KernelDiedError,
+    KernelStartFailedError,
+    RunError,
+    RunTimeoutError,
+)
 from jupyter_exec_ext.engine.channels import Channel, Message
 from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
 from jupyter_exec_ext.engine.languages import language_of
 from jupyter_exec_ext.engine.stdin import Stdin
-from jupyter_exec_ext.engine.subshells import Subshell
+from jupyter_exec_ext.engine.subshells import Subshell, interrupt_blocked
 
 DRAIN_SECONDS = 2.0
 """How long after the reply to wait for more output; ``idle`` ends it at once, but can be lost."""
@@ -255,14 +260,21 @@ class Runner:
         """Interrupt the request, and return whether that ended it within the grace time.
 
         What has not begun is not interrupted: that would hit what somebody else runs. A kernel
-        that has only just begun can lose an interrupt, so there is a second one.
+        that has only just begun can lose an interrupt, so there is a second one, which also
+        reaches code that blocks in a cell that awaits.
         """
         began = time.monotonic()
         deadline = began + self._grace_seconds
         with contextlib.suppress(RunTimeoutError):
             await self._wait_for_reply(pending, deadline, is_enough=lambda: pending.has_begun)
-            for until in (began + self._grace_seconds / 2, deadline):
+            for is_last, until in ((False, began + self._grace_seconds / 2), (True, deadline)):
                 await self._interrupt()
+                if is_last and self._subshell is None:
+                    with (
+                        anyio.move_on_after(until - time.monotonic()),
+                        contextlib.suppress(KernelStartFailedError),
+                    ):
+                        await interrupt_blocked(self._kernel)
                 with contextlib.suppress(RunTimeoutError):
                     await self._wait_for_reply(pending, until)
                     await self._drain(pending)

@@ -5,7 +5,7 @@ import anyio
 from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError
 from jupyter_exec_ext.engine.asking import ask
 from jupyter_exec_ext.engine.kernels import Kernel
-from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.languages import Request, language_of
 
 
 class Subshell:
@@ -34,19 +34,8 @@ class Subshell:
         """Interrupt what runs in this subshell and nothing else, from another one."""
         language = language_of(str(self._kernel.language_info.get("name", "")))
         request = language and language.interrupt_subshell(self.subshell_id)
-        if not request:
-            return
-        other = await Subshell.create(self._kernel)
-        content = {
-            "code": request.code,
-            "silent": True,
-            "store_history": False,
-            "user_expressions": request.user_expressions,
-            # ipykernel has one switch for all its shells: what runs must not lose it.
-            "allow_stdin": True,
-        }
-        await ask(self._kernel, "execute_request", content, subshell_id=other.subshell_id)
-        await other.close()
+        if request:
+            await _run_aside(self._kernel, request)
 
     def leave(self) -> None:
         """Note that what runs in it cannot be stopped: to end it now would block the kernel."""
@@ -62,3 +51,31 @@ class Subshell:
                 await ask(self._kernel, "delete_subshell_request", content, channel="control")
             except RunError:
                 return  # The kernel is gone, and its subshells with it.
+
+
+async def interrupt_blocked(kernel: Kernel) -> None:
+    """Interrupt, from a subshell, code of the main shell that the kernel's own did not stop.
+
+    Raises:
+        KernelStartFailedError: The kernel did not make a subshell.
+        RunError: The kernel is gone.
+    """
+    language = language_of(str(kernel.language_info.get("name", "")))
+    request = language and language.interrupt_blocked()
+    if request and kernel.has_subshells:
+        await _run_aside(kernel, request)
+
+
+async def _run_aside(kernel: Kernel, request: Request) -> None:
+    """Run a request of ours in a subshell that ends with it."""
+    subshell = await Subshell.create(kernel)
+    content = {
+        "code": request.code,
+        "silent": True,
+        "store_history": False,
+        "user_expressions": request.user_expressions,
+        # ipykernel has one switch for all its shells: what runs must not lose it.
+        "allow_stdin": True,
+    }
+    await ask(kernel, "execute_request", content, subshell_id=subshell.subshell_id)
+    await subshell.close()

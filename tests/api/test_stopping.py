@@ -242,3 +242,24 @@ async def test_code_that_awaits_is_stopped_soon_and_the_kernel_kept(
     assert finals["interrupt"]["error"]["code"] == "CodeError"
     assert after["result"]["value"] == "kept", after.get("kernel_lost")
     assert "kernel_lost" not in after
+
+
+@pytest.mark.serial
+async def test_code_that_blocks_in_a_cell_that_awaits_costs_no_kernel(exec_api: ExecApi) -> None:
+    """There ipykernel's handler of the signal raises nothing; half the grace time later we do."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("import asyncio, time; x = 'kept'", session_id=session["id"])
+
+    for blocking in ("time.sleep(60)", "while True: pass"):
+        code = f"await asyncio.sleep(0)\nprint('here', flush=True)\n{blocking}"
+        record = await exec_api.start_code(code, session_id=session["id"])
+        await exec_api.until_printed(record, "here")
+        await cancel(exec_api, record)
+        record = await exec_api.final(record)
+
+        assert record["state"] == "cancelled"
+        assert record["result"]["outputs"][-1]["ename"] == "KeyboardInterrupt"
+    after = await exec_api.run_code("x", session_id=session["id"])
+
+    assert after["result"]["value"] == "kept", after.get("kernel_lost")
+    assert "kernel_lost" not in after

@@ -164,6 +164,14 @@ class Language(ABC):
         del subshell_id
         return None
 
+    def interrupt_blocked(self) -> Request | None:
+        """Return what stops code of the main shell that the kernel's own interrupt did not stop.
+
+        To be run in a subshell. It does nothing where the kernel's own interrupt is enough.
+        ``None`` where there is no such way.
+        """
+        return None
+
     def run_command(self, blob: str, *, marker: str) -> Request:
         """Start the guard of a command, wait for its end, and publish its lines as they come.
 

@@ -70,8 +70,8 @@ def main(data):
             os.environ[name] = value
 """
 
-_INTERRUPT = """
-import asyncio, base64, ctypes, json, sys, threading, time
+_RAISE = """
+import asyncio, base64, ctypes, json, signal, sys, threading, time
 
 set_exception = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
     ('PyThreadState_SetAsyncExc', ctypes.pythonapi))
@@ -82,12 +82,25 @@ def runs_user_code(thread, shell):
         frame = frame.f_back
     return frame is not None
 
-def interrupt(thread, shell):
+def raise_in(thread, shell):
     if runs_user_code(thread, shell):
         set_exception(thread.ident, id(KeyboardInterrupt))
         if not runs_user_code(thread, shell):
             # It ended in between, and anywhere else the exception could end the thread itself.
             set_exception(thread.ident, None)
+        return True
+    return False
+
+def shell_of_kernel():
+    ipython = sys.modules.get('IPython')
+    return ipython.get_ipython() if ipython else None
+"""
+
+_INTERRUPT_SUBSHELL = (
+    _RAISE
+    + """
+def interrupt(thread, shell):
+    if raise_in(thread, shell):
         return True
     # The event loop of the subshell has the word while its code awaits something.
     loop = thread.io_loop.asyncio_loop
@@ -99,8 +112,7 @@ def interrupt(thread, shell):
 
 def main(data):
     name = 'subshell-' + json.loads(base64.b64decode(data))
-    ipython = sys.modules.get('IPython')
-    shell = ipython.get_ipython() if ipython else None
+    shell = shell_of_kernel()
     for thread in threading.enumerate():
         if thread.name == name:
             for attempt in range(50):
@@ -110,6 +122,20 @@ def main(data):
                 if interrupt(thread, shell):
                     break
 """
+)
+
+_INTERRUPT_BLOCKED = (
+    _RAISE
+    + """
+def main(data):
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN):
+        return  # The signal alone interrupts the cell, or none runs.
+    thread = threading.main_thread()
+    if raise_in(thread, shell_of_kernel()):
+        # A blocking call returns to Python, and raises, only for a signal.
+        signal.pthread_kill(thread.ident, signal.SIGINT)
+"""
+)
 
 
 class Python(Language):
@@ -137,7 +163,15 @@ class Python(Language):
 
     def interrupt_subshell(self, subshell_id: str) -> Request | None:
         """Raise ``KeyboardInterrupt`` in the thread of that subshell, where it runs user code."""
-        return _request(_INTERRUPT, subshell_id)
+        return _request(_INTERRUPT_SUBSHELL, subshell_id)
+
+    def interrupt_blocked(self) -> Request | None:
+        """Raise ``KeyboardInterrupt`` in the main thread, in a cell that awaits somewhere.
+
+        While such a cell runs, ipykernel's handler of SIGINT only schedules its cancellation,
+        which code that blocks the event loop never reaches.
+        """
+        return _request(_INTERRUPT_BLOCKED, None)
 
     def run_command(self, blob: str, *, marker: str) -> Request:
         """Start the guard with the kernel's own Python, which relays its lines."""

@@ -119,3 +119,4 @@ def test_only_python_has_subshells() -> None:
         language = language_of(name)
         assert language is not None
         assert (language.interrupt_subshell("x") is None) == (name != "python")
+        assert (language.interrupt_blocked() is None) == (name != "python")
