@@ -23,7 +23,7 @@ NOTEBOOK_OPTIONS = {
     "on_error": "--on-error",
     "variable_names": "-o",
 }
-COMMAND_OPTIONS = {"downloads": "--download", "session": "--session", "stdin": "--stdin"}
+COMMAND_OPTIONS = {"downloads": "--download", "session": "--session"}
 STEP_OPTIONS = {"clean": "--clean", "build": "--build", "exec": "--exec"}
 
 
@@ -139,6 +139,13 @@ def _add_run(commands: Any) -> None:
         " there), else to the server's root under its own name (if nothing is there)",
     )
     run.add_argument(
+        "--stdin",
+        metavar="FILE",
+        help="answer input() of a notebook, or give a program its input: the lines of this file, -"
+        " for all of standard input. Without it a notebook reads standard input line by line when"
+        " it asks, and a program has no input",
+    )
+    run.add_argument(
         "--json", action="store_true", help="print the record with its result, nothing else"
     )
     _add_command_options(run.add_argument_group("programs, in the folder of a session"))
@@ -177,12 +184,6 @@ def _add_command_options(group: Any) -> None:
         metavar="NAME",
         help="in the session that has this name, or a new one, which stays with its files;"
         " otherwise in one that ends with all of its files",
-    )
-    group.add_argument(
-        "--stdin",
-        metavar="FILE",
-        help="give the program the lines of this file, - for those of standard input;"
-        " otherwise it has no input",
     )
 
 
@@ -302,12 +303,17 @@ def read_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**inputs, **pairs("-i", arguments.inputs)}
 
 
-def read_lines(source: str) -> list[str]:
-    """Return the lines of ``--stdin``.
+def prepared_answers(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the lines of ``--stdin``; ``None`` without that option.
 
     Raises:
         UsageError: They cannot be read.
     """
+    source = arguments.stdin
+    if source is None:
+        return None
+    if source == "-" == arguments.inputs_json:
+        raise UsageError("--stdin: --inputs-json reads standard input already")
     try:
         if source == "-" and sys.stdin is None:
             raise UsageError("--stdin: standard input is closed")

@@ -14,8 +14,8 @@ from jupyter_exec_ext.cli.arguments import (
     STEP_OPTIONS,
     UsageError,
     pairs,
+    prepared_answers,
     read_inputs,
-    read_lines,
 )
 from jupyter_exec_ext.cli.downloads import (
     Download,
@@ -97,8 +97,6 @@ def make_command_plan(arguments: argparse.Namespace) -> CommandPlan:
         UsageError: Something cannot be done as it was typed.
     """
     address = named_server(arguments.server, arguments.token, os.environ)
-    if arguments.stdin == "-" == arguments.inputs_json:
-        raise UsageError("--stdin: --inputs-json reads standard input already")
     if arguments.session is not None and not arguments.session:
         raise UsageError("--session: give a name")
     if arguments.session is not None and address is None and find_server(Path.cwd()) is None:
@@ -117,10 +115,10 @@ def make_command_plan(arguments: argparse.Namespace) -> CommandPlan:
         uploads=find_uploads(arguments.uploads),
         as_json=arguments.json,
         request={
+            "stdin": prepared_answers(arguments),
             "inputs": read_inputs(arguments),
             "timeout_seconds": arguments.timeout,
             "labels": pairs("--label", arguments.labels),
-            "stdin": None if arguments.stdin is None else read_lines(arguments.stdin),
         },
     )
 

@@ -1,6 +1,8 @@
 """Progress of a run: a bar on a terminal, plain lines elsewhere, nothing for programs."""
 
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from getpass import getpass
 from types import TracebackType
 from typing import Protocol, Self
@@ -9,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
+from jupyter_exec_ext.cli.answers import can_read, hidden_typing, is_typed, read_line
 from jupyter_exec_ext.cli.notebooks import CellTexts
 from jupyter_exec_ext.cli.render import Screen
 from jupyter_exec_ext.cli.terminal import SafeConsole, one_line, output_text, printable
@@ -20,7 +23,7 @@ class ProgressView(Protocol):
     """Shows how far a run has come; a context manager that leaves a clean terminal.
 
     Attributes:
-        can_ask: Whether somebody is there who can answer.
+        can_ask: Whether answers can be read.
     """
 
     can_ask: bool
@@ -54,11 +57,16 @@ class ProgressView(Protocol):
     def show(self) -> None:
         """Show again what was hidden."""
 
-    def ask(self, prompt: str, *, password: bool) -> str:
-        """Return what the user answers.
+    def ask(self, prompt: str, is_asked: Callable[[], bool], *, password: bool) -> str:
+        """Return the answer, of a person or from a pipe.
+
+        Args:
+            is_asked: Returns whether the code still waits for it.
 
         Raises:
-            EOFError: The user ends the input instead.
+            EOFError: The input has ended.
+            QuestionEndedError: The code does not wait any more.
+            UsageError: The answer is too long.
         """
 
 
@@ -94,7 +102,7 @@ class BarView:
         )
         self._task = self._progress.add_task("", total=None, count="")
         self._is_hidden = False
-        self.can_ask = sys.stdin is not None and sys.stdin.isatty()
+        self.can_ask = can_read()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -152,20 +160,32 @@ class BarView:
         self._progress.start()
         self._is_hidden = False
 
-    def ask(self, prompt: str, *, password: bool) -> str:
+    def ask(self, prompt: str, is_asked: Callable[[], bool], *, password: bool) -> str:
         """Return what the user types; the bar is away meanwhile."""
+        if not is_typed():
+            return read_line(is_asked)
         self._progress.stop()
-        text = output_text(prompt)
         try:
-            if password:
-                # Before it shows the prompt, getpass sees to it that nothing typed is shown.
-                return getpass(text)
-            file = self._progress.console.file
-            file.write(text)
-            file.flush()
-            return input()
+            return self._ask_person(output_text(prompt), is_asked, password=password)
         finally:
             self._progress.start()
+
+    def _ask_person(self, prompt: str, is_asked: Callable[[], bool], *, password: bool) -> str:
+        if password and sys.platform == "win32":
+            return getpass(prompt)
+        file = self._progress.console.file
+        # Typing is hidden before the prompt is shown.
+        with hidden_typing() if password else nullcontext():
+            file.write(prompt)
+            file.flush()
+            is_line_open = True
+            try:
+                answer = read_line(is_asked)
+                is_line_open = password
+            finally:
+                if is_line_open:
+                    file.write("\n")
+            return answer
 
 
 class LineView:
@@ -175,9 +195,9 @@ class LineView:
         screen: Takes the lines; ``None`` for silence.
     """
 
-    can_ask = False
-
     def __init__(self, screen: Screen | None) -> None:
+        # A person would not see the prompts.
+        self.can_ask = can_read() and not is_typed()
         self._screen = screen
         self._last = ""
 
@@ -220,9 +240,15 @@ class LineView:
     def show(self) -> None:
         """Do nothing."""
 
-    def ask(self, prompt: str, *, password: bool) -> str:  # noqa: ARG002 - the protocol's
-        """Raise: nobody is there."""
-        raise EOFError
+    def ask(
+        self,
+        prompt: str,  # noqa: ARG002 - the protocol's
+        is_asked: Callable[[], bool],
+        *,
+        password: bool,  # noqa: ARG002
+    ) -> str:
+        """Return the next line of standard input."""
+        return read_line(is_asked)
 
 
 def activity(record: Record, cells: CellTexts) -> str:

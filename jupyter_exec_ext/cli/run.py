@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_exec_ext.cli import interrupts
-from jupyter_exec_ext.cli.arguments import UsageError, pairs, read_inputs
+from jupyter_exec_ext.cli.answers import QuestionEndedError
+from jupyter_exec_ext.cli.arguments import UsageError, pairs, prepared_answers, read_inputs
 from jupyter_exec_ext.cli.notebooks import CellTexts, read_notebook, write_notebook
 from jupyter_exec_ext.cli.progress import ProgressView, progress_view
 from jupyter_exec_ext.cli.render import Screen
@@ -22,6 +23,7 @@ from jupyter_exec_ext.client import (
     RefusedError,
     ServiceFailedError,
 )
+from jupyter_exec_ext.core.errors import NoInputRequestError
 from jupyter_exec_ext.core.states import FINAL_STATES, State
 
 POLL_SECONDS = 0.25
@@ -112,6 +114,7 @@ def make_plan(arguments: argparse.Namespace) -> RunPlan:
         save_there=save_there,
         as_json=arguments.json,
         request={
+            "stdin": _answers(arguments),
             "cells": arguments.cells,
             "kernel_name": arguments.kernel,
             "inputs": read_inputs(arguments),
@@ -122,6 +125,12 @@ def make_plan(arguments: argparse.Namespace) -> RunPlan:
             "labels": pairs("--label", arguments.labels),
         },
     )
+
+
+def _answers(arguments: argparse.Namespace) -> list[str] | None:
+    lines = prepared_answers(arguments)
+    # A program gets the bytes of the file; an answer has no end of line, also not that of Windows.
+    return None if lines is None else [line.removesuffix("\r") for line in lines]
 
 
 def local_destination(text: str) -> Path:
@@ -189,25 +198,47 @@ def follow(
                 raise LostError(f"{error.message}; the execution is {record['id']}") from error
             time.sleep(wait_seconds)
         else:
-            if not is_cancelled and record.get("input_request") and view.can_ask:
-                _answer(record, client, view, wish)
-            elif not is_cancelled:
+            if not is_cancelled:
                 view.update(record, cells)
+            if not is_cancelled and record.get("input_request") and view.can_ask:
+                _answer(record, connection, view, wish)
     return record
 
 
-def _answer(record: Record, client: ExecClient, view: ProgressView, wish: interrupts.Wish) -> None:
-    """Let the user answer what the code asks for; ctrl-C instead is the wish to end."""
-    request, value = record["input_request"], None
+def _answer(
+    record: Record, connection: Connection, view: ProgressView, wish: interrupts.Wish
+) -> None:
+    """Send the user's answer to what the code asks; ctrl-C instead is the wish to end.
+
+    Raises:
+        UsageError: The answer is too long; the execution is cancelled.
+    """
+    client, request, value = connection.client, record["input_request"], None
+
+    def is_asked() -> bool:
+        try:
+            return bool(client.get(record["id"], view="basic").get("input_request"))
+        except (NoAnswerError, ServiceFailedError):
+            return connection.is_alive
+
     try:
         # The user's ctrl-D is the end of the input of the code.
         with interrupts.raised(), suppress(EOFError):
-            value = view.ask(request["prompt"], password=request["password"])
+            value = view.ask(request["prompt"], is_asked, password=request["password"])
     except interrupts.Interrupted as interrupted:
         wish.signal_number = interrupted.signal_number
         return
-    with suppress(RefusedError):  # too late: it asks no more
+    except QuestionEndedError:
+        return
+    except UsageError:
+        with suppress(ClientError):
+            client.cancel(record["id"])
+        raise
+    try:
         client.answer(record["id"], value)
+    except RefusedError as error:
+        if error.code != NoInputRequestError.code:  # that means: too late
+            raise
 
 
 def exit_code(record: Record) -> int:
@@ -267,15 +298,16 @@ def _execute(
 ) -> tuple[Record, interrupts.Wish, CellTexts]:
     """Create the execution and stay with it until its end, or until the user gives up."""
     client = connection.client
+    request = {**plan.request}
+    if request["stdin"] is None and not view.can_ask:
+        request["stdin"] = ()  # The code reaches the end of its input at once.
     with interrupts.noted() as wish:
         try:
             record = client.create(
                 path,
                 save_to=plan.save_there,
-                # Where nobody can be asked, code meets the end of its input at once.
-                stdin=None if view.can_ask else (),
                 description=_local_name(plan, connection),
-                **plan.request,
+                **request,
             )
         except RefusedError as error:
             if error.status == 404 and plan.local is None and Path(path).is_file():

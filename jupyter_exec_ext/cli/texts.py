@@ -39,6 +39,7 @@ RUN_EXAMPLES = """\
 examples:
   jupyter exec run analysis.ipynb -i SPECIES=Adelie -o mean_mass --save-to out.ipynb
   jupyter exec run analysis.ipynb --cells up_to=load --json
+  jupyter exec run ask.ipynb --stdin answers.txt
   jupyter exec run weekly.ipynb --server https://hub.example/user/alice/ --save-to week.ipynb
   jupyter exec run --upload src/ --build make --exec "./main 10" --download out.csv
   jupyter exec run --upload src/ --build '*' --exec '*' --stdin in.txt > out.txt
@@ -56,5 +57,7 @@ files of programs:
       into that folder, which is made. What is there is replaced. Also after a program that failed.
   --stdin FILE               as many lines as the server takes (max_stdin_answers); upload a larger
       file, and let the shell give it to the program: --exec './main < in.txt'.
+      (A notebook takes answers from FILE too; without --stdin, input() reads a line of standard
+      input: a person types it, or it comes through a pipe.)
   The last = separates; end with = where a name has one itself.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_exec_ext.cli.arguments import UsageError, build_parser, read_lines, runs_command
+from jupyter_exec_ext.cli.arguments import UsageError, build_parser, prepared_answers, runs_command
 from jupyter_exec_ext.cli.commands import make_command_plan
 from jupyter_exec_ext.cli.downloads import (
     Fetched,
@@ -352,7 +352,6 @@ def test_a_link_that_is_here_leads_nobody_out(
         (["--exec", "x", "--on-error", "stop"], "--on-error: is for notebooks"),
         (["a.ipynb", "--download", "x"], "--download needs --exec"),
         (["a.ipynb", "--session", "x"], "--session needs --exec"),
-        (["a.ipynb", "--stdin", "x"], "--stdin needs --exec"),
         (["--exec", " "], "argument --exec: give a command"),
     ],
 )
@@ -405,7 +404,7 @@ def test_what_cannot_work_is_refused_before_anything_starts(folder: Path) -> Non
     with pytest.raises(UsageError, match=r"^--upload: only one notebook runs"):
         make_plan(parsed("--upload", "a.py", "--upload", "src", "--server", "http://h/"))
     (folder / "nothing").touch()
-    assert read_lines("nothing") == []
+    assert prepared_answers(parsed("--stdin", "nothing")) == []
     assert split_upload("a.py") == (Path("a.py"), None)
 
 
