@@ -27,7 +27,7 @@ from jupyter_exec_ext.api.sessions import (
     SessionHandler,
     SessionsHandler,
 )
-from jupyter_exec_ext.api.streams import EventsHandler, LogHandler
+from jupyter_exec_ext.api.streams import EventsHandler, LogHandler, SessionLogHandler
 from jupyter_exec_ext.dialects.azure import AZURE
 from jupyter_exec_ext.dialects.backendai import BACKENDAI
 from jupyter_exec_ext.dialects.base import Dialect
@@ -53,6 +53,7 @@ ROUTES = (
     Route("exec/sessions/{session_id}/files", FilesHandler),
     Route("exec/sessions/{session_id}/files/{path}", OneFileHandler),
     Route("exec/sessions/{session_id}/interrupt", InterruptHandler),
+    Route("exec/sessions/{session_id}/log", SessionLogHandler),
     Route("exec/sessions/{session_id}/restart", RestartHandler),
 )
 
@@ -82,6 +83,7 @@ def handlers(
     of_streams = {**of_executions, "following": services.following}
     arguments |= {EventsHandler: of_streams, LogHandler: of_streams}
     of_sessions = {"sessions": services.sessions}
+    arguments[SessionLogHandler] = {**of_streams, **of_sessions}
     arguments |= dict.fromkeys(
         (SessionsHandler, SessionHandler, CompleteHandler, InterruptHandler, RestartHandler),
         of_sessions,

@@ -1,6 +1,8 @@
 """REST handlers that go on while a client follows an execution: its events and its log."""
 
 import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 
 from tornado.iostream import StreamClosedError
@@ -16,7 +18,9 @@ from jupyter_exec_ext.core.errors import (
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import EventType
 from jupyter_exec_ext.services.executions import ExecutionService
-from jupyter_exec_ext.services.following import Follower, Following, LogFold
+from jupyter_exec_ext.services.following import Following, LogFold, LogReader, log_size
+from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
+from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.ranges import read_range, read_start
 from jupyter_exec_ext.web.reading import read_flag, read_position
@@ -131,7 +135,72 @@ class EventsHandler(_Handler):
         return read_position("after", self.get_query_argument("after", None))
 
 
-class LogHandler(_Handler):
+class _LogHandler(_Handler):
+    """What the handlers of logs share: parts of a log, and a log as it grows."""
+
+    @property
+    def range_header(self) -> str | None:
+        """The range that is asked for; what would make it depend on a validator we have not."""
+        headers = self.request.headers
+        return None if "If-Range" in headers else headers.get("Range")
+
+    def set_log_headers(self) -> None:
+        """Say what it is, before it begins."""
+        self.set_header("Content-Type", TEXT)
+        self.set_header("Accept-Ranges", "bytes")
+        self.set_header("X-Accel-Buffering", "no")
+
+    async def send_so_far(self, read: Callable[[], LogReader]) -> None:
+        """Write what is there, or the range of it that is asked for.
+
+        Args:
+            read: Called for a new reader of what is there.
+        """
+        wanted = None
+        if self.range_header is not None:
+            size = await log_size(read())
+            wanted = read_range(self.range_header, size)
+            if wanted is not None:
+                self.set_status(HTTPStatus.PARTIAL_CONTENT)
+                self.set_header("Content-Range", f"bytes {wanted.start}-{wanted.stop - 1}/{size}")
+                self.set_header("Content-Length", str(len(wanted)))
+        sent = await self.send_log(read(), wanted)
+        if wanted is not None and sent < len(wanted):
+            raise ConflictError("retention cut the log while it was read")
+
+    async def follow(self, followed: AbstractContextManager[LogReader]) -> None:
+        """Write it until nothing more can come."""
+        start = read_start(self.range_header)
+        wanted = None
+        if start is not None:
+            wanted = range(start, END_OF_LIVE_RANGE + 1)
+            self.set_status(HTTPStatus.PARTIAL_CONTENT)
+            self.set_header("Content-Range", f"bytes {start}-{END_OF_LIVE_RANGE}/*")
+        with followed as follower:
+            self.when_gone(follower.close)
+            await self.send_log(follower, wanted)
+        if not follower.has_ended:
+            # It must not look whole.
+            raise ServerStoppingError("the server is stopping")
+
+    async def send_log(self, follower: LogReader, wanted: range | None) -> int:
+        """Write the bytes of the log at the positions *wanted*, ``None`` for all; count them."""
+        log, position, sent, seconds = LogFold(), 0, 0, 0.0
+        start, stop = (0, END_OF_LIVE_RANGE) if wanted is None else (wanted.start, wanted.stop)
+        while not follower.has_ended and position < stop:
+            data = log.add(await follower.read(seconds=seconds))
+            piece = data[max(0, start - position) : stop - position]
+            position += len(data)
+            sent += len(piece)
+            self.write(piece)
+            # While a slow client takes it only the connection holds it.
+            del data, piece
+            await self.flush_within(self.limits.transfer_timeout_seconds)
+            seconds = self.limits.heartbeat_seconds
+        return sent
+
+
+class LogHandler(_LogHandler):
     """What one execution printed."""
 
     @operation(
@@ -156,9 +225,9 @@ class LogHandler(_Handler):
         is_following = read_flag("follow", self.get_query_argument("follow", None))
         with contextlib.suppress(StreamClosedError):
             if is_following and not (await self.executions.get(execution_id)).state.is_final:
-                await self.follow(execution_id)
+                await self.follow(self.following.follow(execution_id))
             else:
-                await self.send_so_far(execution_id)
+                await self.send_so_far(lambda: self.following.so_far(execution_id))
         self.finish(set_content_type=TEXT)
 
     @operation(
@@ -171,70 +240,98 @@ class LogHandler(_Handler):
     @authorized(action="read", resource="executions")
     async def head(self, execution_id: str) -> None:
         """Answer with headers only."""
-        size = await self.following.log_size(execution_id)
+        size = await log_size(self.following.so_far(execution_id))
         self.set_log_headers()
         self.set_header("Content-Length", str(size))
         self.finish(set_content_type=TEXT)
 
-    @property
-    def range_header(self) -> str | None:
-        """The range that is asked for; what would make it depend on a validator we have not."""
-        headers = self.request.headers
-        return None if "If-Range" in headers else headers.get("Range")
 
-    def set_log_headers(self) -> None:
-        """Say what it is, before it begins."""
-        self.set_header("Content-Type", TEXT)
-        self.set_header("Accept-Ranges", "bytes")
+class SessionLogHandler(_LogHandler):
+    """What the kernel of one session printed after the executions that started it had ended."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        *,
+        executions: ExecutionService,
+        sessions: SessionService,
+        following: Following,
+        limits: Limits,
+    ) -> None:
+        """Take the services."""
+        super().initialize(executions=executions, following=following, limits=limits)
+        self.sessions = sessions
+
+    @operation(
+        "Read the log of a session",
+        description="What its kernel printed after the executions that started it had ended: by"
+        " threads and tasks that they left behind, for instance. The text of both streams, or with"
+        " `Accept: application/x-ndjson` lines of JSON, with the `execution_id` where the kernel"
+        " names the request. It is in memory, and ends with the session.",
+        parameters=(
+            Parameter(
+                name="follow",
+                description="Go on until the session ends.",
+                schema={"type": "boolean", "default": False},
+            ),
+            Parameter(
+                name="after",
+                description="Of the lines of JSON, only those whose `id` is higher.",
+                schema=_NUMBER,
+            ),
+            _RANGE,
+        ),
+        answers={
+            HTTPStatus.OK: ("text/plain", NDJSON),
+            HTTPStatus.PARTIAL_CONTENT: Answer("text/plain", (CONTENT_RANGE,)),
+        },
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self, session_id: str) -> None:
+        """Write it piece by piece."""
+        is_following = read_flag("follow", self.get_query_argument("follow", None))
+        after = read_position("after", self.get_query_argument("after", None)) or 0
+        is_ndjson = NDJSON in self.request.headers.get("Accept", "").lower()
+        log = await self.sessions.log(session_id)
+        self.set_header("Vary", "Accept")
+        with contextlib.suppress(StreamClosedError):
+            if is_ndjson:
+                await self.send_lines(log, after=after, is_following=is_following)
+                return
+            self.set_log_headers()
+            if is_following:
+                await self.follow(self.following.follow_session(log))
+            else:
+                await self.send_so_far(lambda: SessionLogReader(log, after=0, is_following=False))
+        self.finish(set_content_type=TEXT)
+
+    async def send_lines(self, log: SessionLog, *, after: int, is_following: bool) -> None:
+        """Write the entries as lines of JSON."""
+        self.set_header("Content-Type", NDJSON)
         self.set_header("X-Accel-Buffering", "no")
-
-    async def send_so_far(self, execution_id: str) -> None:
-        """Write what is there, or the range of it that is asked for."""
-        wanted = None
-        if self.range_header is not None:
-            size = await self.following.log_size(execution_id)
-            wanted = read_range(self.range_header, size)
-            if wanted is not None:
-                self.set_status(HTTPStatus.PARTIAL_CONTENT)
-                self.set_header("Content-Range", f"bytes {wanted.start}-{wanted.stop - 1}/{size}")
-                self.set_header("Content-Length", str(len(wanted)))
-        sent = await self.send_log(self.following.so_far(execution_id), wanted)
-        if wanted is not None and sent < len(wanted):
-            raise ConflictError("retention cut the log while it was read")
-
-    async def follow(self, execution_id: str) -> None:
-        """Write it until the execution is final."""
-        start = read_start(self.range_header)
-        wanted = None
-        if start is not None:
-            wanted = range(start, END_OF_LIVE_RANGE + 1)
-            self.set_status(HTTPStatus.PARTIAL_CONTENT)
-            self.set_header("Content-Range", f"bytes {start}-{END_OF_LIVE_RANGE}/*")
-        with self.following.follow(execution_id) as follower:
+        reader = (
+            self.following.follow_session(log, after=after)
+            if is_following
+            else contextlib.nullcontext(SessionLogReader(log, after=after, is_following=False))
+        )
+        with reader as follower:
             self.when_gone(follower.close)
-            await self.send_log(follower, wanted)
-        if not follower.has_ended:
-            # It must not look whole.
-            raise ServerStoppingError("the server is stopping")
-
-    async def send_log(self, follower: Follower, wanted: range | None) -> int:
-        """Write the bytes of the log at the positions *wanted*, ``None`` for all; count them."""
-        log, position, sent, seconds = LogFold(), 0, 0, 0.0
-        start, stop = (0, END_OF_LIVE_RANGE) if wanted is None else (wanted.start, wanted.stop)
-        while not follower.has_ended and position < stop:
-            data = log.add(await follower.read(seconds=seconds))
-            piece = data[max(0, start - position) : stop - position]
-            position += len(data)
-            sent += len(piece)
-            self.write(piece)
-            # While a slow client takes it only the connection holds it.
-            del data, piece
-            await self.flush_within(self.limits.transfer_timeout_seconds)
-            seconds = self.limits.heartbeat_seconds
-        return sent
+            data = await _read(follower, encode_ndjson, seconds=0)
+            while not follower.has_ended:
+                self.write(data or NDJSON_HEARTBEAT)
+                del data
+                await self.flush_within(self.limits.transfer_timeout_seconds)
+                data = await _read(follower, encode_ndjson, seconds=self.limits.heartbeat_seconds)
+        self.finish(set_content_type=NDJSON)
 
 
-async def _read(follower: Follower, encode: Encoding, *, seconds: float) -> bytes:
+async def _read(follower: LogReader, encode: Encoding, *, seconds: float) -> bytes:
     """Return the next events as they are sent; nothing when none come in *seconds*."""
     events = await follower.read(seconds=seconds)
     if any(event.type in (EventType.OUTPUT, EventType.UPDATE) for event in events):

@@ -68,6 +68,12 @@ class Limits:
     max_stream_bytes: int = _limit(
         10_000_000, "How much printed text of an execution is kept: its first and its last half."
     )
+    max_session_log_bytes: int = _limit(
+        1_000_000,
+        "How much of what a session's kernel prints after the executions that started it have"
+        " ended is kept in memory: its first and its last half.",
+        minimum=1_000,
+    )
     max_display_bytes: int = _limit(
         32_000_000, "Largest single output; the parts of a larger one are left out and named."
     )

@@ -354,9 +354,9 @@ class CellsRun:
         )
         return Reply(stdout="".join(stdout), content=content, display_data=bundles)
 
-    def close(self) -> None:
-        """Stop listening for late output."""
-        self.runner.close()
+    def close(self) -> list[str]:
+        """Stop listening for late output; return the message ids of the requests."""
+        return self.runner.close()
 
 
 def _count_of(reply: Mapping[str, Any]) -> int | None:

@@ -63,6 +63,14 @@ class KernelChannels(Protocol):
     def unsubscribe(self, msg_id: str) -> None:
         """Forget the handler of *msg_id*, if there is one."""
 
+    def subscribe_late(self, handler: Handler, *, max_text_bytes: int, takes_all: bool) -> None:
+        """Call *handler* for printed text that belongs to a request without a handler.
+
+        Args:
+            max_text_bytes: See `subscribe`.
+            takes_all: Whether it gets all such text; else only that of requests of this connection.
+        """
+
     def send_comm(self, message: Message) -> None:
         """Send a ready-made message on the shell channel, for widgets."""
 
@@ -103,6 +111,8 @@ class ZmqChannels:
         self._on_lifecycle = on_lifecycle
         self._log = log
         self._subscriptions: dict[str, _Subscription] = {}
+        self._late: _Subscription | None = None
+        self._late_takes_all = False
         self._streams: dict[Channel, Any] = {}
         self._opening: set[Channel] = set()
         self._freed_memory = FreedMemory()
@@ -161,6 +171,11 @@ class ZmqChannels:
         """Forget the handler of *msg_id*, if there is one."""
         self._subscriptions.pop(msg_id, None)
 
+    def subscribe_late(self, handler: Handler, *, max_text_bytes: int, takes_all: bool) -> None:
+        """Call *handler* for printed text that belongs to a request without a handler."""
+        self._late = _Subscription(handler, max_text_bytes)
+        self._late_takes_all = takes_all
+
     def close(self) -> None:
         """Close the sockets; closing twice is allowed."""
         for stream in self._streams.values():
@@ -174,7 +189,7 @@ class ZmqChannels:
     def _receive(self, channel: Channel, frames: Sequence[zmq.Frame]) -> None:
         with self._skipping(channel):
             envelope = Envelope(frames)
-            subscription = self._subscription_of(envelope.parent_header)
+            subscription = self._subscription_of(channel, envelope.header, envelope.parent_header)
             if subscription is not None:
                 max_text_bytes = subscription.max_text_bytes
             elif channel == "iopub" and envelope.header["msg_type"] in _LIFECYCLE_TYPES:
@@ -205,15 +220,23 @@ class ZmqChannels:
 
     def _hand_on(self, channel: Channel, messages: list[Message]) -> None:
         for message in messages:
-            subscription = self._subscription_of(message["parent_header"])
+            subscription = self._subscription_of(
+                channel, message["header"], message["parent_header"]
+            )
             if subscription is not None:
                 subscription.handler(channel, message)
             elif channel == "iopub" and _is_lifecycle(message):
                 self._on_lifecycle(message)
 
-    def _subscription_of(self, parent_header: dict[str, Any]) -> "_Subscription | None":
+    def _subscription_of(
+        self, channel: Channel, header: dict[str, Any], parent_header: dict[str, Any]
+    ) -> "_Subscription | None":
         parent_id = parent_header.get("msg_id")
-        return self._subscriptions.get(parent_id) if isinstance(parent_id, str) else None
+        found = self._subscriptions.get(parent_id) if isinstance(parent_id, str) else None
+        if found is not None or channel != "iopub" or header["msg_type"] != "stream":
+            return found
+        is_own = parent_header.get("session") == self._msg_session.session
+        return self._late if is_own or self._late_takes_all else None
 
     @contextmanager
     def _skipping(self, channel: Channel) -> Iterator[None]:

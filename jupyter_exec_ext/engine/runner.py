@@ -314,8 +314,9 @@ class Runner:
     async def _interrupt(self) -> None:
         await (self._subshell or self._kernel).interrupt()
 
-    def close(self) -> None:
-        """Stop listening for late output."""
+    def close(self) -> list[str]:
+        """Stop listening for late output; return the message ids of the requests."""
         for msg_id in self._msg_ids:
             self._kernel.channels.unsubscribe(msg_id)
-        self._msg_ids.clear()
+        msg_ids, self._msg_ids = self._msg_ids, []
+        return msg_ids

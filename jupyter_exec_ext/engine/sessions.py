@@ -6,6 +6,7 @@ from functools import partial
 import anyio
 
 from jupyter_exec_ext.core.errors import KernelStartFailedError, RunError, SessionLostError
+from jupyter_exec_ext.engine.channels import Handler
 from jupyter_exec_ext.engine.kernels import Keeping, Kernel
 from jupyter_exec_ext.engine.launching import Launch, ServerHost
 
@@ -23,6 +24,8 @@ class KernelSession:
     Attributes:
         launch: How its own kernels are started; ``None`` for a session on somebody else's.
         kernel: The one it has, which may be lost by now; ``None`` before the first.
+        late_handler: Takes what a kernel prints for requests that ended; ``None`` drops it.
+        max_late_bytes: How much text of one message it can use.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class KernelSession:
         self._is_closed = False
         self._last_activity: object = None
         self.kernel: Kernel | None = None
+        self.late_handler: Handler | None = None
+        self.max_late_bytes = 0
 
     async def is_ready(self) -> bool:
         """Whether a kernel is there that answers, so that `ready` need not wait for one."""
@@ -65,8 +70,18 @@ class KernelSession:
                     raise SessionLostError("the session has ended")
                 if self.kernel is None or await self.loss() is not None:
                     self.kernel = await self._regain(self.kernel)
+                    self._listen(self.kernel)
                 return self.kernel
         raise SessionLostError("the session ended while its kernel started")
+
+    def _listen(self, kernel: Kernel) -> None:
+        if self.late_handler is not None:
+            kernel.channels.subscribe_late(
+                self.late_handler,
+                max_text_bytes=self.max_late_bytes,
+                # In another client's kernel the cells of its notebook print too.
+                takes_all=self._keeping is not Keeping.FOREIGN,
+            )
 
     @property
     def is_changing(self) -> bool:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import anyio
 
@@ -12,6 +13,7 @@ from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.events import closing_events, decode_event
 from jupyter_exec_ext.services.live import Live
+from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
 from jupyter_exec_ext.store.store import EventRow, Store
 
 BATCH_BYTES = 1_000_000
@@ -32,6 +34,26 @@ INLINE_BYTES = 64_000
 """What is larger is decoded in a thread."""
 
 LEFT_OUT = b"\n[... output left out ...]\n"
+
+
+class LogReader(Protocol):
+    """Reads the events of an execution, or the log of a session, in order.
+
+    Attributes:
+        scope: What its owner does within the scope ends when `close` is called.
+        is_waiting: Whether it has read all there is.
+        has_ended: Whether nothing more can come.
+    """
+
+    scope: anyio.CancelScope
+    is_waiting: bool
+    has_ended: bool
+
+    async def read(self, *, seconds: float) -> list[Event]:
+        """Return the next events; none when none come in *seconds*."""
+
+    def close(self) -> None:
+        """End what is done within the scope."""
 
 
 class Follower:
@@ -198,7 +220,7 @@ class Following:
         self._store = store
         self._live_of = live_of
         self._max_streams = max_streams
-        self._followers: set[Follower] = set()
+        self._followers: set[LogReader] = set()
         self._is_closed = False
 
     @contextmanager
@@ -209,17 +231,34 @@ class Following:
             TooManyError: So many do so already.
             ServerStoppingError: The server stops.
         """
+        follower = self._follower(execution_id, after=after, is_following=True)
+        with self._admitted(follower):
+            yield follower
+
+    @contextmanager
+    def follow_session(self, log: SessionLog, *, after: int = 0) -> Iterator[SessionLogReader]:
+        """Follow the log of a session to its end, as `follow` does an execution.
+
+        Raises:
+            TooManyError: So many follow already.
+            ServerStoppingError: The server stops.
+        """
+        reader = SessionLogReader(log, after=after, is_following=True)
+        with self._admitted(reader):
+            yield reader
+
+    @contextmanager
+    def _admitted(self, follower: LogReader) -> Iterator[None]:
         if self._is_closed:
             raise ServerStoppingError("the server is stopping")
         if len(self._followers) >= self._max_streams:
             raise TooManyError(
                 f"{self._max_streams} clients follow executions already", retry_after_seconds=10
             )
-        follower = self._follower(execution_id, after=after, is_following=True)
         self._followers.add(follower)
         try:
             with follower.scope:
-                yield follower
+                yield
         finally:
             self._followers.discard(follower)
 
@@ -236,17 +275,6 @@ class Following:
             live_of=self._live_of,
         )
 
-    async def log_size(self, execution_id: str) -> int:
-        """Return how many bytes the log has until now.
-
-        Raises:
-            ExecutionNotFoundError: There is no such execution.
-        """
-        follower, log, size = self.so_far(execution_id), LogFold(), 0
-        while not follower.has_ended:
-            size += len(log.add(await follower.read(seconds=0)))
-        return size
-
     async def close(self, *, timeout_seconds: float) -> None:
         """Let all read what there is, for *timeout_seconds* at most, and end them."""
         self._is_closed = True
@@ -258,6 +286,14 @@ class Following:
                     follower.close()
         for follower in self._followers:
             follower.close()
+
+
+async def log_size(reader: LogReader) -> int:
+    """Return how many bytes of a log there are to read for *reader*, which does not follow."""
+    log, size = LogFold(), 0
+    while not reader.has_ended:
+        size += len(log.add(await reader.read(seconds=0)))
+    return size
 
 
 class LogFold:

@@ -63,8 +63,8 @@ class Journal:
         self._total_bytes = 0
         self._refused_bytes = 0
         self.has_uncounted = False
-        self._kept_streams = _HeadAndTail(limits.max_stream_bytes, limits.max_events)
-        self._kept_others = _HeadAndTail(limits.max_output_bytes, limits.max_events)
+        self._kept_streams = HeadAndTail(limits.max_stream_bytes, limits.max_events)
+        self._kept_others = HeadAndTail(limits.max_output_bytes, limits.max_events)
         self._pending: dict[int, _Entry] = {}
         self._recent: dict[int, _Entry] = {}
         self._open: _Entry | None = None
@@ -318,8 +318,8 @@ class _Entry:
         )
 
 
-class _HeadAndTail:
-    """Which events are kept in the store: the first half of the budget and the last half."""
+class HeadAndTail:
+    """Which events are kept: the first half of the budget and the last half."""
 
     def __init__(self, max_bytes: int, max_events: int) -> None:
         self._head_left = max_bytes // 2

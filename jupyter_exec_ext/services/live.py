@@ -27,6 +27,7 @@ from jupyter_exec_ext.engine.signals import Signal
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.services.journal import Journal
 from jupyter_exec_ext.services.notebooks import Snapshot
+from jupyter_exec_ext.services.session_log import SessionLog
 
 
 @dataclass(kw_only=True, eq=False)
@@ -127,6 +128,7 @@ class LiveSession:
 
     Attributes:
         record: What is stored; `view` adds what changes from moment to moment.
+        log: What its kernel prints after the executions that started it have ended.
         queue: The executions that wait, in the order in which they were accepted.
         running: The execution that has its turn.
         side: Those that run in subshells beside it, and those with fresh kernels in its folder.
@@ -139,9 +141,11 @@ class LiveSession:
         changed: Fires when something of it changed.
     """
 
-    def __init__(self, record: Session, kernels: KernelSession) -> None:
+    def __init__(self, record: Session, kernels: KernelSession, log: SessionLog) -> None:
         self.record = record
         self.kernels = kernels
+        self.log = log
+        kernels.late_handler, kernels.max_late_bytes = log.take, log.max_bytes
         self.queue: deque[Live] = deque()
         self.running: Live | None = None
         self.side: set[Live] = set()

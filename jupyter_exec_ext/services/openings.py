@@ -13,6 +13,7 @@ from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.live import LiveSession
 from jupyter_exec_ext.services.notebooks import Notebooks
+from jupyter_exec_ext.services.session_log import SessionLog
 
 
 class SessionOpener:
@@ -60,7 +61,8 @@ class SessionOpener:
             works_in_folder=self._folders.hold_kernels,
             environment_names=sorted(environment),
         )
-        return LiveSession(record, await self._launches.for_session(record, environment))
+        kernels = await self._launches.for_session(record, environment)
+        return LiveSession(record, kernels, self._new_log())
 
     def _attach(self, new: NewSession, kernel_id: str, owner: str) -> LiveSession:
         if new.environment or new.path is not None:
@@ -82,7 +84,10 @@ class SessionOpener:
             path=path,
             works_in_folder=path is not None,
         )
-        return LiveSession(record, self._launches.for_kernel(kernel_id))
+        return LiveSession(record, self._launches.for_kernel(kernel_id), self._new_log())
+
+    def _new_log(self) -> SessionLog:
+        return SessionLog(max_bytes=self._limits.max_session_log_bytes)
 
     def _record(self, new: NewSession, owner: str, **facts: object) -> Session:
         seconds = new.idle_timeout_seconds

@@ -295,7 +295,9 @@ class RunService:
                     if not await run.restore_inputs() and run.kernel.fate is None:
                         await run.kernel.kill("its environment could not be restored")
             live.journal.has_uncounted = run.has_lost_output
-            run.close()
+            request_ids = run.close()
+            if live.session is not None:
+                live.session.log.expect(live.execution.id, request_ids)
         live.final_result = replace(live.result(), variables=variables, value_json=run.value_json)
 
     async def _inputs_to_set(self, live: Live) -> Environment:

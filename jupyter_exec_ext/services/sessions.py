@@ -46,6 +46,7 @@ from jupyter_exec_ext.services.checks import check_code, check_session, check_se
 from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.live import LiveSession
 from jupyter_exec_ext.services.openings import SessionOpener
+from jupyter_exec_ext.services.session_log import SessionLog
 from jupyter_exec_ext.services.supervisor import Supervisor, log_defect
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import SessionPage, SessionQuery
@@ -331,6 +332,10 @@ class SessionService:
         session.record = replace(session.record, **changes)
         return session.view()
 
+    async def log(self, session_id: str) -> SessionLog:
+        """Return the log of a session that has not ended; see `find` for the errors."""
+        return (await self.find(session_id)).log
+
     async def complete(self, session_id: str, code: str, *, cursor_pos: int | None) -> Completion:
         """Return what can stand at the cursor in *code*, as the kernel of a session knows it.
 
@@ -462,6 +467,7 @@ class SessionService:
         )
         self._unstored[ended.id] = ended
         del self._sessions[ended.id]
+        session.log.close()
         session.changed.fire()
         self._on_change(ended)
         await self._store_ends()

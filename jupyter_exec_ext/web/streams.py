@@ -44,6 +44,8 @@ def event_view(event: Event) -> dict[str, Any]:
     match event.type:
         case EventType.ERROR:
             return {**shown, "error": content}
+        case EventType.STREAM if "published_time" in content:  # Of the log of a session.
+            return {**shown, **content}
         case EventType.STREAM:
             more = {"name": content["name"], "text": content["text"]}
         case EventType.OUTPUT:

@@ -57,6 +57,7 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("PUT", "exec/sessions/{session_id}/files/{path}"): [WRITE_FILES],
     ("DELETE", "exec/sessions/{session_id}/files/{path}"): [WRITE_FILES],
     ("POST", "exec/sessions/{session_id}/interrupt"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
+    ("GET", "exec/sessions/{session_id}/log"): [READ],
     ("POST", "exec/sessions/{session_id}/restart"): [EXECUTE_SESSIONS, EXECUTE_KERNELS],
 }
 """What each operation asks the authorizer, in this order."""
