@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import translate
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,12 @@ def fetch(
             fetched.left_out["hidden one"] += 1
         elif entry.get("type") == "directory":
             if not download.is_pattern:
-                _place_of(place, inside).mkdir(parents=True, exist_ok=True)
+                _make_folder(_place_of(place, inside))
         elif entry.get("type") != "file":
             fetched.left_out["link"] += 1
         else:
             target = _place_of(place, inside)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             size = client.download_file(
                 session_id, "/".join(parts), target, on_progress=on_progress
             )
@@ -130,27 +130,43 @@ def fetch(
             fetched.size_bytes += size
     if download.is_pattern and not fetched.file_count:
         raise MissingError(f"nothing matches {download.text}")
-    place.mkdir(parents=True, exist_ok=True)
+    _make_folder(place)
     return fetched
 
 
 def matches(pattern: Parts, parts: Parts) -> bool:
-    """Whether the path *parts* is what *pattern* means, or is in such a folder.
+    """Return whether *pattern* matches the path *parts*, or a folder that the path is in.
 
-    ``**`` stands for any folders, also none. What is hidden is meant only by a name with a dot.
+    ``**`` matches any number of folders, also none. Only a pattern that begins with a dot matches
+    a hidden name.
     """
-    if not pattern:
-        return True
-    if not parts:
-        return False
-    first, rest = pattern[0], pattern[1:]
-    if first == "**":
-        return matches(rest or ("*",), parts) or (
-            not parts[0].startswith(".") and matches(pattern, parts[1:])
-        )
-    if parts[0].startswith(".") and not first.startswith("."):
-        return False
-    return bool(re.match(translate(first), parts[0])) and matches(rest, parts[1:])
+    if pattern[-1:] == ("**",):
+        pattern = (*pattern, "*")
+    places = _places_from({0}, pattern)
+    for part in parts:
+        if len(pattern) in places:
+            return True
+        reached = set()
+        for place in places:
+            wanted = pattern[place]
+            if part.startswith(".") and not wanted.startswith("."):
+                continue
+            if wanted == "**":
+                reached.add(place)
+            elif fnmatchcase(part, wanted):
+                reached.add(place + 1)
+        places = _places_from(reached, pattern)
+    return len(pattern) in places
+
+
+def _places_from(places: set[int], pattern: Parts) -> set[int]:
+    """Return *places* in the pattern with those behind a ``**``, which may match no folder."""
+    found = set(places)
+    for place in places:
+        while pattern[place : place + 1] == ("**",):
+            place += 1
+            found.add(place)
+    return found
 
 
 def _fetch_file(
@@ -169,7 +185,7 @@ def _fetch_file(
             size = client.download_file(session_id, path, target, on_progress=on_progress)
         except FileNotFoundError:
             # Only now: for a file that is missing there, no folder is made here.
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             size = client.download_file(session_id, path, target, on_progress=on_progress)
     except RefusedError as error:
         if error.code == NoSuchFileError.code:
@@ -221,6 +237,23 @@ def _place_of(place: Path, inside: Parts) -> Path:
     if not target.is_relative_to(top) or target == top:
         raise OutsideError(f"{place.joinpath(*inside)} leads out of {place}: it is not written")
     return target
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder and those that it is in; `Path.mkdir` would nest a call for each level.
+
+    Raises:
+        OSError: One cannot be made, or something else is there.
+    """
+    missing = []
+    for folder in (path, *path.parents):
+        try:
+            folder.mkdir(exist_ok=True)
+            break
+        except FileNotFoundError:
+            missing.append(folder)
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
 
 
 def _names_hidden(download: Download) -> bool:

@@ -182,10 +182,13 @@ def _files_at(local: Path, remote: str | None, left_out: Counter[str]) -> Iterat
         return
     # What was named may be a link; below it none is followed.
     top = local.resolve()
-    for folder, names, file_names in os.walk(top, onerror=_refuse):
+    folders = [top]
+    while folders:
+        # One level at a time: before Python 3.12, `os.walk` nests a call for each.
+        folder, names, file_names = next(os.walk(folders.pop(), onerror=_refuse))
         inside = Path(folder).relative_to(top).parts
-        names[:] = [name for name in names if _is_taken(Path(folder, name), left_out)]
-        names.sort()
+        names = [name for name in sorted(names) if _is_taken(Path(folder, name), left_out)]
+        folders += [Path(folder, name) for name in reversed(names)]
         if not names and not file_names and inside:
             left_out["empty folder"] += 1
         for name in sorted(file_names):

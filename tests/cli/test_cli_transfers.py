@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,53 @@ def test_what_cannot_be_fetched_is_refused(text: str) -> None:
 def test_a_pattern_is_that_of_a_shell(pattern: str, path: str, is_meant: bool) -> None:
     """With ** for any folders; what is in a folder that matches is meant too."""
     assert matches(tuple(pattern.split("/")), tuple(path.split("/"))) is is_meant
+
+
+def test_a_pattern_takes_no_more_time_for_long_paths_and_many_stars() -> None:
+    """A path has as many levels as its server likes, and each ``**`` may be any of them."""
+    deep = ("a",) * 2_000
+
+    assert matches(("**",), deep)
+    assert matches(("**", "b"), (*deep, "b"))
+    assert not matches(("**", "b"), deep)
+    assert not matches(("**", "a") * 30 + ("b",), deep[:100])
+
+
+@pytest.fixture
+def deep(folder: Path) -> Iterator[str]:
+    """The path of a file in more folders than calls that Python nests; removed afterwards."""
+    if sys.platform != "linux":
+        pytest.skip("the paths of this system are shorter")
+    yield f"{'d/' * 1_100}x"
+    # `shutil.rmtree` nests a call for each level.
+    subprocess.run(["rm", "-rf", *map(str, folder.glob("d"))], check=True)
+
+
+@pytest.mark.parametrize("text", ["**", "d", "d/**/x"])
+def test_what_is_deep_comes_too(
+    text: str, server: Scripted, client: ExecClient, deep: str, folder: Path
+) -> None:
+    """Its folders are made one by one."""
+    if text == "d":
+        server.answer(409, {"code": "FileConflict", "message": "m"})
+    listed(server, (deep, "file"))
+    server.answer(200, b"deep")
+
+    assert fetched(client, text).file_count == 1
+
+    found = deep if text != "d/**/x" else deep.removeprefix("d/")
+    assert (folder / found).read_text() == "deep"
+
+
+def test_what_is_deep_is_sent_too(deep: str, folder: Path) -> None:
+    """Each folder is read by itself."""
+    place = folder / "d"
+    subprocess.run(["mkdir", "-p", (folder / deep).parent], check=True)
+    (folder / deep).touch()
+
+    [file] = find_uploads([str(place)]).files
+
+    assert file.remote == deep.removeprefix("d/")
 
 
 def listed(server: Scripted, *entries: tuple[str, str]) -> None:
