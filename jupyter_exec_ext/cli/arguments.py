@@ -230,7 +230,14 @@ def _add_show(commands: Any) -> None:
 
 def _add_log(commands: Any) -> None:
     log = _add(commands, "log", "print what an execution printed so far")
-    log.add_argument("id", metavar="ID", help="an id, or the beginning of one")
+    which = log.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", metavar="ID", help="an id, or the beginning of one")
+    which.add_argument(
+        "--session",
+        metavar="NAME",
+        help="the session with this name or id: print what its kernel printed after the executions"
+        " that started it had ended",
+    )
 
 
 def _add_cancel(commands: Any) -> None:

@@ -55,7 +55,11 @@ def show(arguments: argparse.Namespace, connection: Connection, screen: Screen) 
 def log(arguments: argparse.Namespace, connection: Connection, screen: Screen) -> int:
     """Print what the code printed."""
     client = connection.client
-    screen.write(client.log(full_id(client, arguments.id)))
+    if arguments.session is not None:
+        text = client.session_log(_session_id(client, arguments.session))
+    else:
+        text = client.log(full_id(client, arguments.id))
+    screen.write(text)
     return OK
 
 
@@ -114,6 +118,11 @@ def full_id(client: ExecClient, beginning: str) -> str:
         some = ", ".join(ids[:4]) + (", …" if len(ids) > 4 else "")
         raise UsageError(f"ID: {len(ids)} executions begin with {beginning}: {some}")
     return str(ids[0])
+
+
+def _session_id(client: ExecClient, name: str) -> str:
+    """Return the id of the session that has *name*; *name* itself when none has it."""
+    return next((str(session["id"]) for session in client.sessions(name=name)), name)
 
 
 def _cancel_where_it_runs(execution_id: str, connection: Connection) -> Record:

@@ -74,6 +74,10 @@ class SessionMethods(Transport):
         """Yield the records of sessions, those that have not ended unless *state* says so."""
         yield from self._pages("exec/sessions", "sessions", {"state": state, "name": name})
 
+    def session_log(self, session_id: str) -> str:
+        """Return what its kernel printed after the executions that started it had ended."""
+        return self._request("GET", f"{_path(session_id)}/log").text
+
     def delete_session(self, session_id: str) -> None:
         """End a session with its kernel, and with its files unless it keeps them."""
         self._request("DELETE", _path(session_id))

@@ -129,6 +129,22 @@ def test_a_log_comes_as_it_is(server: Scripted, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "\x1b[31mred\x1b[0m\x07\n"
 
 
+@pytest.mark.parametrize("name", ["mine", ID])
+def test_the_log_of_a_session(
+    server: Scripted, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """By its name, else by its id; either an execution or a session is named."""
+    found = [{"id": ID, "name": "mine"}] if name == "mine" else []
+    server.answer(200, {"sessions": found}, to="/exec/sessions")
+    server.answer(200, b"late\n", to=f"/exec/sessions/{ID}/log")
+
+    assert main(["log", "--session", name]) == 0
+
+    assert capsys.readouterr().out == "late\n"
+    for wrong in (["log"], ["log", ID, "--session", "mine"]):
+        assert main(wrong) == 2
+
+
 def test_cancel_asks_the_server_that_runs_it(
     two: tuple[Connection, Scripted, Scripted], capsys: pytest.CaptureFixture[str]
 ) -> None:
