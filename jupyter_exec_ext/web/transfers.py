@@ -118,6 +118,9 @@ class FileHandler(ExecHandler):
             status = HTTPStatus.INTERNAL_SERVER_ERROR
         self.set_status(status)
         body = self.error_body(status, error)
+        # Else aiohttp before 3.10 stops sending, and takes the connection for its next request,
+        # which is then read as the rest of this body, and answered by a bare 400.
+        self.set_header("Connection", "close")
         if "Expect" in self.request.headers:
             # It waits for the word to go on, and does not get it.
             self.finish(body, set_content_type=self.error_content_type)
@@ -128,8 +131,9 @@ class FileHandler(ExecHandler):
         # Whether it arrives is up to the client; the connection stays, to be read until the end.
         self.flush()
 
-        def end(*_: str) -> None:
-            self.finish()
+        async def end(*_: str) -> None:
+            await self.finish()
+            self.cut()
 
         setattr(self, str(self.request.method).lower(), end)
         self._watch_for(LINGER_SECONDS)

@@ -179,7 +179,7 @@ async def test_a_million_fields_are_refused_at_once(files: Files) -> None:
 async def test_a_file_that_is_too_large_is_refused_while_it_comes(
     files: Files, connect: Any
 ) -> None:
-    """Told beforehand or not: 413 is there before the body is, and the connection can be used on.
+    """Told beforehand or not: 413 is there before the body is, and the connection ends after it.
 
     Nothing is left of what came, and the old file is.
     """
@@ -190,6 +190,8 @@ async def test_a_file_that_is_too_large_is_refused_while_it_comes(
         status, body = await raw.answer()
         assert (status, json.loads(body)["code"]) == (413, "TooLarge")
         await raw.send(b"x" * 3 * MEBIBYTE)
+        assert await raw.reader.read() == b""
+    async with connect() as raw:
         await raw.begin(files, "b", 1)
         await raw.send(b"1")
         assert (await raw.answer())[0] == 201
