@@ -50,6 +50,9 @@ VARIABLES_AT_ONCE = 4
 ENVIRONMENT_SECONDS = 10.0
 """How long setting the inputs in a kernel may take, and restoring what was before."""
 
+TEST_SECONDS = 10.0
+"""How long a kernel of an unknown implementation may take to answer a test request."""
+
 SUBSHELL_SECONDS = 10.0
 """How long a new subshell may take until it answers."""
 
@@ -116,8 +119,40 @@ class CellsRun:
 
     @property
     def language(self) -> Language | None:
-        """The language table's entry for this kernel; ``None`` where it has none."""
-        return language_of(str(self.kernel.language_info.get("name", "")))
+        """How to speak to this kernel, as far as known; ``None`` where its language is unknown."""
+        name = str(self.kernel.language_info.get("name", ""))
+        return self.kernel.language or language_of(name)
+
+    async def find_language(self) -> Language | None:
+        """Return how to speak to this kernel, for requests that a kernel may be unable to answer.
+
+        A kernel whose implementation is unknown gets a test request the first time. ``None``
+        where the language is unknown or the kernel does not answer; then `unsupported` says so.
+
+        Raises:
+            RunError: The kernel ended, or does not end the test request in time.
+        """
+        kernel, language = self.kernel, self.language
+        if kernel.language is not None or language is None or kernel.is_unsupported:
+            return kernel.language
+        if kernel.implementation in language.implementations:
+            kernel.language = language
+            return language
+        for variant in language.variants():
+            reading = variant.read_variables((), max_bytes=SMALL_LENGTH)
+            if reading.is_answered(await self._exchange(reading.request, TEST_SECONDS)):
+                kernel.language = variant
+                return variant
+        kernel.is_unsupported = True
+        return None
+
+    @property
+    def unsupported(self) -> str:
+        """Why `find_language` returned ``None``."""
+        name = str(self.kernel.language_info.get("name", "unknown"))
+        if not self.kernel.is_unsupported:
+            return f"its language is {name}"
+        return f"{self.kernel.implementation!r} does not answer as other kernels for {name} do"
 
     @property
     def has_lost_output(self) -> bool:
@@ -141,25 +176,27 @@ class CellsRun:
         """
         if not environment:
             return
-        if self.language is None:
-            raise KernelStartFailedError("inputs cannot be set in a kernel of this language")
+        language = await self.find_language()
+        if language is None:
+            raise KernelStartFailedError(f"inputs cannot be set in this kernel: {self.unsupported}")
         try:
-            request = self.language.set_environment(environment)
+            request = language.set_environment(environment)
         except ValueError as error:
             raise KernelStartFailedError("an input cannot be set in this kernel") from error
         reply = await self._exchange(request, ENVIRONMENT_SECONDS)
-        if self.language.environment_error(reply) is not None:
+        if language.environment_error(reply) is not None:
             raise KernelStartFailedError("the inputs could not be set in the kernel")
 
     async def restore_inputs(self) -> bool:
         """Give the kernel back the environment it had; return whether that worked."""
-        if self.language is None:
-            return False
+        language = self.kernel.language
+        if language is None:
+            return True  # Without one, nothing was set.
         try:
-            reply = await self._exchange(self.language.restore_environment(), ENVIRONMENT_SECONDS)
+            reply = await self._exchange(language.restore_environment(), ENVIRONMENT_SECONDS)
         except RunError:
             return False
-        return self.language.environment_error(reply) is None
+        return language.environment_error(reply) is None
 
     async def run(
         self,
@@ -303,11 +340,14 @@ class CellsRun:
         return variables
 
     async def _read_batch(self, names: Sequence[str], deadline: float) -> dict[str, Variable]:
-        if self.language is None:
-            known = self.kernel.language_info.get("name", "unknown")
-            why = f"variables of a kernel whose language is {known} cannot be read"
+        try:
+            language = await self.find_language()
+        except RunError as error:
+            return unread_variables(names, str(error))
+        if language is None:
+            why = f"variables of this kernel cannot be read: {self.unsupported}"
             return unread_variables(names, why)
-        reading = self.language.read_variables(names, max_bytes=self.max_value_bytes)
+        reading = language.read_variables(names, max_bytes=self.max_value_bytes)
         seconds = deadline - time.monotonic()
         if seconds <= 0:
             return unread_variables(names, "reading the variables took too long")

@@ -18,6 +18,7 @@ from jupyter_exec_ext.core.errors import (
     RunError,
 )
 from jupyter_exec_ext.engine.channels import Channel, KernelChannels, Message, ZmqChannels
+from jupyter_exec_ext.engine.languages import Language
 from jupyter_exec_ext.engine.launching import (
     CLOSE_SECONDS,
     Launch,
@@ -69,6 +70,9 @@ class Kernel:
 
     Attributes:
         language_info: What the kernel says of its language; empty before it is ready.
+        implementation: What the kernel calls itself, in lower case; empty before it is ready.
+        language: How the kernel is spoken to, once that is known; see `CellsRun.find_language`.
+        is_unsupported: Whether the kernel answered none of the test requests of its language.
         has_subshells: Whether it can run something beside what runs.
         changed: Fires when a reply came, or something became of the kernel.
     """
@@ -87,6 +91,9 @@ class Kernel:
         self.kernel_name = kernel_name
         self.keeping = keeping
         self.language_info: dict[str, Any] = {}
+        self.implementation = ""
+        self.language: Language | None = None
+        self.is_unsupported = False
         self.has_subshells = False
         self.changed = Signal()
         self._fate: RunError | None = None
@@ -224,6 +231,7 @@ class Kernel:
                 replied = True
                 info = message["content"].get("language_info")
                 self.language_info = info if isinstance(info, dict) else {}
+                self.implementation = str(message["content"].get("implementation", "")).lower()
                 features = message["content"].get("supported_features")
                 self.has_subshells = isinstance(features, list) and SUBSHELLS in features
             self.changed.fire()

@@ -25,7 +25,8 @@ async def run_command(
     """
     command = CommandRun(
         runner=run.runner,
-        language=run.language,
+        language=await run.find_language(),
+        unsupported=run.unsupported,
         sink=run.sink,
         interrupt_grace_seconds=limits.interrupt_grace_seconds,
         max_text_bytes=limits.max_stream_bytes,

@@ -1,6 +1,6 @@
 """Which kernel a request means, and whether it can have the inputs that it asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,12 @@ from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError, UnknownKernelError
 from jupyter_exec_ext.core.inputs import Environment
-from jupyter_exec_ext.engine.languages import command_languages, language_of, runs_commands
+from jupyter_exec_ext.engine.languages import (
+    command_languages,
+    is_tested,
+    language_of,
+    runs_commands,
+)
 from jupyter_exec_ext.engine.launching import ServerHost
 
 
@@ -20,15 +25,16 @@ class Kernelspec:
         name: What a request calls it.
         display_name: What people call it.
         language: The language it speaks.
-        reads_variables: Whether output variables can be gathered in its language.
-        runs_commands: Whether it can run commands.
+        reads_variables: Whether output variables can be read. ``None`` where only a running kernel
+            shows it: the language is supported, but another kernel for it was tested.
+        runs_commands: Whether it can run commands; ``None`` as for ``reads_variables``.
     """
 
     name: str
     display_name: str
     language: str
-    reads_variables: bool
-    runs_commands: bool
+    reads_variables: bool | None
+    runs_commands: bool | None
 
 
 class Kernelspecs:
@@ -45,16 +51,7 @@ class Kernelspecs:
     async def list(self) -> Sequence[Kernelspec]:
         """Return all of them, by name."""
         specs = await ensure_async(self._host.kernel_spec_manager.get_all_specs())
-        return [
-            Kernelspec(
-                name=name,
-                display_name=found["spec"]["display_name"],
-                language=found["spec"]["language"],
-                reads_variables=language_of(found["spec"]["language"]) is not None,
-                runs_commands=runs_commands(found["spec"]["language"]),
-            )
-            for name, found in sorted(specs.items())
-        ]
+        return [_kernelspec(name, found["spec"]) for name, found in sorted(specs.items())]
 
     async def choose(self, asked: str | None, of_notebook: str | None) -> str:
         """Return the name of the kernelspec to use: the one asked for, the notebook's, the default.
@@ -113,3 +110,16 @@ class Kernelspecs:
 
     async def _spec(self, kernel_name: str) -> Any:
         return await ensure_async(self._host.kernel_spec_manager.get_kernel_spec(kernel_name))
+
+
+def _kernelspec(name: str, spec: Mapping[str, Any]) -> Kernelspec:
+    language = language_of(spec["language"])
+    # What another kernel for the same language can do only that kernel shows.
+    able = language is not None and (is_tested(language, spec["argv"]) or None)
+    return Kernelspec(
+        name=name,
+        display_name=spec["display_name"],
+        language=spec["language"],
+        reads_variables=able,
+        runs_commands=able if runs_commands(spec["language"]) else False,
+    )

@@ -24,6 +24,8 @@ class CommandRun:
     """One run of a command. Tells its progress by a callback, its output through the sink.
 
     Attributes:
+        language: How to speak to the kernel; ``None`` where that is not possible.
+        unsupported: Why not.
         interrupt_grace_seconds: How long after an interrupt all has to have ended.
         max_text_bytes: How much of the output the sink keeps at most.
         on_step: Called with the step that begins and how many are done; with ``None`` at the end.
@@ -32,6 +34,7 @@ class CommandRun:
 
     runner: Runner
     language: Language | None
+    unsupported: str
     sink: Sink
     interrupt_grace_seconds: float
     max_text_bytes: int
@@ -49,7 +52,9 @@ class CommandRun:
             CommandFailedError: A step failed whose failure matters.
             RunError: The run could not go on: a time-out, or the kernel died or was restarted.
         """
-        if self.language is None or self.language.guarding is None:
+        if self.language is None:
+            raise CommandFailedError(f"this kernel cannot run commands: {self.unsupported}")
+        if self.language.guarding is None:
             raise CommandFailedError("a kernel of this language cannot run commands")
         steps = source.steps
         for done, (step, command) in enumerate(steps.items()):
@@ -125,7 +130,14 @@ class CommandRun:
             if ending is not None and ending.exit_code is not None:
                 self.exit_codes[step] = ending.exit_code
         if ending is None:
-            raise CommandFailedError(f"nobody knows how the {step} step ended", step=step)
+            if not frames.has_begun:
+                why = f" ({name})" if (name := content.get("ename")) else ""
+                raise CommandFailedError(
+                    f"the kernel did not start the {step} step{why}", step=step
+                )
+            raise CommandFailedError(
+                f"the kernel did not report how the {step} step ended", step=step
+            )
         return ending
 
 

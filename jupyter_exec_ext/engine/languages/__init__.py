@@ -3,6 +3,9 @@
 Pure functions: they make the requests and understand the replies; the caller sends and collects.
 """
 
+from collections.abc import Sequence
+from pathlib import PurePath
+
 from jupyter_exec_ext.engine.languages.bash import Bash
 from jupyter_exec_ext.engine.languages.exchange import (
     READING_MIME,
@@ -26,6 +29,7 @@ __all__ = [
     "Reply",
     "Request",
     "command_languages",
+    "is_tested",
     "known_languages",
     "language_of",
     "runs_commands",
@@ -42,6 +46,11 @@ _BY_NAME = {
 def language_of(name: str) -> Language | None:
     """Return the language that ``kernel_info`` calls *name* (any case), ``None`` if not known."""
     return _BY_NAME.get(name.strip().lower())
+
+
+def is_tested(language: Language, argv: Sequence[str]) -> bool:
+    """Whether *argv*, the command of a kernelspec, starts a kernel that is tested."""
+    return any(PurePath(word).stem in language.programs for word in argv)
 
 
 def known_languages() -> tuple[str, ...]:

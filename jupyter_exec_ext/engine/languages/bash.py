@@ -124,6 +124,8 @@ class Bash(Language):
     """bash_kernel."""
 
     name = "bash"
+    implementations = ("bash_kernel",)
+    programs = ("bash_kernel",)
     # Its terminal has to reach the guard with Ctrl-C, and ends it with the kernel.
     guarding = Guarding(own_session=False, watch_stdin=False, chunk_bytes=6_000)
 

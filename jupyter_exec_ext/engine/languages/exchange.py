@@ -30,6 +30,8 @@ MAX_ERROR_LENGTH = 1_000
 
 NO_ANSWER = "the kernel did not answer as expected"
 
+_UNREADABLE = (ValueError, TypeError, LookupError, RuntimeError)
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -69,6 +71,13 @@ class Reading:
     max_bytes: int
     decode: Callable[[Reply], Sequence[Any]]
 
+    def is_answered(self, reply: Reply) -> bool:
+        """Whether *reply* has one entry for each name; for a test request without names."""
+        try:
+            return len(self.decode(reply)) == len(self.names)
+        except _UNREADABLE:
+            return False
+
     def parse(self, reply: Reply) -> dict[str, Variable]:
         """Return one variable for each name, whatever the kernel answered; never fails."""
         entries = _decoded(lambda: self.decode(reply))
@@ -92,6 +101,9 @@ class Language(ABC):
         exit_exception: The name of the exception that ends a program, and whose message is the
             exit status. ``None`` where no exception does.
         guarding: How its kernels start the guard of a command; ``None`` where they cannot.
+        implementations: The names, in ``kernel_info`` and in lower case, of the kernels that are
+            tested. A kernel with another name gets a test request first.
+        programs: What the command of a kernelspec contains that starts one of these kernels.
     """
 
     name: ClassVar[str]
@@ -99,6 +111,12 @@ class Language(ABC):
     end_of_input: ClassVar[str | None] = None
     exit_exception: ClassVar[str | None] = None
     guarding: ClassVar[Guarding | None] = None
+    implementations: ClassVar[tuple[str, ...]] = ()
+    programs: ClassVar[tuple[str, ...]] = ()
+
+    def variants(self) -> "tuple[Language, ...]":
+        """Return the ways to speak to kernels of this language, the preferred one first."""
+        return (self,)
 
     def set_environment(self, variables: Mapping[str, str | None]) -> Request:
         """Make *variables* environment variables of the running kernel; ``None`` takes one out.
@@ -263,7 +281,7 @@ def value_of_entries(decode: Callable[[], Sequence[Any]], max_bytes: int) -> str
 def _decoded(decode: Callable[[], Sequence[Any]]) -> Sequence[Any]:
     try:
         return decode()
-    except (ValueError, TypeError, LookupError, RuntimeError):
+    except _UNREADABLE:
         return ()
 
 

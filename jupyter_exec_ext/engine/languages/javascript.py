@@ -232,6 +232,8 @@ class JavaScript(Language):
 
     name = "javascript"
     aliases = ("typescript", "deno", "js", "node", "nodejs", "ts")
+    implementations = ("deno kernel",)
+    programs = ("deno",)
 
     def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
         pairs = [

@@ -1,7 +1,8 @@
 """Python: IPython kernels, through one user expression that is evaluated in a scope of its own.
 
 Such an expression publishes nothing, binds no name, and calls none that the user could shadow:
-it finds the builtins through the frame of a generator.
+it finds the builtins through the frame of a generator. Kernels that evaluate no user expressions
+get the same expression as code, and print what it returns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from jupyter_exec_ext.engine.languages.exchange import (
     base64_json,
     entries_of,
     error_of,
+    marked_bytes,
     value_of_entries,
 )
 from jupyter_exec_ext.engine.languages.guarding import (
@@ -41,6 +43,11 @@ _READ = (
     "(lambda b, k, s, d: (lambda m: m.get(k)"
     f" or (lambda n: (b['exec'](s, n), m.setdefault(k, n['main']))[1])({_SCOPE}))"
     f"(b['__import__']('sys').__dict__)(d))({_BUILTINS}, {READER_NAME!r}, {READER!r}, "
+)
+
+_PRINT = (
+    "(lambda b, m, r: b['print']('\\n' + m, b['__import__']('base64')"
+    f".b64encode(r.text.encode()).decode(), flush=True))({_BUILTINS}, "
 )
 
 _SET = """
@@ -146,6 +153,12 @@ class Python(Language):
     end_of_input = "\x04"
     exit_exception = "SystemExit"
     guarding = Guarding(own_python=True)
+    implementations = ("ipython",)
+    programs = ("ipykernel_launcher", "ipykernel")
+
+    def variants(self) -> tuple[Language, ...]:
+        """Return this one, and one for kernels that evaluate no user expressions."""
+        return (self, PlainPython())
 
     def environment_error(self, reply: Reply) -> str | None:
         """Return why setting or restoring failed, without any value; ``None`` when it worked."""
@@ -200,6 +213,60 @@ class Python(Language):
 
     def _entries(self, reply: Reply, _marker: str, _names: tuple[str, ...]) -> Sequence[Any]:
         return entries_of(reply.content["user_expressions"][_KEY]["data"][READING_MIME])
+
+
+class PlainPython(Python):
+    """Kernels that run Python without IPython, as xeus-python does with ``--raw``."""
+
+    def variants(self) -> tuple[Language, ...]:
+        """Return this one alone."""
+        return (self,)
+
+    def environment_error(self, reply: Reply) -> str | None:
+        """Return why setting or restoring failed, without any value; ``None`` when it worked."""
+        return error_of(reply.content)
+
+    def value_expressions(self, *, max_bytes: int) -> dict[str, str]:
+        """Return nothing: these kernels evaluate no user expressions."""
+        del max_bytes
+        return {}
+
+    def value_of(self, reply: Reply, *, max_bytes: int) -> str | None:
+        """Return ``None``."""
+        del reply, max_bytes
+        return None
+
+    def interrupt_subshell(self, subshell_id: str) -> Request | None:
+        """Return ``None``: these kernels have no subshells."""
+        del subshell_id
+        return None
+
+    def run_command(self, blob: str, *, marker: str) -> Request:
+        """Start the guard with the kernel's own Python, which prints its lines."""
+        return _as_code(super().run_command(blob, marker=marker))
+
+    def command_text(self, reply: Reply) -> str:
+        """Return nothing: all lines are printed."""
+        del reply
+        return ""
+
+    def _setting(self, variables: Mapping[str, bytes | None]) -> Request:
+        return _as_code(super()._setting(variables))
+
+    def _restoring(self) -> Request:
+        return _as_code(super()._restoring())
+
+    def _reading(self, names: tuple[str, ...], max_bytes: int, marker: str) -> Request:
+        reading = _reader(names, max_bytes)[_KEY]
+        return Request(code=f"{_PRINT}{marker!r}, {reading})", silent=False)
+
+    def _entries(self, reply: Reply, marker: str, _names: tuple[str, ...]) -> Sequence[Any]:
+        return entries_of(marked_bytes(reply, marker))
+
+
+def _as_code(request: Request) -> Request:
+    """Return a request that evaluates the user expression of *request* and displays nothing."""
+    return Request(code=f"({request.user_expressions[_KEY]}, None)[1]", silent=False)
 
 
 def _reader(names: tuple[str, ...] | None, max_bytes: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What an IPython kernel runs to start the guard of a command and to hand on what it writes."""
+"""What a Python kernel runs to start the guard of a command and to hand on what it writes."""
 
 COMMAND = r"""
 import base64, json, os, signal, subprocess, sys, threading
@@ -64,15 +64,19 @@ class Relay:
 
 def main(data):
     blob, boot, options, mime, failure = json.loads(base64.b64decode(data))
-    shell = sys.modules['IPython'].get_ipython()
+    get_shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)
+    shell = get_shell()
     kernel = getattr(shell, 'kernel', None)
 
     def publish(line):
-        if kernel is None:
-            shell.display_pub.publish({mime: line})
-        else:
+        if hasattr(kernel, 'send_response'):
             content = {'data': {mime: line}, 'metadata': {}, 'transient': {}}
             kernel.send_response(kernel.iopub_socket, 'display_data', content)
+        elif shell is not None:
+            shell.display_pub.publish({mime: line})
+        else:
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
     if not hasattr(os, 'fork'):
         for line in failure:

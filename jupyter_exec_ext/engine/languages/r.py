@@ -260,6 +260,8 @@ class R(Language):
     """IRkernel; jsonlite, repr and IRdisplay come with it."""
 
     name = "r"
+    implementations = ("irkernel",)
+    programs = ("IRkernel::main()",)
     aliases = ("ir", "irkernel")
     guarding = Guarding()
 
