@@ -65,7 +65,7 @@ class Calls:
 
     def run_code_raw(self) -> None:
         """Run code in the session's kernel by `jupyter_client` alone."""
-        _run_raw(self._client, CODE)
+        run_raw(self._client, CODE)
 
     def run_code_nbmodel(self) -> None:
         """Run code in the session's kernel by jupyter-server-nbmodel, and poll for the result."""
@@ -126,11 +126,11 @@ class Calls:
         """Let a kernel of this process print, and read all of it by `jupyter_client` alone."""
         if self._own_printer is None:
             self._own_printer = start_new_kernel(stderr=subprocess.DEVNULL)
-        printed = _run_raw(self._own_printer[1], self._prints)
+        printed = run_raw(self._own_printer[1], self._prints)
         assert printed == self._printed_bytes, printed
 
 
-def _run_raw(client: BlockingKernelClient, code: str) -> int:
+def run_raw(client: BlockingKernelClient, code: str) -> int:
     """Run *code*, read all that it publishes, and return how many characters it printed."""
     msg_id = client.execute(code)
     printed = 0

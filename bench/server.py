@@ -17,9 +17,13 @@ STOP_SECONDS = 20
 
 
 class Server:
-    """A Jupyter Server with all extensions that are installed and *extensions*, until `close`."""
+    """A Jupyter Server with all extensions that are installed and *extensions*, until `close`.
 
-    def __init__(self, home: Path, *extensions: str) -> None:
+    Args:
+        without: An installed extension that is switched off.
+    """
+
+    def __init__(self, home: Path, *extensions: str, without: str | None = None) -> None:
         self.root = home / "root"
         runtime = home / "runtime"
         for folder in (self.root, runtime):
@@ -45,6 +49,7 @@ class Server:
                     "--ServerApp.port=0",
                     f"--ServerApp.root_dir={self.root}",
                     *(f"--ServerApp.jpserver_extensions={name}=True" for name in extensions),
+                    *([f"--ServerApp.jpserver_extensions={without}=False"] if without else []),
                 ],
                 env=environment,
                 stdout=log,
@@ -59,6 +64,16 @@ class Server:
     def pid(self) -> int:
         """The process."""
         return self._process.pid
+
+    @property
+    def url(self) -> str:
+        """Where it is, with a slash at the end."""
+        return self._url.geturl()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What authorizes a request."""
+        return {"Authorization": f"token {self._token}"}
 
     def _wait_for_url(self, info: Path) -> str:
         deadline = time.monotonic() + START_SECONDS
@@ -79,7 +94,7 @@ class Server:
             method,
             self._url.path + path,
             body=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"token {self._token}"},
+            headers=self.headers,
         )
         answer = self._connection.getresponse()
         return answer.status, answer.read()

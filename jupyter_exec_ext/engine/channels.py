@@ -6,6 +6,7 @@ by ZeroMQ needs another implementation of it and nothing else.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +27,9 @@ Handler: TypeAlias = Callable[[Channel, Message], None]
 
 MAX_QUEUED_MESSAGES = 20_000
 """How many messages ZeroMQ holds for us while the event loop is busy, before it drops some."""
+
+BATCH_SECONDS = 0.005
+"""For how long at most messages of one channel are taken before all else has its turn."""
 
 RECONNECT_MILLISECONDS = 10
 """Instead of ZeroMQ's 100: a fresh kernel binds its ports a moment after we connect."""
@@ -187,6 +191,18 @@ class ZmqChannels:
         self._streams[channel].on_recv(partial(self._receive, channel), copy=False)
 
     def _receive(self, channel: Channel, frames: Sequence[zmq.Frame]) -> None:
+        """Take a message, and with it those behind it: each call of this costs as much as a few."""
+        stream = self._streams[channel]
+        until = time.thread_time() + BATCH_SECONDS
+        self._take(channel, frames)
+        while not stream.closed() and stream.receiving() and time.thread_time() < until:
+            try:
+                frames = stream.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._take(channel, frames)
+
+    def _take(self, channel: Channel, frames: Sequence[zmq.Frame]) -> None:
         with self._skipping(channel):
             envelope = Envelope(frames)
             subscription = self._subscription_of(channel, envelope.header, envelope.parent_header)
@@ -200,6 +216,8 @@ class ZmqChannels:
             if envelope.is_large:
                 self._open_aside(channel, open_envelope)
             else:
+                if envelope.is_middling:
+                    self._freed_memory.expect()
                 self._hand_on(channel, open_envelope())
 
     def _open_aside(self, channel: Channel, open_envelope: Callable[[], list[Message]]) -> None:

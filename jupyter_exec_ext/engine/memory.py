@@ -1,4 +1,4 @@
-"""Gives back to the system the memory that large messages took."""
+"""Gives back to the system the memory that messages took."""
 
 import asyncio
 import ctypes
@@ -28,15 +28,17 @@ class FreedMemory:
     def __init__(self) -> None:
         libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._libc = libc if hasattr(libc, "malloc_trim") else None
-        self._is_due = self._is_expected = False
+        self._is_due = self._is_expected = self._is_set = False
 
     def expect(self) -> None:
-        """Note that a large message was received; give back what is free some time after it."""
+        """Give back what is free `CALM_SECONDS` later, since a message above some kB came in."""
         if self._libc is None:
             return
-        # That it keeps ever more is over from the first of these calls on; others change nothing.
-        self._libc.mallopt(_M_MMAP_THRESHOLD, SEPARATE_BYTES)
-        self._libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        if not self._is_set:
+            # From these calls on the library no longer keeps ever more.
+            self._libc.mallopt(_M_MMAP_THRESHOLD, SEPARATE_BYTES)
+            self._libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+            self._is_set = True
         self._is_expected = True
         self._plan()
 

@@ -24,6 +24,9 @@ in UTF-8 are missing before it.
 LARGE_BYTES = 1_000_000
 """What is larger takes so long to decode that the event loop must not wait for it."""
 
+COPIED_BYTES = 16 * 1024
+"""What is larger is read where ZeroMQ put it."""
+
 _PIECE_BYTES = 256 * 1024
 
 _MAX_AROUND_TEXT = 200
@@ -52,7 +55,7 @@ class Envelope:
     __slots__ = ("_buffers", "_signature", "_texts", "header", "parent_header")
 
     def __init__(self, frames: Sequence[zmq.Frame]) -> None:
-        parts = [frame.bytes if len(frame) <= LARGE_BYTES else frame.buffer for frame in frames]
+        parts = [frame.bytes if len(frame) <= COPIED_BYTES else frame.buffer for frame in frames]
         start = parts.index(DELIM) + 1
         self._signature, *self._texts = parts[start : start + 5]
         self._buffers = parts[start + 5 :]
@@ -70,6 +73,11 @@ class Envelope:
     def is_large(self) -> bool:
         """Whether `open` takes so long that it belongs into a thread."""
         return sum(map(len, self._texts)) > LARGE_BYTES
+
+    @property
+    def is_middling(self) -> bool:
+        """Whether thousands of such messages leave free memory behind that the system needs."""
+        return len(self._texts[-1]) > COPIED_BYTES
 
     def open(self, msg_session: Session, *, max_text_bytes: int | None = None) -> list[Message]:
         """Return the message, as `Session.deserialize` does, but for the dates in it.

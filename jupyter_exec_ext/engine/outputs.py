@@ -199,6 +199,11 @@ class OutputFold(NotebookClient):
             self.streams.refused_bytes += size
 
     @property
+    def is_head_full(self) -> bool:
+        """Whether stream text that comes now is kept only as long as it is among the last half."""
+        return self.streams.budget.is_head_full
+
+    @property
     def lost_bytes(self) -> int:
         """How many bytes of the stream text that the outputs have were not kept."""
         return self.streams.budget.lost_bytes + self.streams.refused_bytes

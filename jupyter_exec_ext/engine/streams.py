@@ -38,6 +38,11 @@ class StreamBudget:
         self.lost_bytes = 0
         self.max_line_length = min(MAX_LINE_LENGTH, max_bytes // 8)
 
+    @property
+    def is_head_full(self) -> bool:
+        """Whether text that comes now is kept only as long as it is among the last half."""
+        return bool(self._tail)
+
     def add(self, owner: "StreamText", text: str) -> None:
         """Keep *text* for *owner*, in the head while there is room, and then in the tail."""
         for start in range(0, len(text), _STEP_LENGTH):

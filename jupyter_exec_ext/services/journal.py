@@ -22,10 +22,14 @@ from jupyter_exec_ext.services.events import (
     size_as_json,
     without_large_parts,
 )
+from jupyter_exec_ext.services.held import HeldText
 from jupyter_exec_ext.store.store import EventRow, Store
 
 WRITE_SECONDS = 0.2
 """For how long events are gathered before they are written together."""
+
+HOLD_SECONDS = 1.0
+"""For how long much text that may become the kept tail is held before it is folded and written."""
 
 MERGE_BYTES = 64 * 1024
 """Neighbouring stream chunks become one event until it has this size; larger ones are divided."""
@@ -69,6 +73,8 @@ class Journal:
         self._recent: dict[int, _Entry] = {}
         self._open: _Entry | None = None
         self._close_time = 0.0
+        self._held = HeldText(limits.max_stream_bytes - limits.max_stream_bytes // 2)
+        self._fold_time = 0.0
         self._to_drop: list[int] = []
         self.has_news = Signal()
         self._write_lock = anyio.Lock()
@@ -86,11 +92,41 @@ class Journal:
 
         The end is told by `closing_events`, once the final record is stored.
         """
+        self._fold_held()
         self._append(event_type, content, cell_index=0, size=size_as_json(content))
         self.has_news.fire()
 
     def _emit_stream(self, content: dict[str, Any], cell_index: int) -> None:
         left_out = content.pop("left_out_bytes", 0)
+        text = content["text"]
+        size = size_of(text)
+        self._total_bytes += left_out + size
+        if self._kept_streams.is_head_full and self._fold.is_head_full:
+            self._held.add(content, cell_index, size, left_out_bytes=left_out)
+            if self._held.has_many:
+                self._fold_held()
+            return
+        self._take_text(content, cell_index, left_out)
+
+    def _fold_held(self, *, after_seconds: float = 0.0) -> None:
+        """Fold the text that is held, and make events of it.
+
+        Args:
+            after_seconds: Much text stays held until the last fold is so long ago.
+        """
+        now = time.monotonic()
+        if not self._held or (self._held.is_much and now - self._fold_time < after_seconds):
+            return
+        self._fold_time = now
+        dropped, chunks = self._held.take()
+        for cell_index, size in dropped.items():
+            self._leave_out(size, cell_index)
+        while chunks:  # Each is free as soon as it is folded.
+            content, cell_index, _ = chunks.popleft()
+            self._take_text(content, cell_index, 0)
+        self.has_news.fire()
+
+    def _take_text(self, content: dict[str, Any], cell_index: int, left_out: int) -> None:
         if left_out:
             self._leave_out(left_out, cell_index)
         text = content["text"]
@@ -105,7 +141,6 @@ class Journal:
         self._emit_text(content, tail, cell_index)
 
     def _leave_out(self, size: int, cell_index: int) -> None:
-        self._total_bytes += size
         self._fold.leave_out(cell_index, size)
         self._close_open()
         self.last_number += 1  # The hole shows that something is missing here.
@@ -119,7 +154,6 @@ class Journal:
     def _append_text(self, content: dict[str, Any], cell_index: int) -> None:
         text = content["text"]
         size = size_of(text)
-        self._total_bytes += size
         if self._open is not None and self._open.takes(content, cell_index):
             self._open.parts.append(text)
             self._open.size_bytes += size
@@ -130,6 +164,7 @@ class Journal:
         self._forget(self._kept_streams.add(self.last_number, size))
 
     def _emit_other(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> None:
+        self._fold_held()
         size = size_as_json(content)
         self._total_bytes += size
         if size > self._limits.max_display_bytes:
@@ -180,11 +215,13 @@ class Journal:
 
     def cells(self, indexes: Iterable[int]) -> list[CellResult]:
         """Return what these cells have published so far; the outputs must not be changed."""
+        self._fold_held()
         return self._fold.cells(indexes)
 
     @property
     def truncated(self) -> Truncation | None:
         """How much of the output was kept; ``None`` when all of it."""
+        self._fold_held()
         lost = self._fold.lost_bytes + self._refused_bytes
         if not lost and not self.has_uncounted:
             return None
@@ -196,10 +233,12 @@ class Journal:
 
     def widget_metadata(self) -> dict[str, Any]:
         """Return the ``widgets`` entry of the notebook's metadata, empty without widgets."""
+        self._fold_held()
         return self._fold.widget_metadata()
 
     def settle(self) -> int:
         """Let the newest event take no more, so that it can be read; return its number."""
+        self._fold_held()
         self._close_open()
         return self.last_number
 
@@ -214,6 +253,7 @@ class Journal:
         if number < self.covered_number:
             return None
         if time.monotonic() - self._close_time >= CLOSE_SECONDS:
+            self._fold_held(after_seconds=WRITE_SECONDS)
             self._close_open()
         newer: list[_Entry] = []
         # Backwards, since most who follow have read all but the newest.
@@ -232,7 +272,7 @@ class Journal:
     async def keep_written(self) -> None:
         """Write events soon after they come, until cancelled; a failing store is tried again."""
         while True:
-            if not self._pending and not self._to_drop:
+            if not self._pending and not self._held and not self._to_drop:
                 await self.has_news.wait(60)
             await anyio.sleep(WRITE_SECONDS)
             try:
@@ -249,7 +289,8 @@ class Journal:
         """
         with anyio.CancelScope(shield=True):
             async with self._write_lock:
-                rows, drop = self.take()
+                self._fold_held(after_seconds=HOLD_SECONDS)
+                rows, drop = self._take_pending()
                 if not rows and not drop:
                     return
                 try:
@@ -266,6 +307,10 @@ class Journal:
 
         Until the next time the events stay in memory for those who follow.
         """
+        self._fold_held()
+        return self._take_pending()
+
+    def _take_pending(self) -> tuple[list[EventRow], list[int]]:
         self._close_open()
         if self._pending:
             newest = self._pending[max(self._pending)]
@@ -291,6 +336,7 @@ class Journal:
 
     def discard(self) -> None:
         """Forget what is not written, since it cannot be; its numbers are not used again."""
+        self._fold_held()
         self._pending, self._recent, self._open, self._to_drop = {}, {}, None, []
         self.covered_number = self._taken_number = self.last_number
 
@@ -327,6 +373,11 @@ class HeadAndTail:
         self._tail: deque[tuple[int, int]] = deque()
         # Each event counts for so much more that the budget holds no more of them.
         self._event_bytes = max(1, max_bytes // max_events)
+
+    @property
+    def is_head_full(self) -> bool:
+        """Whether what comes now is kept only as long as it is among the last half."""
+        return bool(self._tail)
 
     def add(self, number: int, size: int) -> list[int]:
         """Count event *number*; return the numbers of those that are kept no longer."""

@@ -239,11 +239,79 @@ async def test_of_much_text_the_head_and_the_tail_are_stored(
             await small.journal.flush()
     await small.journal.flush()
 
-    numbers = [event.number for event in await small.stored()]
-    head = [number for number in numbers if number < 100]
-    tail = [number for number in numbers if number >= 100]
-    assert head == [1, 2, 3, 4]
-    assert tail == [197, 198, 199, 200]
+    stored = await small.stored()
+    assert [event.number for event in stored[:4]] == [1, 2, 3, 4]
+    assert stored[4].number > 5
+    texts = [event.content["text"] for event in stored]
+    assert texts == [f"{number:099}\n" for number in (0, 1, 2, 3, 196, 197, 198, 199)]
+    assert small.journal.truncated == Truncation(kept_bytes=1_000, total_bytes=20_000)
+
+
+async def test_text_that_comes_faster_than_it_is_written_is_counted_and_its_end_kept(
+    new_account: NewAccount,
+) -> None:
+    """A flood is not folded piece by piece: what is held of it is bounded, the count exact."""
+    account = await new_account()
+    line = "é" * 4_999 + "\n"
+    tracemalloc.start()
+    try:
+        for number in range(3_000):
+            account.print(f"{number:05}{line}", cell=number % 2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 50_000_000
+    size = 5 + len(line.encode())
+    truncated = account.journal.truncated
+    assert truncated is not None
+    assert truncated.total_bytes == 3_000 * size
+    kept = account.journal.cells([0, 1])
+    assert truncated.kept_bytes == pytest.approx(account.limits.max_stream_bytes, abs=10)
+    for cell, last in zip(kept, (2_998, 2_999), strict=True):
+        text = cell.outputs[0]["text"]
+        assert text.startswith(f"{cell.cell_index:05}é")
+        assert text.endswith(f"\n{last:05}{line}")
+        assert text.count("bytes left out") == 1
+
+
+async def test_what_follows_a_flood_comes_after_it(account: Account) -> None:
+    """A display, a progress event and a reader see all text that was published before."""
+    for number in range(20):
+        account.print(f"{number:02}" + "x" * 999_998)
+
+    account.show({"text/plain": "last"})
+
+    events = account.journal.events_after(0, max_bytes=100_000_000)
+    assert events is not None
+    assert events[-1].content["data"] == {"text/plain": "last"}
+    assert events[-2].content["text"].endswith("xxx")
+    assert account.outputs()[-1]["data"] == {"text/plain": "last"}
+    text = account.outputs()[0]["text"]
+    assert text.startswith("00xx")
+    assert "xx19xx" in text
+    numbers = [event.number for event in events]
+    assert numbers != list(range(1, len(numbers) + 1)), "no gap"
+
+
+async def test_a_follower_is_woken_when_held_text_can_be_read(account: Account) -> None:
+    """What is written soon after it came is news, also when nothing comes after it."""
+    for _ in range(20):
+        account.print("x" * 1_000_000)
+    last_number = account.journal.last_number
+    woken = anyio.Event()
+
+    async def follow() -> None:
+        while account.journal.last_number <= last_number:
+            await account.journal.has_news.wait(10)
+        woken.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(follow)
+        group.start_soon(account.journal.keep_written)
+        with anyio.fail_after(10):
+            await woken.wait()
+        group.cancel_scope.cancel()
 
 
 async def test_a_huge_chunk_is_kept_head_and_tail_too(new_account: NewAccount) -> None:
@@ -528,8 +596,8 @@ async def test_retention_goes_on_while_the_store_fails(small: Account, path: Pat
         small.journal.put_back(rows, drop)
     await eventually(small.journal.flush, StoreUnavailableError)
 
-    numbers = [event.number for event in await small.stored()]
-    assert numbers == [1, 2, 3, 4, 27, 28, 29, 30]
+    texts = await small.stored_text()
+    assert texts == [f"{number:099}\n" for number in (0, 1, 2, 3, 26, 27, 28, 29)]
 
 
 async def test_writing_is_tried_again_until_the_store_is_back(account: Account, path: Path) -> None:
