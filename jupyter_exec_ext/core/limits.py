@@ -63,7 +63,9 @@ class Limits:
     max_description_length: int = _limit(1_024, "Longest description, in characters.")
     max_notebook_bytes: int = _limit(64_000_000, "Largest notebook that is executed.")
     max_output_bytes: int = _limit(
-        64_000_000, "How much output of an execution is kept, printed text left aside."
+        64_000_000,
+        "How much output of an execution is kept, without printed text. Each output, widget and"
+        " display id counts for 1,000 bytes more than its JSON.",
     )
     max_stream_bytes: int = _limit(
         10_000_000, "How much printed text of an execution is kept: its first and its last half."

@@ -11,8 +11,15 @@ from nbformat import NotebookNode, from_dict
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.streams import StreamBudget, StreamText, size_of
 
-MAX_STREAM_OUTPUTS = 100_000
+MAX_STREAM_OUTPUTS = 20_000
 """How many stream outputs a run may have, since each costs more memory than its text."""
+
+PART_BYTES = 1_000
+"""What an output, a widget or a display id counts for in addition to its JSON: the memory that it
+takes in Python."""
+
+VALUE_BYTES = 200
+"""What a value or a buffer of a widget counts for in addition to its JSON."""
 
 
 class ShownBytes:
@@ -38,8 +45,8 @@ def shown_bytes_of(output: dict[str, Any]) -> int:
     if output.get("output_type") == "stream":
         return 0
     if "data" in output:
-        return len(msgspec.json.encode([output["data"], output.get("metadata")]))
-    return len(msgspec.json.encode(output))
+        return PART_BYTES + len(msgspec.json.encode([output["data"], output.get("metadata")]))
+    return PART_BYTES + len(msgspec.json.encode(output))
 
 
 _FIELDS = {
@@ -143,6 +150,7 @@ class OutputArea(OutputWidget):
     ) -> None:
         super().__init__(comm_id, {**state, "outputs": []}, kernel_client, executor)
         self.parent_header: dict[str, Any] = {}
+        self.msg_id = ""
         self.stream_outputs = StreamOutputs(executor.streams)
         self._size = 0
         self._told_size = 0
@@ -204,6 +212,9 @@ class OutputArea(OutputWidget):
         """Take what the kernel changed: the outputs, or whether this widget captures."""
         if "outputs" in state:
             self._adopt(state["outputs"])
+        if state.get("msg_id"):
+            # nbclient would keep every request that this widget ever captured.
+            self._stop_capturing()
         super().set_state(state)
         if "msg_id" in state and not state["msg_id"] and self._size != self._told_size:
             self.sync_state()
@@ -213,6 +224,16 @@ class OutputArea(OutputWidget):
         self.stream_outputs.settle()
         self._told_size = self._size
         super().sync_state()
+
+    def _stop_capturing(self) -> None:
+        if self.msg_id:
+            self.executor.remove_output_hook(self.msg_id, self)
+            self.msg_id = ""
+
+    def close(self) -> None:
+        """Capture nothing more, and give back what was captured: another widget has its id."""
+        self._stop_capturing()
+        self._clear()
 
     def _clear(self) -> None:
         self.outputs = []

@@ -14,6 +14,9 @@ import msgspec
 MAX_DEPTH = 100
 """How deep JSON may be nested; what is deeper becomes ``null``. Notebooks are read recursively."""
 
+MAX_ID_LENGTH = 1_000
+"""In characters, of a display id and a comm id; the rest is cut."""
+
 _JSON_TYPE = re.compile(r"application/(.*\+)?json")
 _CHECKED_LENGTH = 1_000_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -56,7 +59,7 @@ def _display(msg_type: str, content: Mapping[str, Any]) -> dict[str, Any] | None
     transient = content.get("transient")
     display_id = transient.get("display_id") if isinstance(transient, Mapping) else None
     if display_id and isinstance(display_id, str):
-        checked["transient"] = {"display_id": clean_text(display_id)}
+        checked["transient"] = {"display_id": clean_text(display_id[:MAX_ID_LENGTH])}
     elif msg_type == "update_display_data":
         return None
     if msg_type == "execute_result":
@@ -102,7 +105,7 @@ def _comm(content: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if not _are_paths(data.get("buffer_paths") or []):
         return None
-    checked = {"comm_id": clean_text(comm_id), "data": as_json(data)}
+    checked = {"comm_id": clean_text(comm_id[:MAX_ID_LENGTH]), "data": as_json(data)}
     target_name = content.get("target_name")
     if isinstance(target_name, str):
         checked["target_name"] = clean_text(target_name)

@@ -21,6 +21,8 @@ from nbformat import NotebookNode, ValidationError, from_dict
 
 from jupyter_exec_ext.core.models import CellResult, Event, EventType, Output
 from jupyter_exec_ext.engine.areas import (
+    PART_BYTES,
+    VALUE_BYTES,
     OutputArea,
     ShownBytes,
     StreamLimits,
@@ -30,6 +32,7 @@ from jupyter_exec_ext.engine.areas import (
 )
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import checked_content
+from jupyter_exec_ext.engine.streams import size_of
 
 # nbclient logs the content of messages, which must not be logged. A logger of the registry would
 # be enabled again whenever the server configures its own logging.
@@ -45,6 +48,9 @@ _TYPE_OF = {
     "comm_open": EventType.COMM,
     "comm_msg": EventType.COMM,
 }
+
+MAX_PLACES = 200
+"""How many outputs may show one display, since each update of it changes all of them."""
 
 _MALFORMED = (
     KeyError,
@@ -210,7 +216,10 @@ class OutputFold(NotebookClient):
 
     @property
     def shown_bytes(self) -> int:
-        """How many bytes the outputs, streams left aside, and the widgets have as JSON."""
+        """How much the outputs, streams left aside, and the widgets count for, in bytes.
+
+        That is their JSON and ids, and `PART_BYTES` or `VALUE_BYTES` for each part.
+        """
         return self.shown.total
 
     def growth_of(self, content: dict[str, Any], cell_index: int) -> int:
@@ -226,8 +235,8 @@ class OutputFold(NotebookClient):
             case "comm_open" | "comm_msg":
                 sizes = _comm_sizes(content, map(len, content["buffers"]))
                 return sum(sizes.values()) - sum(map(self.shown.get, sizes))
-        size = shown_bytes_of(content)
-        display_id = content.get("transient", {}).get("display_id")
+        display_id = _display_id_of(content)
+        size = _display_bytes_of(content, display_id)
         places = self._places_of(display_id) if display_id is not None else []
         growth = len(places) * size - sum(map(self.shown.get, places))
         if content["msg_type"] == "update_display_data":
@@ -236,6 +245,16 @@ class OutputFold(NotebookClient):
             count = len(self.nb.cells[cell_index]["outputs"])
             growth = -sum(self.shown.get((cell_index, place)) for place in range(count))
         return growth + size
+
+    def has_place_for(self, content: dict[str, Any], cell_index: int) -> bool:
+        """Whether an output with *content* is not one too many that shows the same display."""
+        display_id = _display_id_of(content)
+        return (
+            display_id is None
+            or content["msg_type"] == "update_display_data"
+            or cell_index in self._cells_waiting_to_clear
+            or len(self._places_of(display_id)) < MAX_PLACES
+        )
 
     def _places_of(self, display_id: str) -> list[tuple[int, int]]:
         """Return cell and place of each output that shows the display with this id."""
@@ -271,7 +290,7 @@ class OutputFold(NotebookClient):
             self._display_ids.setdefault(cell_index, set()).add(display_id)
         outs.append(out)
         streams.note(out)
-        self.shown.set((cell_index, len(outs) - 1), shown_bytes_of(out))
+        self.shown.set((cell_index, len(outs) - 1), _display_bytes_of(out, display_id))
         return out
 
     def clear_output(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
@@ -289,14 +308,14 @@ class OutputFold(NotebookClient):
             self.shown.set((cell_index, place), 0)
 
     def _update_display_id(self, display_id: str, msg: Message) -> None:
-        places = self._places_of(display_id)
-        if places:
-            super()._update_display_id(display_id, msg)
-            # All of them show the same now.
-            cell_index, place = places[0]
-            size = shown_bytes_of(self.nb.cells[cell_index]["outputs"][place])
-            for key in places:
-                self.shown.set(key, size)
+        """Update what shows the display; nbclient's own way copies the data for each output."""
+        content = msg["content"]
+        size = _display_bytes_of(content, display_id)
+        data, metadata = from_dict(content["data"]), from_dict(content["metadata"])
+        for cell_index, place in self._places_of(display_id):
+            output = self.nb.cells[cell_index]["outputs"][place]
+            output["data"], output["metadata"] = data, metadata
+            self.shown.set((cell_index, place), size)
 
     def handle_comm_msg(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
         """Take a widget's message."""
@@ -309,6 +328,8 @@ class OutputFold(NotebookClient):
         if isinstance(area, OutputArea) and self.comm_objects[comm_id] is area:
             # Opened a second time, as something else, it still shows what it captured.
             area.show()
+        elif isinstance(area, OutputArea):
+            area.close()
 
     def clear_display_id_mapping(self, cell_index: int) -> None:
         """Forget which displays a cell shows; those of other cells are not looked at."""
@@ -320,19 +341,33 @@ class OutputFold(NotebookClient):
 
     def remove_output_hook(self, msg_id: str, hook: OutputWidget) -> None:
         """Let *hook* take no more output, whatever hooks were set after it."""
-        self.output_hook_stack[msg_id].remove(hook)
+        hooks = self.output_hook_stack[msg_id]
+        hooks.remove(hook)
+        if not hooks:
+            del self.output_hook_stack[msg_id]
+
+
+def _display_id_of(content: dict[str, Any]) -> str | None:
+    display_id: str | None = content.get("transient", {}).get("display_id")
+    return display_id
+
+
+def _display_bytes_of(output: dict[str, Any], display_id: str | None) -> int:
+    """Return what an output counts for, together with its display id."""
+    id_bytes = PART_BYTES + size_of(display_id) if display_id is not None else 0
+    return shown_bytes_of(output) + id_bytes
 
 
 def _comm_sizes(
     content: dict[str, Any], buffer_sizes: Iterable[int]
-) -> dict[tuple[str, Hashable], int]:
-    """Return how many bytes each part of a widget has that a message sets."""
+) -> dict[tuple[Hashable, ...], int]:
+    """Return how many bytes each part of a widget counts for that a message sets."""
     comm_id, data = content["comm_id"], content["data"]
     if "state" not in data:
         return {}
-    sizes: dict[tuple[str, Hashable], int] = {
-        (comm_id, key): len(msgspec.json.encode(value)) for key, value in data["state"].items()
-    }
+    sizes: dict[tuple[Hashable, ...], int] = {(comm_id,): PART_BYTES + size_of(comm_id)}
+    for key, value in data["state"].items():
+        sizes[comm_id, key] = VALUE_BYTES + size_of(key) + len(msgspec.json.encode(value))
     for path, size in zip(data.get("buffer_paths") or (), buffer_sizes, strict=False):
-        sizes[comm_id, tuple(path)] = size
+        sizes[comm_id, tuple(path)] = VALUE_BYTES + len(msgspec.json.encode(path)) + size
     return sizes

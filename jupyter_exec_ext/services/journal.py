@@ -177,7 +177,8 @@ class Journal:
             self._refused_bytes += size - smaller
             size = smaller
         growth = self._fold.growth_of(content, cell_index)
-        if growth > 0 and self._fold.shown_bytes + growth > self._limits.max_output_bytes:
+        is_too_much = self._fold.shown_bytes + growth > self._limits.max_output_bytes
+        if (growth > 0 and is_too_much) or not self._fold.has_place_for(content, cell_index):
             self._refused_bytes += size
             return
         entry = self._append(event_type, content, cell_index, size)

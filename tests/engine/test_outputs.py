@@ -15,6 +15,7 @@ from jupyter_client.session import Session
 
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.engine import areas
+from jupyter_exec_ext.engine.areas import PART_BYTES, VALUE_BYTES
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import MAX_DEPTH
 from jupyter_exec_ext.engine.outputs import OutputFold, event_of
@@ -141,15 +142,29 @@ class Folded:
 def measured(fold: OutputFold) -> int:
     """Return what ``shown_bytes`` counts as it goes along."""
     outputs = [output for cell in range(CELLS) for output in fold.outputs(cell)]
-    total = 0
+    total = sum(
+        PART_BYTES + len(display_id.encode())
+        for display_id, cells in fold._display_id_map.items()
+        for places in cells.values()
+        for _ in places
+    )
     for comm_id, state in fold.widget_state.items():
+        total += PART_BYTES + len(comm_id.encode())
         captured_key = "outputs" if comm_id in fold.comm_objects else None
         outputs += state[captured_key] if captured_key else []
-        total += sum(len(msgspec.json.encode(state[key])) for key in state if key != captured_key)
+        total += sum(
+            VALUE_BYTES + len(key.encode()) + len(msgspec.json.encode(state[key]))
+            for key in state
+            if key != captured_key
+        )
     for buffers in fold.widget_buffers.values():
-        total += sum(len(buffer["data"]) for buffer in buffers.values())
+        total += sum(
+            VALUE_BYTES + len(msgspec.json.encode(path)) + len(buffer["data"])
+            for path, buffer in buffers.items()
+        )
     return total + sum(
-        len(
+        PART_BYTES
+        + len(
             msgspec.json.encode(
                 [output["data"], output.get("metadata")] if "data" in output else output
             )

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Event, EventType, ExecutionError, Truncation
-from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.engine.areas import PART_BYTES
+from jupyter_exec_ext.engine.outputs import MAX_PLACES, OutputFold, event_of
 from jupyter_exec_ext.services.events import closing_events, decode_event, published_bytes_of
 from jupyter_exec_ext.services.journal import CLOSE_SECONDS, MERGE_BYTES, RECENT_BYTES, Journal
 from jupyter_exec_ext.store.store import Store
@@ -475,7 +476,7 @@ def test_outputs_above_the_limit_are_refused_and_counted(small: Account) -> None
         small.show({"text/plain": "x" * 1_000})
 
     shown = len(small.outputs())
-    assert shown == 7
+    assert shown == 8_000 // (PART_BYTES + 1_025) == 3
     assert small.journal.truncated == Truncation(
         kept_bytes=shown * size_of(content), total_bytes=20 * size_of(content)
     )
@@ -541,6 +542,132 @@ async def test_the_counts_are_exact(small: Account) -> None:
     shown = "".join(output.get("text", "") for output in small.outputs())
     gap = f"\n[... {total - 1_000 - size_of(content)} bytes left out ...]\n"
     assert len(shown.encode()) == 1_000 + len(gap)
+
+
+# Code that fills the memory of the server.
+
+
+HOSTILE_COUNT = 1_500
+HOSTILE_OUTPUT_BYTES = 300_000
+LONG = "x" * 2_000
+
+
+def kernel_message(msg_type: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "header": {"msg_type": msg_type},
+        "parent_header": {"msg_id": "request"},
+        "content": content,
+    }
+
+
+def shown(**transient: str) -> dict[str, Any]:
+    return kernel_message("display_data", {"data": {}, "metadata": {}, "transient": transient})
+
+
+def widget(comm_id: str, state: dict[str, Any], **data: Any) -> dict[str, Any]:
+    content = {
+        "comm_id": comm_id,
+        "target_name": "jupyter.widget",
+        "data": {"state": state, **data},
+    }
+    return kernel_message("comm_open", content)
+
+
+def output_widget(comm_id: str, **state: Any) -> dict[str, Any]:
+    names = {"_model_module": "@jupyter-widgets/output", "_model_name": "OutputModel"}
+    return widget(comm_id, {**names, **state})
+
+
+ATTACKS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "empty outputs": lambda _: shown(),
+    "display ids": lambda number: shown(display_id=f"{number}{LONG}"),
+    "one display id": lambda _: shown(display_id="id"),
+    "widgets": lambda number: widget(f"w{number}", {}),
+    "long comm ids": lambda number: widget(f"{number}{LONG}", {}),
+    "keys of one state": lambda number: widget("w", {f"{number}{LONG}": 0}),
+    "short keys of one state": lambda number: widget("w", {f"{number:0100}": 0}),
+    "paths of buffers": lambda number: {
+        **widget("w", {}, buffer_paths=[[str(number), LONG]]),
+        "buffers": [b""],
+    },
+    "output widgets": lambda number: output_widget(f"w{number}"),
+    "outputs in a widget": lambda number: (
+        output_widget("w", msg_id="request") if number == 0 else shown()
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_all_that_is_kept_counts(new_account: NewAccount, attack: str) -> None:
+    """Names and ids as well, and the memory that a part takes which shows nothing."""
+    account = await new_account(max_output_bytes=HOSTILE_OUTPUT_BYTES)
+    tracemalloc.start()
+    try:
+        for number in range(HOSTILE_COUNT):
+            event = event_of(ATTACKS[attack](number))
+            assert event is not None
+            account.journal.emit(*event, cell_index=0)
+            account.journal.take()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert account.journal.truncated is not None
+    assert account.fold.shown_bytes <= HOSTILE_OUTPUT_BYTES
+    assert kept < 3 * HOSTILE_OUTPUT_BYTES
+
+
+@pytest.mark.parametrize("is_opened_again", [False, True])
+async def test_what_replaces_itself_takes_no_more_memory(
+    account: Account, is_opened_again: bool
+) -> None:
+    """An Output widget captures one request, the last that it was set to."""
+
+    def capture(number: int) -> None:
+        message = output_widget("w", msg_id=f"{number:04}{LONG}")
+        if number and not is_opened_again:
+            message["header"]["msg_type"] = "comm_msg"
+        event = event_of(message)
+        assert event is not None
+        account.journal.emit(*event, cell_index=0)
+        account.journal.take()
+
+    capture(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 500):
+            capture(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 100_000
+    assert account.journal.truncated is None
+
+
+def test_a_display_has_so_many_places(account: Account) -> None:
+    """Each update changes all of them; what is left out is named, and later ones still count."""
+    for number in range(2 * MAX_PLACES):
+        account.show({"text/plain": str(number)}, display_id="id", cell=number % 2)
+
+    assert len(account.outputs(0) + account.outputs(1)) == MAX_PLACES
+    assert account.journal.truncated is not None
+    account.update({"text/plain": "new"}, "id")
+    assert {output["data"]["text/plain"] for output in account.outputs(0)} == {"new"}
+    account.clear(wait=True)
+    account.show({"text/plain": "again"}, display_id="id")
+    assert [output["data"]["text/plain"] for output in account.outputs(0)] == ["again"]
+
+
+def test_long_ids_are_cut() -> None:
+    """They name the same display and the same widget as before."""
+    display_event = event_of(shown(display_id=LONG))
+    comm_event = event_of(widget(LONG, {}))
+    assert display_event is not None
+    assert comm_event is not None
+
+    assert display_event[1]["transient"] == {"display_id": LONG[:1_000]}
+    assert comm_event[1]["comm_id"] == LONG[:1_000]
 
 
 # A store that fails.
