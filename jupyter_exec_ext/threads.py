@@ -10,6 +10,7 @@ import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import is_dataclass
 from functools import partial
 from typing import TypeVar, TypeVarTuple
 
@@ -19,6 +20,12 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 MAX_THREADS = 40
+
+LARGE_BYTES = 1_000_000
+"""What is larger takes longer to encode, decode or hash than the event loop may wait."""
+
+_VALUE_BYTES = 64
+"""What each part of a value counts at least for."""
 
 # It starts no thread before the first is needed, and the interpreter ends those that are idle.
 _EXECUTOR = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="jupyter_exec_ext")
@@ -44,3 +51,29 @@ async def run_sync(
         with anyio.CancelScope(shield=True):
             await asyncio.wait({done})
         return done.result()
+
+
+async def run_if_large(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Return what ``function(*args)`` returns; runs it in a thread when *args* are large.
+
+    A thread takes longer to begin than a small value takes to encode.
+    """
+    return await run_sync(function, *args) if is_large(*args) else function(*args)
+
+
+def is_large(*values: object) -> bool:
+    """Whether *values* are more than about a megabyte: texts, bytes, JSON values, dataclasses."""
+    left = LARGE_BYTES
+    rest: list[object] = [*values]
+    while rest and left >= 0:
+        value = rest.pop()
+        left -= _VALUE_BYTES
+        if isinstance(value, (str, bytes)):
+            left -= len(value)
+        elif isinstance(value, dict):
+            rest.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            rest.extend(value)
+        elif is_dataclass(value):
+            rest.extend(vars(value).values())
+    return left < 0

@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 from jupyter_exec_ext.app import ExecApp
 from tests import echo_kernel
+from tests.blocking import guarded_loop
 from tests.contract import Contract
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
@@ -247,11 +248,12 @@ def jp_server_config(exec_config: dict[str, Any], tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def exec_app(jp_serverapp: ServerApp) -> ExecApp:
-    """The extension in the server under test."""
+def exec_app(jp_serverapp: ServerApp) -> Generator[ExecApp]:
+    """The extension in the server under test, which must never hold up the event loop."""
     (app,) = jp_serverapp.extension_manager.extension_apps["jupyter_exec_ext"]
     assert isinstance(app, ExecApp)
-    return app
+    with guarded_loop():
+        yield app
 
 
 @pytest.fixture(scope="session")

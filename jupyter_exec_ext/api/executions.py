@@ -142,7 +142,7 @@ class _Handler(ExecHandler):
             self.write_value(basic_view(execution), status)
         else:
             result = result or await self.executions.result(execution_id)
-            self.write_value(full_view(execution, result), status)
+            await self.write_result(full_view, execution, result, status)
 
     async def write_state(
         self,

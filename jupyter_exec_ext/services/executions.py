@@ -49,10 +49,10 @@ from jupyter_exec_ext.services.notebooks import (
     Notebooks,
     Snapshot,
     decode_result,
-    decode_snapshot,
     decode_values,
     encode_snapshot,
     executed_notebook,
+    load_snapshot,
     snapshot_of_source,
     without_trust,
 )
@@ -186,7 +186,7 @@ class ExecutionService:
             try:
                 await self._store.insert(
                     execution,
-                    notebook=_stored_snapshot(new.source, snapshot),
+                    notebook=await _stored_snapshot(new.source, snapshot),
                     fingerprint=self._fingerprint_of(new),
                 )
             except ConflictError:
@@ -307,7 +307,7 @@ class ExecutionService:
         if live is not None:
             return live.result()
         data = await self._store.get_result(execution_id)
-        return decode_result(data) if data is not None else Result()
+        return await decode_result(data) if data is not None else Result()
 
     async def values(self, execution_id: str) -> Result:
         """Return what `result` does without the outputs, which can be much to read."""
@@ -315,7 +315,7 @@ class ExecutionService:
         if live is not None:
             return live.result()
         data = await self._store.get_result(execution_id)
-        return decode_values(data) if data is not None else Result()
+        return await decode_values(data) if data is not None else Result()
 
     async def list(self, query: ListQuery) -> Page:
         """Return one page of records, as fresh as `get` would show them."""
@@ -417,9 +417,7 @@ class ExecutionService:
         execution = await self.get(execution_id)
         if isinstance(execution.source, CommandSource):
             raise NoNotebookError(execution_id)
-        snapshot = snapshot_of_source(execution.source, execution.kernel_name)
-        if snapshot is None:
-            snapshot = decode_snapshot(await self._store.get_notebook(execution_id))
+        snapshot = await load_snapshot(execution, self._store)
         notebook = executed_notebook(snapshot, await self.result(execution_id))
         notebook["cells"] = [without_trust(cell) for cell in notebook["cells"]]
         return notebook
@@ -479,6 +477,6 @@ def _execution_of(
     )
 
 
-def _stored_snapshot(source: Source, snapshot: Snapshot) -> bytes | None:
+async def _stored_snapshot(source: Source, snapshot: Snapshot) -> bytes | None:
     """Return what is stored beside the record: nothing for code, which is in the record."""
-    return encode_snapshot(snapshot) if isinstance(source, NotebookSource) else None
+    return await encode_snapshot(snapshot) if isinstance(source, NotebookSource) else None

@@ -10,6 +10,7 @@ import psutil
 from jupyter_server.gateway.managers import GatewayMappingKernelManager
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecError,
     FileConflictError,
@@ -38,6 +39,7 @@ class Folders:
 
     Attributes:
         policy: Where they are made, and what becomes of them.
+        hold_kernels: Whether kernels work in them: contents and kernels are on this machine's disk.
     """
 
     def __init__(
@@ -47,25 +49,16 @@ class Folders:
         self._host = host
         self._limits = limits
         self.policy = policy
-
-    @property
-    def _are_local(self) -> bool:
-        return isinstance(self._contents_manager, FileContentsManager)
-
-    @property
-    def hold_kernels(self) -> bool:
-        """Whether kernels work in them: contents and kernels are on this machine's disk."""
-        kernel_manager = self._host.kernel_manager
-        return (
+        self._are_local = isinstance(contents_manager, FileContentsManager)
+        # Resolved once, at the start of the server: the root may be on a slow network disk.
+        # Where files are found it is not resolved, but absolute, as the contents manager takes it.
+        self._root = Path(os.path.abspath(contents_manager.root_dir))  # noqa: PTH100
+        self._resolved_root = self._root.resolve()
+        self.hold_kernels = (
             self._are_local
-            and not isinstance(kernel_manager, GatewayMappingKernelManager)
-            and Path(kernel_manager.root_dir).resolve() == self._root.resolve()
+            and not isinstance(host.kernel_manager, GatewayMappingKernelManager)
+            and Path(host.kernel_manager.root_dir).resolve() == self._resolved_root
         )
-
-    @property
-    def _root(self) -> Path:
-        # Not resolved, but absolute, as the contents manager itself takes it.
-        return Path(os.path.abspath(self._contents_manager.root_dir))  # noqa: PTH100
 
     async def make(self, name: str | None) -> str:
         """Make a folder that no session had before, and return its API path.
@@ -163,15 +156,15 @@ class Folders:
         if self._are_local:
             self._contents_manager.emit(data={"action": action, "path": path})
 
-    def path_of_kernel(self, kernel_id: str) -> str | None:
+    async def path_of_kernel(self, kernel_id: str) -> str | None:
         """Return the API path of the folder where a kernel works now; ``None`` if it has none."""
         manager = self._host.kernel_manager.get_kernel(kernel_id)
         pid = getattr(getattr(manager, "provisioner", None), "pid", None)
         if pid is None or not self.hold_kernels:
             return None
         try:
-            works_in = Path(psutil.Process(pid).cwd()).resolve()
-            parts = works_in.relative_to(self._root.resolve()).parts
+            works_in = await threads.run_sync(_working_folder, pid)
+            parts = works_in.relative_to(self._resolved_root).parts
             # What no request can name is no folder for files.
             parts_of("/".join(parts))
         except (psutil.Error, ValueError, OSError, InvalidArgumentError):
@@ -179,3 +172,7 @@ class Folders:
         if is_hidden(parts) and not self._contents_manager.allow_hidden:
             return None
         return "/".join(parts)
+
+
+def _working_folder(pid: int) -> Path:
+    return Path(psutil.Process(pid).cwd()).resolve()

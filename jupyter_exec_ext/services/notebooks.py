@@ -31,6 +31,7 @@ from jupyter_exec_ext.core.models import (
     CodeSource,
     CommandSource,
     CommandStep,
+    Execution,
     NotebookSource,
     Result,
     Source,
@@ -39,6 +40,7 @@ from jupyter_exec_ext.core.models import (
 from jupyter_exec_ext.core.paths import is_plain
 from jupyter_exec_ext.engine.cells import Cell
 from jupyter_exec_ext.services.notebook_format import FIELD, open_notebook
+from jupyter_exec_ext.store.store import Store
 
 IN_PLACE = "in_place"
 
@@ -451,8 +453,12 @@ def snapshot_of_source(source: Source, kernel_name: str) -> Snapshot | None:
     return None
 
 
-def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return *snapshot* for the store; takes as long as the notebook is large."""
+async def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return *snapshot* for the store."""
+    return await threads.run_if_large(_encode_snapshot, snapshot)
+
+
+def _encode_snapshot(snapshot: Snapshot) -> bytes:
     return json.dumps(
         {
             "notebook": snapshot.notebook,
@@ -462,8 +468,21 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     ).encode()
 
 
-def decode_snapshot(data: bytes) -> Snapshot:
-    """Return the snapshot that `encode_snapshot` encoded."""
+async def load_snapshot(execution: Execution, store: Store) -> Snapshot:
+    """Return what *execution* runs, as it was accepted.
+
+    Raises:
+        ExecutionNotFoundError: The record is not in the store.
+        StoreUnavailableError: The store cannot be read.
+    """
+    snapshot = snapshot_of_source(execution.source, execution.kernel_name)
+    if snapshot is not None:
+        return snapshot
+    data = await store.get_notebook(execution.id)
+    return await threads.run_if_large(_decode_snapshot, data)
+
+
+def _decode_snapshot(data: bytes) -> Snapshot:
     return Snapshot(**json.loads(data))
 
 
@@ -495,8 +514,17 @@ def without_trust(cell: dict[str, Any]) -> dict[str, Any]:
     return {**cell, "metadata": {k: v for k, v in cell["metadata"].items() if k != "trusted"}}
 
 
-def decode_result(data: bytes) -> Result:
+async def encode_result(result: Result) -> bytes:
+    """Return *result* for the store."""
+    return await threads.run_if_large(msgspec.json.encode, result)
+
+
+async def decode_result(data: bytes) -> Result:
     """Return the result of a stored record."""
+    return await threads.run_if_large(_decode_result, data)
+
+
+def _decode_result(data: bytes) -> Result:
     return msgspec.json.decode(data, type=Result)
 
 
@@ -507,8 +535,12 @@ class _Values:
     variables: dict[str, Variable] = field(default_factory=dict)
 
 
-def decode_values(data: bytes) -> Result:
+async def decode_values(data: bytes) -> Result:
     """Return the result of a stored record without what was published, which is skipped."""
+    return await threads.run_if_large(_decode_values, data)
+
+
+def _decode_values(data: bytes) -> Result:
     values = msgspec.json.decode(data, type=_Values)
     return Result(
         exit_codes=values.exit_codes, value_json=values.value_json, variables=values.variables

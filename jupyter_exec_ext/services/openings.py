@@ -43,7 +43,7 @@ class SessionOpener:
             ExecError: There can be none.
         """
         if new.kernel_id is not None:
-            return self._attach(new, new.kernel_id, owner)
+            return await self._attach(new, new.kernel_id, owner)
         environment = environment_of(
             new.environment, max_inputs=self._limits.max_inputs, target="environment"
         )
@@ -64,7 +64,7 @@ class SessionOpener:
         kernels = await self._launches.for_session(record, environment)
         return LiveSession(record, kernels, self._new_log())
 
-    def _attach(self, new: NewSession, kernel_id: str, owner: str) -> LiveSession:
+    async def _attach(self, new: NewSession, kernel_id: str, owner: str) -> LiveSession:
         if new.environment or new.path is not None:
             raise InvalidArgumentError(
                 "the kernel runs already, where and with what it was started", target="kernel_id"
@@ -74,7 +74,7 @@ class SessionOpener:
         kernel_name = str(self._host.kernel_manager.get_kernel(kernel_id).kernel_name)
         if new.kernel_name not in (None, kernel_name):
             raise InvalidArgumentError(f"this kernel is a {kernel_name!r}", target="kernel_name")
-        path = self._folders.path_of_kernel(kernel_id)
+        path = await self._folders.path_of_kernel(kernel_id)
         record = self._record(
             new,
             owner,

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
-import msgspec
 from jupyter_server.utils import ensure_async
 
 from jupyter_exec_ext.core.errors import (
@@ -50,10 +49,10 @@ from jupyter_exec_ext.services.notebooks import (
     EMPTY_SNAPSHOT,
     Notebooks,
     Snapshot,
-    decode_snapshot,
+    encode_result,
     encode_snapshot,
     executed_notebook,
-    snapshot_of_source,
+    load_snapshot,
 )
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.store.store import Store
@@ -106,7 +105,10 @@ class RunService:
                     if kernels is not None and await kernels.is_ready():
                         live.change(started=True)
                     await self._insist(lambda: self._store.update(live.execution))
-                live.snapshot = live.snapshot or await self._load_snapshot(live)
+                if live.snapshot is None:
+                    live.snapshot = await self._insist(
+                        lambda: load_snapshot(live.execution, self._store)
+                    )
                 live.journal = self._open_journal(live, live.snapshot)
                 if kernels is None:
                     launch = live.beside.kernels.launch if live.beside is not None else None
@@ -163,15 +165,6 @@ class RunService:
         journal.tell(EventType.STATE, {"state": State.RUNNING.value})
         live.changed.fire()
         return journal
-
-    async def _load_snapshot(self, live: Live) -> Snapshot:
-        """Return what an execution that waited runs."""
-        snapshot = snapshot_of_source(live.execution.source, live.execution.kernel_name)
-        if snapshot is not None:
-            return snapshot
-        return decode_snapshot(
-            await self._insist(lambda: self._store.get_notebook(live.execution.id, to_run=True))
-        )
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what has to be done before code may run, once a second while the store fails.
@@ -382,17 +375,16 @@ class RunService:
         """
         rows, drop = live.journal.take() if live.journal is not None else ([], [])
         last_number = live.journal.last_number if live.journal is not None else 0
-        closing = [encode_event(event) for event in closing_events(final, after=last_number)]
-        events = [*rows, *closing]
+        closing = closing_events(final, after=last_number)
         try:
-            # Here, not in a thread: a megabyte takes less time than a thread needs to begin.
-            result = msgspec.json.encode(live.final_result)
+            events = [*rows, *map(encode_event, closing)]
+            result = await encode_result(live.result())
             try:
                 await self._store.finish(final, result=result, events=events, drop=drop)
             except ExecutionNotFoundError:
                 snapshot = live.snapshot or EMPTY_SNAPSHOT
                 pending = replace(final, state=State.PENDING)
-                await self._store.insert(pending, notebook=encode_snapshot(snapshot))
+                await self._store.insert(pending, notebook=await encode_snapshot(snapshot))
                 await self._store.finish(final, result=result, events=events)
                 self._log.warning("execution %s: its record had been removed", final.id)
             live.is_stored = True

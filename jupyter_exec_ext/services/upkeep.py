@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import anyio
-import msgspec
 
 from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
@@ -39,8 +38,8 @@ from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.services.notebooks import (
     EMPTY_SNAPSHOT,
     Snapshot,
-    decode_snapshot,
-    snapshot_of_source,
+    encode_result,
+    load_snapshot,
 )
 from jupyter_exec_ext.services.runs import final_record
 from jupyter_exec_ext.services.sessions import SessionService
@@ -209,7 +208,7 @@ class Upkeep:
             last_number += LOST_NUMBERS
         closing = closing_events(final, after=last_number)
         if await self._store.finish(
-            final, result=msgspec.json.encode(result), events=[*map(encode_event, closing)]
+            final, result=await encode_result(result), events=[*map(encode_event, closing)]
         ):
             self._on_state(final)
 
@@ -220,7 +219,7 @@ class Upkeep:
         """
         snapshot, cell_count = EMPTY_SNAPSHOT, 0
         with self._reporting(f"execution {execution.id}, its notebook"):
-            snapshot = await self._snapshot_of(execution)
+            snapshot = await load_snapshot(execution, self._store)
             cell_count = snapshot.cell_count
         fold = OutputFold(cell_count, max_stream_bytes=self._limits.max_stream_bytes)
         last = kept_bytes = published_bytes = damaged_count = 0
@@ -239,12 +238,6 @@ class Upkeep:
             with self._reporting(f"execution {execution.id}, its outputs"):
                 result = _result_of(fold, snapshot, kept_bytes, published_bytes)
         return result, last
-
-    async def _snapshot_of(self, execution: Execution) -> Snapshot:
-        snapshot = snapshot_of_source(execution.source, execution.kernel_name)
-        if snapshot is not None:
-            return snapshot
-        return decode_snapshot(await self._store.get_notebook(execution.id))
 
 
 def _fold_in(fold: OutputFold, rows: Iterable[EventRow]) -> list[Event]:

@@ -11,6 +11,7 @@ from jupyter_server.utils import ensure_async, url_path_join
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecError,
     MalformedRequestError,
@@ -18,7 +19,7 @@ from jupyter_exec_ext.core.errors import (
     TooLargeError,
     TooManyError,
 )
-from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.core.models import Execution, Result
 from jupyter_exec_ext.services.supervisor import log_defect
 from jupyter_exec_ext.web.errors import body_of, body_of_status, status_of
 from jupyter_exec_ext.web.reading import decode_body
@@ -199,9 +200,26 @@ class ExecHandler(APIHandler):
         return url_path_join(self.base_url, "exec", *parts)
 
     def write_value(self, value: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
-        """Answer with *value* as JSON; see `web.views`."""
+        """Answer with *value*, which is small, as JSON; see `web.views`."""
         self.set_status(status)
         self.finish(encode(value))
+
+    async def write_result(
+        self,
+        view: Callable[[Execution, Result], Any],
+        execution: Execution,
+        result: Result,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> None:
+        """Answer with what *view* makes of a record and of what the run left, which may be large."""
+
+        def encode_view() -> bytes:
+            return encode(view(execution, result))
+
+        is_large = threads.is_large(result)
+        body = await threads.run_sync(encode_view) if is_large else encode_view()
+        self.set_status(status)
+        self.finish(body)
 
     def set_default_headers(self) -> None:
         """Keep browsers from taking what users' code made for a page."""

@@ -72,7 +72,7 @@ def keep_final(exec_app: ExecApp) -> Callable[..., Awaitable[Execution]]:
         state = fields.pop("state", State.SUCCEEDED)
         snapshot = Snapshot(notebook={"cells": [], "metadata": {}}, digest="")
         pending = Execution(**(values | fields))
-        await exec_app.store.insert(pending, notebook=encode_snapshot(snapshot))
+        await exec_app.store.insert(pending, notebook=await encode_snapshot(snapshot))
         if state is State.PENDING:
             return pending
         final = advance(advance(pending, State.RUNNING, at=created), state, at=created)

@@ -265,7 +265,7 @@ async def test_stopping_makes_all_records_final_in_time(
     store = Store(exec_app.db_url, Instance.of_this_process("this"))
     try:
         stored = [await store.get(record["id"]) for record in records]
-        result = decode_result(await store.get_result(records[0]["id"]) or b"")
+        result = await decode_result(await store.get_result(records[0]["id"]) or b"")
     finally:
         await store.close()
     assert [record.state for record in stored] == ["failed"] * 4

@@ -148,7 +148,7 @@ async def test_a_damaged_row_hinders_no_other(
     shown = await exec_api.request("GET", "executions", unreadable.id)
     assert (shown.status, shown.json["code"]) == (503, "UnreadableRow")
     result = await exec_app.store.get_result(damaged["not JSON"].id)
-    assert decode_result(result or b"").stream("stdout") == "printed\n" * 2
+    assert (await decode_result(result or b"")).stream("stdout") == "printed\n" * 2
 
 
 async def next_heartbeat(url: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -145,16 +146,20 @@ class CodeExecute(_Execute):
     async def post(self) -> None:
         """Run code and wait for it."""
         self.read_identifier()
-        self.write_value({"properties": await self.run(self.read_body(wire.Envelope).properties)})
+        execution, result = await self.run(self.read_body(wire.Envelope).properties)
+        await self.write_result(_enveloped, execution, result)
 
-    async def run(self, request: wire.Request) -> dict[str, Any]:
-        """Return what a run left, as the older shape has it."""
+    async def run(self, request: wire.Request) -> tuple[Execution, Result]:
+        """Run code, and return the record and what the run left."""
         if request.shell_command is not None:
             raise MalformedRequestError("only code runs here", target="shellCommand")
         if request.is_asynchronous:
             raise MalformedRequestError("this is Synchronous here", target="executionType")
-        execution, result = await self.finish_run(await self.start(request), can_ask_again=False)
-        return wire.properties_view(execution, result)
+        return await self.finish_run(await self.start(request), can_ask_again=False)
+
+
+def _enveloped(execution: Execution, result: Result) -> dict[str, Any]:
+    return {"properties": wire.properties_view(execution, result)}
 
 
 class PythonExecute(CodeExecute):
@@ -166,31 +171,32 @@ class PythonExecute(CodeExecute):
         """Run code and wait for it."""
         self.read_identifier()
         asked = self.read_body(wire.Envelope).properties
-        self.write_value(
-            await self.run(
-                wire.Request(
-                    code=asked.code if asked.python_code is None else asked.python_code,
-                    code_input_type=asked.code_input_type or "inline",
-                    execution_type=asked.execution_type or "synchronous",
-                    timeout_in_seconds=asked.timeout_in_seconds,
-                )
+        execution, result = await self.run(
+            wire.Request(
+                code=asked.code if asked.python_code is None else asked.python_code,
+                code_input_type=asked.code_input_type or "inline",
+                execution_type=asked.execution_type or "synchronous",
+                timeout_in_seconds=asked.timeout_in_seconds,
             )
         )
+        await self.write_result(wire.properties_view, execution, result)
 
 
 class _Shown(Call):
     """What answers with an execution in the newer shape."""
 
-    def write_execution(self, execution: Execution, result: Result, status: HTTPStatus) -> None:
+    async def write_execution(
+        self, execution: Execution, result: Result, status: HTTPStatus
+    ) -> None:
         """Answer with it, and say where it can be seen."""
-        identifier = str(self.parameter("identifier"))
-        shown = wire.execution_view(execution, result, identifier)
-        self.set_header("operation-id", shown["id"])
-        url = self.call_url("executions", quote(shown["id"], safe=""))
+        view = partial(wire.execution_view, identifier=str(self.parameter("identifier")))
+        operation_id = wire.operation_id_of(execution)
+        self.set_header("operation-id", operation_id)
+        url = self.call_url("executions", quote(operation_id, safe=""))
         self.set_header("Operation-Location", url)
         if not execution.state.is_final:
             self.set_header("Retry-After", "1")
-        self.write_value(shown, status)
+        await self.write_result(view, execution, result, status)
 
 
 class Executions(_Shown, _Execute):  # type: ignore[misc]
@@ -208,7 +214,7 @@ class Executions(_Shown, _Execute):  # type: ignore[misc]
             is_code = request.shell_command is None
             execution, result = await self.finish_run(execution, can_ask_again=is_code)
         is_accepted = self.read_version() < wire.FIRST_OK_VERSION
-        self.write_execution(
+        await self.write_execution(
             execution, result, HTTPStatus.ACCEPTED if is_accepted else HTTPStatus.OK
         )
 
@@ -230,7 +236,7 @@ class OneExecution(_Shown):
         result = Result()
         if found.state.is_final:
             result = await executions.result(found.id)
-        self.write_execution(found, result, HTTPStatus.OK)
+        await self.write_execution(found, result, HTTPStatus.OK)
 
     async def _find_operation(self, identifier: str, operation_id: str) -> Execution | None:
         """Return the newest execution that a client named so; its session may have ended."""

@@ -174,11 +174,16 @@ def translated(text: str, place: str | None) -> str:
     return _DATA_FOLDER.sub(lambda _: place, text)
 
 
+def operation_id_of(execution: Execution) -> str:
+    """Return the id that the client chose for an execution, else the id of the record."""
+    return execution.annotations.get(OPERATION_ID, execution.id)
+
+
 def execution_view(execution: Execution, result: Result, identifier: str) -> dict[str, Any]:
     """Return an execution as the newer shape has it."""
     annotations = execution.annotations
     shown: dict[str, Any] = {
-        "id": annotations.get(OPERATION_ID, execution.id),
+        "id": operation_id_of(execution),
         "identifier": identifier,
         "executionType": annotations.get(EXECUTION_TYPE, "Synchronous"),
         "status": _STATUS[execution.state],

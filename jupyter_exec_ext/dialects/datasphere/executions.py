@@ -7,12 +7,13 @@ import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     InvalidArgumentError,
     NotFoundError,
     UnknownKernelError,
 )
-from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource
+from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource, Output
 from jupyter_exec_ext.core.states import FINAL_STATES
 from jupyter_exec_ext.dialects.datasphere.base import DataSphereHandler
 from jupyter_exec_ext.dialects.datasphere.errors import NotConfiguredError
@@ -197,7 +198,7 @@ class CellOutputsHandler(DataSphereHandler):
         cell = next((cell for cell in notebook["cells"] if cell.get("id") == own_id), None)
         if cell is None:
             raise NotFoundError("the notebook had no such cell", target="cellId")
-        answer = msgspec.json.encode({"outputs": texts_of(cell.get("outputs", []))})
+        answer = await threads.run_if_large(_encode_outputs, cell.get("outputs", []))
         del notebook, cell
         await self._write_slowly(answer)
 
@@ -210,6 +211,10 @@ class CellOutputsHandler(DataSphereHandler):
                 self.write(answer[start : start + PIECE_BYTES])
                 await self.flush_within(self.services.limits.transfer_timeout_seconds)
             self.finish()
+
+
+def _encode_outputs(outputs: list[Output]) -> bytes:
+    return msgspec.json.encode({"outputs": texts_of(outputs)})
 
 
 def _may_have_run(run: Execution, cell_id: str) -> bool:
