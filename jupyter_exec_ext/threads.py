@@ -74,6 +74,6 @@ def is_large(*values: object) -> bool:
             rest.extend(value.values())
         elif isinstance(value, (list, tuple)):
             rest.extend(value)
-        elif is_dataclass(value):
+        elif is_dataclass(value) and not isinstance(value, type):
             rest.extend(vars(value).values())
     return left < 0

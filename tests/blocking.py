@@ -33,8 +33,17 @@ MAY_BLOCK = {
     "jupyter_client/provisioning/local_provisioner.py": KERNELS,
     "jupyter_server/services/kernels/kernelmanager.py": KERNELS,
     "jupyter_server/services/sessions/sessionmanager.py": "Its SQLite database is in memory",
+    "nbformat/sign.py": "The database of signatures is for the event loop's thread only",
 }
 """Files of Jupyter whose functions may block when the package calls them, and why."""
+
+
+MAY_BE_LARGE = {
+    "as_json": "One output, of at most `max_display_bytes`, is made JSON as it comes from the kernel",
+    "size_as_json": "The size of one output is counted as it comes from the kernel",
+    "encode_event": "An event of one output goes to those who follow the execution",
+}
+"""Functions of the package that may work on a large value on the event loop, and why."""
 
 
 class _Everything:
@@ -84,7 +93,7 @@ def _watched(function: Callable[..., Any], name: str, found: list[str]) -> Calla
         sizes = [len(value) for value in (*args, result) if isinstance(value, (str, bytes))]
         if sizes and max(sizes) > LARGE_BYTES and asyncio._get_running_loop() is not None:
             caller = sys._getframe(1).f_code
-            if caller.co_filename.startswith(PACKAGE):
+            if caller.co_filename.startswith(PACKAGE) and caller.co_name not in MAY_BE_LARGE:
                 found.append(f"{name} of {max(sizes)} bytes in {caller.co_qualname}")
         return result
 

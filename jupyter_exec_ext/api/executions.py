@@ -222,7 +222,7 @@ class ExecutionsHandler(_Handler):
     @authorized(action="execute", resource="executions")
     async def post(self) -> None:
         """Create an execution."""
-        body = self.read_body(ExecutionBody)
+        body = await self.read_body(ExecutionBody)
         new = replace(body.to_domain(), idempotency_key=self.request.headers.get("Idempotency-Key"))
         await self._require_rights(new)
         seconds, view = self.read_wait(), self.read_view()
@@ -373,7 +373,7 @@ class InputHandler(_Handler):
     async def post(self, execution_id: str) -> None:
         """Answer it."""
         view = self.read_view()
-        await self.executions.answer(execution_id, self.read_body(InputBody).value)
+        await self.executions.answer(execution_id, (await self.read_body(InputBody)).value)
         if await self.may("read", "executions"):
             await self.write_execution(execution_id, view=view)
         else:

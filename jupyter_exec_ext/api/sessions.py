@@ -62,7 +62,7 @@ class SessionsHandler(_Handler):
     async def post(self) -> None:
         """Create or find one."""
         await self.require("execute", "kernels")
-        new = self.read_body(SessionBody).to_domain()
+        new = (await self.read_body(SessionBody)).to_domain()
         session, is_new = await self.sessions.create(new, owner=self.current_user.username)
         self.set_header("Location", self.link("sessions", session.id))
         self.write_value(session, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
@@ -132,7 +132,7 @@ class SessionHandler(_Handler):
     @authorized(action="write", resource="exec-sessions")
     async def put(self, session_id: str) -> None:
         """Change them."""
-        settings = self.read_body(SettingsBody).to_domain()
+        settings = (await self.read_body(SettingsBody)).to_domain()
         self.write_value(await self.sessions.update(session_id, settings))
 
     @operation(
@@ -214,7 +214,7 @@ class CompleteHandler(_Handler):
     async def post(self, session_id: str) -> None:
         """Ask the kernel."""
         await self.require("execute", "kernels")
-        body = self.read_body(CompletionBody)
+        body = await self.read_body(CompletionBody)
         self.write_value(
             await self.sessions.complete(session_id, body.code, cursor_pos=body.cursor_pos)
         )

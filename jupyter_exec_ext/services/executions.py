@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import anyio
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecError,
@@ -187,7 +188,7 @@ class ExecutionService:
                 await self._store.insert(
                     execution,
                     notebook=await _stored_snapshot(new.source, snapshot),
-                    fingerprint=self._fingerprint_of(new),
+                    fingerprint=await self._fingerprint_of(new),
                 )
             except ConflictError:
                 # Somebody was faster with the same key.
@@ -235,8 +236,10 @@ class ExecutionService:
         assert snapshot is not None
         return snapshot, kernel_name
 
-    def _fingerprint_of(self, new: NewExecution) -> str | None:
-        return None if new.idempotency_key is None else self._fingerprints.of(new)
+    async def _fingerprint_of(self, new: NewExecution) -> str | None:
+        if new.idempotency_key is None:
+            return None
+        return await threads.run_if_large(self._fingerprints.of, new)
 
     async def _find_same(self, new: NewExecution) -> Execution | None:
         """Return the execution that was accepted with the key of *new*; ``None`` without one.
@@ -244,7 +247,7 @@ class ExecutionService:
         Raises:
             IdempotencyConflictError: It was another request.
         """
-        fingerprint = self._fingerprint_of(new)
+        fingerprint = await self._fingerprint_of(new)
         if new.idempotency_key is None or fingerprint is None:
             return None
         found = await self._store.find_key(new.idempotency_key)

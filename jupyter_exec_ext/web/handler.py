@@ -166,9 +166,9 @@ class ExecHandler(APIHandler):
         except UnicodeDecodeError as error:
             raise MalformedRequestError("this is not UTF-8", target=name) from error
 
-    def read_body(self, kind: type[T]) -> T:
+    async def read_body(self, kind: type[T]) -> T:
         """Return the body as a *kind*; raises `MalformedRequestError` naming the field at fault."""
-        return decode_body(bytes(self._body or b""), kind)
+        return await threads.run_if_large(decode_body, bytes(self._body or b""), kind)
 
     async def require(self, action: str, resource: str) -> None:
         """Ask the server's authorizer for one more right than the verb itself needs.
@@ -211,7 +211,7 @@ class ExecHandler(APIHandler):
         result: Result,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> None:
-        """Answer with what *view* makes of a record and of what the run left, which may be large."""
+        """Answer with what *view* makes of a record and of its result, which may be large."""
 
         def encode_view() -> bytes:
             return encode(view(execution, result))

@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import ExecApi
 from tests.imperfect import code, notebook
 
+pytestmark = pytest.mark.usefixtures("free_loop")
+
 MEGABYTE = 1_000_000
 
 

@@ -146,7 +146,7 @@ class CodeExecute(_Execute):
     async def post(self) -> None:
         """Run code and wait for it."""
         self.read_identifier()
-        execution, result = await self.run(self.read_body(wire.Envelope).properties)
+        execution, result = await self.run((await self.read_body(wire.Envelope)).properties)
         await self.write_result(_enveloped, execution, result)
 
     async def run(self, request: wire.Request) -> tuple[Execution, Result]:
@@ -170,7 +170,7 @@ class PythonExecute(CodeExecute):
     async def post(self) -> None:
         """Run code and wait for it."""
         self.read_identifier()
-        asked = self.read_body(wire.Envelope).properties
+        asked = (await self.read_body(wire.Envelope)).properties
         execution, result = await self.run(
             wire.Request(
                 code=asked.code if asked.python_code is None else asked.python_code,
@@ -207,7 +207,7 @@ class Executions(_Shown, _Execute):  # type: ignore[misc]
     async def post(self) -> None:
         """Run code or a command, and wait for it unless the client does not want that."""
         self.read_identifier()
-        request = self.read_body(wire.Request)
+        request = await self.read_body(wire.Request)
         execution, result = await self.start(request), Result()
         if not request.is_asynchronous:
             # Clients read the status of a command as its exit code.

@@ -32,6 +32,7 @@ from jupyter_exec_ext.dialects.backendai.wire import NAME, is_session_id
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.store.listing import SessionFilters, SessionQuery
 from jupyter_exec_ext.web.handler import ExecHandler
+from jupyter_exec_ext.web.reading import decode_body
 
 MAX_ENDED = 100
 """Among how many sessions that have ended one is looked for by its name."""
@@ -161,7 +162,8 @@ class BackendAIMixin(DialectMixin[BackendAI]):
             MalformedRequestError: The body is no object, or the query no text.
             RefusalError: They are no texts.
         """
-        body = self.read_body(dict[str, Any]) if bytes(self._body or b"").strip() else {}
+        sent = bytes(self._body or b"").strip()
+        body = decode_body(sent, dict[str, Any]) if sent else {}
         if name not in body:
             found: list[str] = self.query_texts(name)
             return found

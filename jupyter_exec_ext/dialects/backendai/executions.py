@@ -24,7 +24,7 @@ class RunHandler(Handler):
     async def post(self, key: str) -> None:
         """Run code or commands, hand out what they print, give them input."""
         await self.require("execute", "kernels")
-        body = self.read_body(ExecuteBody)
+        body = await self.read_body(ExecuteBody)
         if body.mode not in ("query", "batch", "continue", "input", "complete"):
             raise bad_params("no such mode")
         goes_on = body.mode in ("continue", "input")
@@ -63,7 +63,7 @@ class CompleteHandler(Handler):
     async def post(self, key: str) -> None:
         """Ask the kernel."""
         await self.require("execute", "kernels")
-        body = self.read_body(CompleteBody)
+        body = await self.read_body(CompleteBody)
         session = await self.session_of(key)
         found = await complete(self.services, session, body.code, body.options)
         self.write_json({"result": found})

@@ -38,7 +38,7 @@ class SessionsHandler(Handler):
     async def post(self) -> None:
         """Create one, or find it by its name; answer when its kernel is there."""
         await self.require("execute", "kernels")
-        body = self.read_body(CreateBody)
+        body = await self.read_body(CreateBody)
         session, is_new = await self._create(body)
         if body.waits:
             session = await self.services.sessions.wait_for_kernel(

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecError,
     ExecutionNotFoundError,
@@ -60,7 +61,7 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
         """Return the error as `google.rpc.Status`."""
         return failure_of(status, error, request_id=self.request_id)
 
-    def read_request(self, kind: type[T]) -> T:
+    async def read_request(self, kind: type[T]) -> T:
         """Return what the client sent as a *kind*: the body, whatever its type is called.
 
         A GET has it in the query string, and with some clients in a body, which counts more.
@@ -68,7 +69,8 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
         given = self._query_of(kind) if self.request.method == "GET" else {}
         body = bytes(self._body or b"")
         if body.strip():
-            given |= named_fields(kind, decode_body(body, dict[str, Any]))
+            fields = await threads.run_if_large(decode_body, body, dict[str, Any])
+            given |= named_fields(kind, fields)
         return convert_value(given, kind)
 
     def _query_of(self, kind: type[Message]) -> dict[str, Any]:

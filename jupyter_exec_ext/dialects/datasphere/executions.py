@@ -56,7 +56,7 @@ class ExecuteHandler(DataSphereHandler):
         await self.require("execute", "kernels")
         await self.require("read", "contents")
         folder = self.folder_of(version, project_id)
-        new = await self._new_execution(self.read_request(ExecuteRequest), folder, version)
+        new = await self._new_execution(await self.read_request(ExecuteRequest), folder, version)
         annotations = {PROJECT_ID: project_id, **new.annotations}
         new = replace(
             new,
@@ -162,7 +162,7 @@ class StateVariablesHandler(DataSphereHandler):
     async def get(self, version: str, project_id: str) -> None:
         """Show them."""
         folder = self.folder_of(version, project_id)
-        request = self.read_request(StateVariablesRequest)
+        request = await self.read_request(StateVariablesRequest)
         path = path_of(self.checked(request.notebook_id, "notebookId"), folder)
         runs = await self.runs_of(path, request.checkpoint_id, FINAL_STATES)
         asked = set(request.variable_names or ())
@@ -186,7 +186,7 @@ class CellOutputsHandler(DataSphereHandler):
     async def get(self, version: str, project_id: str) -> None:
         """Show it."""
         folder = self.folder_of(version, project_id)
-        request = self.read_request(CellOutputsRequest)
+        request = await self.read_request(CellOutputsRequest)
         notebook_id, own_id = split_cell_id(self.checked(request.cell_id, "cellId"))
         since = read_time("startAt", request.start_at)
         runs = await self.runs_of(path_of(notebook_id, folder), request.checkpoint_id)

@@ -66,7 +66,7 @@ class ProjectsHandler(_ProjectsHandler):
     @authorized(action="read", resource="contents")
     async def get(self, version: str) -> None:
         """List them by their ids, a page at a time."""
-        request = self.read_request(ListProjectsRequest)
+        request = await self.read_request(ListProjectsRequest)
         count = self._count_of(request)
         found = []
         for project_id in self._ids_of(request):
@@ -111,7 +111,7 @@ class NotebookMetadataHandler(DataSphereHandler):
     async def get(self, version: str, project_id: str) -> None:
         """Show it."""
         folder = self.folder_of(version, project_id)
-        request = self.read_request(NotebookMetadataRequest)
+        request = await self.read_request(NotebookMetadataRequest)
         notebook_id = self.checked(request.notebook_path, "notebookPath")
         path = path_of(notebook_id, folder)
         notebooks = self.services.notebooks
