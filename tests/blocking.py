@@ -39,8 +39,8 @@ MAY_BLOCK = {
 
 
 MAY_BE_LARGE = {
-    "as_json": "One output, of at most `max_display_bytes`, is made JSON as it comes from the kernel",
-    "size_as_json": "The size of one output is counted as it comes from the kernel",
+    "as_json": "One output, of at most `max_display_bytes`, becomes JSON as it comes",
+    "size_as_json": "The size of one output is counted as it comes",
     "encode_event": "An event of one output goes to those who follow the execution",
 }
 """Functions of the package that may work on a large value on the event loop, and why."""
