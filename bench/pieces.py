@@ -26,7 +26,7 @@ from bench.server import Server
 EXTENSION = "jupyter_exec_ext"
 SIZES = (1_000, 10_000, 100_000, 5_000_000)
 POLL_SECONDS = 0.02
-MAX_MESSAGES = 30_000
+MAX_MESSAGES = 10_000
 
 
 @dataclass(frozen=True)
