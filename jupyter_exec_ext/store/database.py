@@ -28,6 +28,8 @@ CLOSE_TIMEOUT_SECONDS = 2
 REOPEN_INTERVAL_SECONDS = 1
 
 _CLOSED_MESSAGE = "the store is closed"
+_GIVE_BACK_STEPS = 20
+_GIVE_BACK_PAUSE_SECONDS = 0.01
 _READERS = 4
 _QUEUE_FACTOR = 2
 _DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError, sqlite3.Error)
@@ -48,8 +50,8 @@ class Backend(Protocol):
     def explain(self, error: DatabaseError) -> Failure:
         """Return what *error* means."""
 
-    def give_back(self, engine: Engine) -> None:
-        """Return room that deleted rows took to the file system, as far as it is cheap."""
+    def give_back(self, engine: Engine) -> bool:
+        """Return some room that deleted rows took to the file system; whether there is more."""
 
 
 class _WorkFailedError(Exception):
@@ -170,9 +172,15 @@ class Database:
         return await self._run(partial(self._transact, work, is_write=True), self._writes)
 
     async def give_back(self) -> None:
-        """Return room that deleted rows took to the file system, if that is possible now."""
+        """Return room that deleted rows took to the file system, if that is possible now.
+
+        In steps, between which others can write; what is left then, the next call returns.
+        """
         with contextlib.suppress(StoreUnavailableError):
-            await self._run(self._give_back, self._writes)
+            for _ in range(_GIVE_BACK_STEPS):
+                if not await self._run(self._give_back, self._writes):
+                    break
+                await anyio.sleep(_GIVE_BACK_PAUSE_SECONDS)
 
     async def _run(self, call: Callable[[Engine], T], turns: anyio.Semaphore) -> T:
         engine = await self._opened()
@@ -216,8 +224,8 @@ class Database:
             self._is_greeted = True
         return result
 
-    def _give_back(self, engine: Engine) -> None:
-        self._known_backend().give_back(engine)
+    def _give_back(self, engine: Engine) -> bool:
+        return self._known_backend().give_back(engine)
 
     async def _opened(self) -> Engine:
         if engine := self._ready():

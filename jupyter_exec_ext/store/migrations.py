@@ -7,6 +7,8 @@ from sqlalchemy import Column, Connection, delete, func, insert, inspect, select
 
 from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.store import tables
+from jupyter_exec_ext.store.records import clean_label_term
+from jupyter_exec_ext.store.rows import LABEL_COPIES
 
 Migration: TypeAlias = Callable[[Connection], None]
 """Changes the tables from one version to the next, within the transaction of the connection."""
@@ -38,7 +40,50 @@ def _add_column(connection: Connection, column: Column[Any]) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create_tables, _add_sessions, _add_signatures)
+def _index_lists(connection: Connection) -> None:
+    """Replace the indexes by those that lists need, and the labels by rows with copies."""
+    for name in ("state", "session", "path"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS exec_executions_by_{name}")
+    for index in tables.executions.indexes:
+        index.create(connection, checkfirst=True)
+    tables.labels.create(connection, checkfirst=True)
+    if inspect(connection).has_table("exec_labels"):
+        _copy_labels(connection)
+        connection.exec_driver_sql("DROP TABLE exec_labels")
+
+
+def _copy_labels(connection: Connection) -> None:
+    copied = ("server_id", *LABEL_COPIES)
+    found = connection.exec_driver_sql(
+        f"SELECT execution_id, name, value, {', '.join(copied)}"  # noqa: S608 - of constants
+        " FROM exec_labels JOIN exec_executions ON id = execution_id"
+    )
+    for rows in found.partitions(1_000):
+        terms = {
+            # Name and value are clean already: cleaning them again would change them.
+            (row.execution_id, clean_label_term(*names)): row
+            for row in rows
+            for names in ((row.name,), (row.name, row.value))
+        }
+        connection.execute(
+            insert(tables.labels),
+            [
+                {
+                    "execution_id": execution_id,
+                    "term": term,
+                    **{name: getattr(row, name) for name in copied},
+                }
+                for (execution_id, term), row in terms.items()
+            ],
+        )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _create_tables,
+    _add_sessions,
+    _add_signatures,
+    _index_lists,
+)
 """In order and never changed once released: a database of version *n* has had the first *n*."""
 
 

@@ -129,8 +129,9 @@ class PostgresqlBackend:
         """Return what *error* means."""
         return failure_of(error)
 
-    def give_back(self, engine: Engine) -> None:
-        """Do nothing: autovacuum does it."""
+    def give_back(self, engine: Engine) -> bool:  # noqa: ARG002 - of the protocol
+        """Do nothing, and return ``False``: autovacuum does it."""
+        return False
 
     def _on_connect(self, connection: Any, _entry: ConnectionPoolEntry) -> None:
         with connection.cursor() as cursor:

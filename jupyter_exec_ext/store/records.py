@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -22,8 +22,11 @@ from jupyter_exec_ext.core.sessions import Session
 T = TypeVar("T")
 Row = TypeVar("Row")
 
-MAX_KEY_LENGTH = 256
-"""Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB."""
+MAX_KEY_LENGTH = 200
+"""Longest text kept in an indexed column: PostgreSQL takes no index entry above 2.7 KB.
+
+An index has up to three such columns, and a character up to four bytes.
+"""
 
 MAX_REPORTED_ROWS = 1_000
 """How many damaged rows are reported in the log; a database with more of them has other signs."""
@@ -133,6 +136,23 @@ def clean_text(text: str) -> str:
         return clean
     digest = hashlib.sha256(clean.encode()).hexdigest()
     return f"{clean[: MAX_KEY_LENGTH - len(digest) - 2]}\\#{digest}"
+
+
+def label_term(name: str, value: str | None = None) -> str:
+    """Return what stands for a label of this name and value, or of this name and any value."""
+    return clean_label_term(clean_text(name), None if value is None else clean_text(value))
+
+
+def clean_label_term(name: str, value: str | None = None) -> str:
+    """Return the same for what `clean_text` returned."""
+    # A single backslash is in no clean text. A hash, since an index does not take so much text.
+    text = name if value is None else f"{name}\\={value}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def label_terms(labels: Mapping[str, str]) -> set[str]:
+    """Return the terms of all *labels*, with and without their values."""
+    return {label_term(name, value) for name, text in labels.items() for value in (None, text)}
 
 
 def microseconds_of(moment: datetime) -> int:

@@ -1,5 +1,6 @@
 """What the store does within a transaction: the rows of one server's executions."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate, takewhile
@@ -11,7 +12,12 @@ from jupyter_exec_ext.core.errors import ExecutionNotFoundError, NotFinalError
 from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.core.states import FINAL_STATES
 from jupyter_exec_ext.store.leases import Instance, Leases
-from jupyter_exec_ext.store.records import all_columns, clean_text, microseconds_of
+from jupyter_exec_ext.store.records import (
+    all_columns,
+    clean_text,
+    label_terms,
+    microseconds_of,
+)
 from jupyter_exec_ext.store.signing import Signer
 from jupyter_exec_ext.store.tables import (
     events,
@@ -25,8 +31,13 @@ from jupyter_exec_ext.store.tables import (
 EventRow: TypeAlias = tuple[int, bytes]
 """An event's number within its execution, and its encoded form."""
 
+LABEL_COPIES = ("state", "session_id", "type", "path", "owner", "created_time")
+"""Columns of an execution that the rows of its labels have too."""
+
 _FINAL = [state.value for state in FINAL_STATES]
 _DELETED_AT_ONCE = 200
+_REMOVED_AT_ONCE = 20
+_MANY_EVENTS = 500
 _MAX_INTEGER = 2**63 - 1
 
 # What each execution needs, made once: SQLAlchemy takes longer to make them than to run them.
@@ -38,6 +49,29 @@ _FIND_LOCKED: Select[Any] = (
     .with_for_update()
 )
 _CHANGE = update(executions).where(executions.c.id == bindparam("key"))
+_CHANGE_LABELS = update(labels).where(labels.c.execution_id == bindparam("key"))
+
+
+_DELETE_FINAL = delete(executions).where(
+    executions.c.id.in_(bindparam("keys", expanding=True)),
+    executions.c.server_id == bindparam("whose"),
+    executions.c.state.in_(_FINAL),
+)
+_HAS_MANY_EVENTS = (
+    select(events.c.execution_id)
+    .where(
+        events.c.execution_id.in_(bindparam("keys", expanding=True)),
+        events.c.number > _MANY_EVENTS,
+    )
+    .limit(1)
+)
+_EVENT_BEHIND_MANY = (
+    select(events.c.number)
+    .where(events.c.execution_id == bindparam("key"))
+    .order_by(events.c.number)
+    .limit(1)
+    .offset(_MANY_EVENTS)
+)
 
 
 class Rows:
@@ -78,13 +112,18 @@ class Rows:
                     execution_id=row["id"], source=notebook, signature=signature
                 )
             )
-        clean = {clean_text(name): clean_text(text) for name, text in execution.labels.items()}
-        if clean:
+        if execution.labels:
+            copied = {name: row[name] for name in LABEL_COPIES}
             connection.execute(
                 insert(labels),
                 [
-                    {"execution_id": row["id"], "name": name, "value": value}
-                    for name, value in clean.items()
+                    {
+                        "execution_id": row["id"],
+                        "server_id": self.server_id,
+                        "term": term,
+                        **copied,
+                    }
+                    for term in sorted(label_terms(execution.labels))
                 ],
             )
 
@@ -110,9 +149,22 @@ class Rows:
             return None
         return str(row.id)
 
-    def change(self, connection: Connection, key: str, values: Mapping[str, Any]) -> None:
-        """Set columns of an execution."""
+    def change(
+        self,
+        connection: Connection,
+        key: str,
+        values: Mapping[str, Any],
+        *,
+        has_labels: bool = False,
+    ) -> None:
+        """Set columns of an execution.
+
+        Args:
+            has_labels: Whether its state changes and its labels have copies of it.
+        """
         connection.execute(_CHANGE, {"key": key, **values})
+        if has_labels:
+            connection.execute(_CHANGE_LABELS, {"key": key, "state": values["state"]})
 
     def add_result(self, connection: Connection, key: str, result: bytes) -> None:
         """Add what a run left."""
@@ -173,6 +225,8 @@ class Rows:
             select(executions.c.id, executions.c.record)
             .where(
                 executions.c.server_id == self.server_id,
+                # What is not final has no end time, and an index finds that.
+                executions.c.end_time.is_(None),
                 executions.c.state.not_in(_FINAL),
                 executions.c.instance_id.not_in(sorted(self._leases.living(connection))),
             )
@@ -225,15 +279,37 @@ class Rows:
             raise NotFinalError(execution_id, row.state)
         connection.execute(delete(executions).where(executions.c.id == row.id))
 
-    def delete_final(self, connection: Connection, keys: Sequence[str]) -> int:
-        """Remove those of *keys* that are final and still there, and return how many."""
-        return connection.execute(
-            delete(executions).where(
-                executions.c.id.in_(keys),
-                executions.c.server_id == self.server_id,
-                executions.c.state.in_(_FINAL),
-            )
-        ).rowcount
+    def delete_final(
+        self, connection: Connection, keys: Sequence[str], *, seconds: float
+    ) -> tuple[int, int]:
+        """Remove those of *keys* that are final and still there, for about so many *seconds*.
+
+        Returns:
+            How many keys are done with, from the first on, and how many of them were removed.
+            Of the one that follows some events may be removed already.
+        """
+        deadline = time.monotonic() + seconds
+        done_count = removed_count = 0
+        while done_count < len(keys):
+            chosen = keys[done_count : done_count + _REMOVED_AT_ONCE]
+            large = connection.scalar(_HAS_MANY_EVENTS, {"keys": chosen})
+            if large is None:
+                found = connection.execute(_DELETE_FINAL, {"keys": chosen, "whose": self.server_id})
+                removed_count += found.rowcount
+                done_count += len(chosen)
+            else:
+                self._delete_events(connection, large)
+            if time.monotonic() >= deadline:
+                break
+        return done_count, removed_count
+
+    def _delete_events(self, connection: Connection, key: str) -> None:
+        """Remove the first events of an execution; all, if there are not many."""
+        statement = delete(events).where(events.c.execution_id == key)
+        limit = connection.scalar(_EVENT_BEHIND_MANY, {"key": key})
+        if limit is not None:
+            statement = statement.where(events.c.number < limit)
+        connection.execute(statement)
 
     def final_keys(self) -> Select[Any]:
         """Return the statement for the keys of all final executions."""

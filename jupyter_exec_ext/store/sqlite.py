@@ -38,7 +38,7 @@ _NETWORK_TYPES = frozenset((
 # fmt: on
 _ALWAYS_CHECKED_BYTES = 256 * 1024 * 1024
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
-_GIVEN_BACK_PAGES = 25_000
+_GIVEN_BACK_PAGES = 500
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _PROBE_BYTES = 64 * 1024
 _RETRY_SECONDS = 0.05
@@ -109,13 +109,16 @@ class SqliteBackend:
             return Failure(kind=Kind.FULL, message=FULL_MESSAGE)
         return failure
 
-    def give_back(self, engine: Engine) -> None:
-        """Return some of the room that deleted records took to the file system."""
+    def give_back(self, engine: Engine) -> bool:
+        """Return some of the room that deleted records took; whether there is more of it."""
         with contextlib.closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
             # Only a script is run to its end: the pragma frees one page a step and has no rows.
             cursor.executescript(f"PRAGMA incremental_vacuum({_GIVEN_BACK_PAGES})")
+            left_count: int = cursor.execute("PRAGMA freelist_count").fetchone()[0]
+            has_vacuum: bool = cursor.execute("PRAGMA auto_vacuum").fetchone()[0] > 0
             cursor.close()
+        return has_vacuum and left_count > 0
 
     def _prepare_file(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+import anyio
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
@@ -35,6 +36,9 @@ from jupyter_exec_ext.store.sqlite import JournalMode
 from jupyter_exec_ext.store.tables import executions, results
 
 __all__ = ["Adopted", "EventRow", "Filters", "Instance", "ListQuery", "Page", "Store"]
+
+DELETE_SECONDS = 0.025
+"""About how long one transaction of a bulk delete may take, and the pause after it."""
 
 _DELETED_AT_ONCE = 200
 
@@ -217,7 +221,7 @@ class Store:
             key = self._rows.changeable(connection, execution.id)
             if key is None:
                 return False
-            self._rows.change(connection, key, values)
+            self._rows.change(connection, key, values, has_labels=bool(execution.labels))
             return True
 
         return await self._database.write(work)
@@ -287,7 +291,7 @@ class Store:
             key = self._rows.changeable(connection, execution.id)
             if key is None:
                 return False
-            self._rows.change(connection, key, values)
+            self._rows.change(connection, key, values, has_labels=bool(execution.labels))
             self._rows.add_result(connection, key, result)
             self._rows.write_events(connection, key, events, drop)
             return True
@@ -389,11 +393,17 @@ class Store:
         await self._database.write(self._leases.drop_dead)
 
     async def _delete_final(self, keys: Sequence[str]) -> int:
-        count = 0
         # In pieces: a write of minutes would keep all others waiting.
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
+        delete = partial(self._rows.delete_final, seconds=DELETE_SECONDS)
+        start = count = 0
+        while start < len(keys):
+            if start or count:
+                # Other processes cannot queue for the lock of SQLite: they try now and then.
+                await anyio.sleep(DELETE_SECONDS)
             chosen = keys[start : start + _DELETED_AT_ONCE]
-            count += await self._database.write(partial(self._rows.delete_final, keys=chosen))
+            done_count, removed_count = await self._database.write(partial(delete, keys=chosen))
+            start += done_count
+            count += removed_count
         if count:
             await self._database.give_back()
         return count

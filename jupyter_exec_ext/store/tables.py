@@ -4,7 +4,8 @@ Text columns serve filters and scopes only and hold `records.clean_text`; what w
 word is in the byte columns. Moments are microseconds since 1970 in UTC.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any
 
 from sqlalchemy import (
@@ -57,6 +58,16 @@ leases = Table(
     Column("heartbeat_time", BigInteger, nullable=False),
 )
 
+
+def _indexes(table: str, *columns: str) -> Iterator[Index]:
+    """Yield an index for each of *columns*, and one for each pair of them."""
+    for column in columns:
+        rest = ("type", "state", "created_time", "id")
+        yield Index(f"{table}_by_{column}", "server_id", column, *rest)
+    for pair in combinations(columns, 2):
+        yield Index(f"{table}_by_{'_and_'.join(pair)}", "server_id", *pair, "created_time", "id")
+
+
 executions = Table(
     "exec_executions",
     metadata,
@@ -77,9 +88,10 @@ executions = Table(
     Column("signature", _Bytes),
     Index("exec_executions_by_key", "server_id", "idempotency_key", unique=True),
     Index("exec_executions_by_time", "server_id", "created_time", "id"),
-    Index("exec_executions_by_state", "server_id", "state", "end_time"),
-    Index("exec_executions_by_session", "server_id", "session_id", "created_time"),
-    Index("exec_executions_by_path", "server_id", "path", "created_time"),
+    Index("exec_executions_by_end", "server_id", "end_time", "expire_time", "id"),
+    # For lists; see `listing.page_statement`.
+    Index("exec_executions_by_kind", "server_id", "type", "state", "created_time", "id"),
+    *_indexes("exec_executions", "session_id", "path", "owner"),
 )
 
 
@@ -108,12 +120,30 @@ def _execution_id(**kwargs: Any) -> Column[str]:
 
 
 labels = Table(
-    "exec_labels",
+    # Of each label two rows: one of its name, one of its name and value. Beside them are copies
+    # of the columns of the execution by which lists of a label are narrowed and ordered.
+    "exec_label_terms",
     metadata,
     _execution_id(primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-    Index("exec_labels_by_name", "name", "value", "execution_id"),
+    Column("term", Text, primary_key=True),
+    Column("server_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("created_time", BigInteger, nullable=False),
+    Index(
+        "exec_label_terms_by_kind",
+        *("server_id", "term", "type", "state", "created_time", "execution_id"),
+    ),
+    *(
+        Index(
+            f"exec_label_terms_by_{column}",
+            *("server_id", "term", column, "created_time", "execution_id"),
+        )
+        for column in ("session_id", "path", "owner")
+    ),
 )
 
 results = Table(

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from jupyter_exec_ext.core.errors import StoreUnavailableError
+from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.store import tables
 from jupyter_exec_ext.store.migrations import MIGRATIONS, current_version, migrate
-from jupyter_exec_ext.store.store import ListQuery, Store
+from jupyter_exec_ext.store.records import clean_text
+from jupyter_exec_ext.store.store import Filters, ListQuery, Store
 
-from .builders import connected, new_execution, new_instance
+from .builders import connected, new_execution, new_instance, running
 from .conftest import NewStore
 
 
@@ -89,6 +91,40 @@ async def test_a_database_before_the_first_version_is_brought_up(store: Store, u
     with connected(url) as connection:
         assert current_version(connection) == len(MIGRATIONS)
         assert inspect(connection).has_table("of_another_program")
+
+
+async def test_labels_of_an_older_database_are_found(
+    store: Store, url: str, new_store: NewStore
+) -> None:
+    """The step that indexes lists copies the labels, with the state that each execution has."""
+    execution = new_execution(labels={"a\\": "=b", "c": "d" * 300}, owner="ann")
+    await store.insert(execution, notebook=None)
+    await store.update(running(execution))
+    await store.close()
+    with connected(url) as connection:
+        connection.execute(text("DROP TABLE exec_label_terms"))
+        connection.execute(
+            text(
+                "CREATE TABLE exec_labels (execution_id TEXT NOT NULL, name TEXT NOT NULL,"
+                " value TEXT NOT NULL, PRIMARY KEY (execution_id, name))"
+            )
+        )
+        for name, value in execution.labels.items():
+            connection.execute(
+                text("INSERT INTO exec_labels VALUES (:id, :name, :value)"),
+                {"id": execution.id, "name": clean_text(name), "value": clean_text(value)},
+            )
+        connection.execute(text("UPDATE exec_schema_version SET version = 3"))
+    newer = new_store(url)
+
+    found = []
+    for label in (("a\\", "=b"), ("c", "d" * 300), ("c", None), ("a", None), ("a\\", "b")):
+        filters = Filters(label=label, owner="ann", state=(State.RUNNING,))
+        found.append(len((await newer.list(ListQuery(filters=filters))).executions))
+
+    assert found == [1, 1, 1, 0, 0]
+    with connected(url) as connection:
+        assert not inspect(connection).has_table("exec_labels")
 
 
 async def test_a_newer_database_is_left_alone(url: str, new_store: NewStore) -> None:

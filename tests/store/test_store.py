@@ -165,7 +165,7 @@ async def test_deleting_removes_every_trace(store: Store, url: str) -> None:
 
     with pytest.raises(ExecutionNotFoundError):
         await store.delete(execution.id)
-    tables = ("executions", "labels", "results", "notebooks", "events")
+    tables = ("executions", "label_terms", "results", "notebooks", "events")
     with connected(url) as connection:
         for table in tables:
             assert connection.scalar(text(f"SELECT count(*) FROM exec_{table}")) == 0
