@@ -32,6 +32,7 @@ from traitlets import (
 from jupyter_exec_ext.core.errors import ServerStoppedError
 from jupyter_exec_ext.core.files import FilePolicy
 from jupyter_exec_ext.core.limits import MAX_SECONDS, Limits
+from jupyter_exec_ext.core.logs import LogLimit
 from jupyter_exec_ext.core.paths import parts_of
 from jupyter_exec_ext.engine.launching import ServerHost, outlast_uncut
 from jupyter_exec_ext.routes import DIALECTS, handlers
@@ -177,6 +178,8 @@ class ExecApp(ExtensionApp):
             raise RuntimeError("exec/ is not served: its settings are wrong, see the warning above")
         serverapp = self._server()
         limits = self.limits
+        self.log_limit = LogLimit(self.log)
+        self.log.addFilter(self.log_limit)
         self.announcer = Announcer(serverapp.event_logger, self.log)
         host = ServerHost(
             kernel_manager=serverapp.kernel_manager,
@@ -283,6 +286,7 @@ class ExecApp(ExtensionApp):
             limits=limits,
             on_activity=self.note_activity,
             on_state=self.announcer.execution,
+            on_round=self.log_limit.report,
             log=self.log,
         )
         self._is_built = True
@@ -335,6 +339,7 @@ class ExecApp(ExtensionApp):
                     await step()
                 except Exception as error:  # noqa: BLE001 - the rest has to stop too
                     log_defect(self.log, error)
+        self.log_limit.close()
 
     def current_activity(self) -> dict[str, int] | None:
         """Return what keeps the server from shutting down for inactivity; ``None`` if nothing."""

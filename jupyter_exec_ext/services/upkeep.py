@@ -85,6 +85,7 @@ class Upkeep:
         limits: Limits,
         on_activity: Callable[[], None],
         on_state: Callable[[Execution], None],
+        on_round: Callable[[], None],
         log: logging.Logger,
     ) -> None:
         self._store = store
@@ -94,6 +95,7 @@ class Upkeep:
         self._limits = limits
         self._on_activity = on_activity
         self._on_state = on_state
+        self._on_round = on_round
         self._log = log
         self._next_purge = 0.0
         self._had_trouble = False
@@ -103,6 +105,7 @@ class Upkeep:
         """Do one round after the other, until cancelled; a failing store is tried again."""
         while True:
             seconds = ROUND_SECONDS
+            self._on_round()
             try:
                 await self._do_round()
                 self._had_trouble = False
