@@ -216,7 +216,7 @@ def test_a_terminal_gets_a_bar_and_then_the_output(machine: Machine, server: Run
     assert re.search(r"━.*1/1.*exec: sleep 1; printf", text)
     output = text[text.index("10%\r20%") :]
     assert text[: text.index("10%\r20%")].endswith("\x1b[2K")
-    assert output.startswith("10%\r20%\r\nclear\x1b[31mred\x1b[0m\r\n")
+    assert output.startswith("10%\r20%\r\n\\x1b[2Jclear\x1b[31mred\x1b[0m\r\n")
     assert "\x1b[2J" not in text
     assert "downloaded got, 2.0 MB" in output
     assert output.rstrip().splitlines()[-1].find("exit codes: exec 4") > 0
