@@ -133,7 +133,9 @@ class _Handler(ExecHandler):
         Args:
             unfinished: The status of the answer for a record that is not final.
         """
-        execution, result = await self.executions.wait(execution_id, seconds=wait_seconds)
+        execution, result = await self.executions.wait(
+            execution_id, seconds=wait_seconds, user=self.share_key
+        )
         status = HTTPStatus.OK
         if not execution.state.is_final:
             self.set_header("Retry-After", "1")
@@ -152,7 +154,9 @@ class _Handler(ExecHandler):
         unfinished: HTTPStatus = HTTPStatus.OK,
     ) -> None:
         """Answer with the id and the state alone, for a user who may not read executions."""
-        execution, _ = await self.executions.wait(execution_id, seconds=wait_seconds)
+        execution, _ = await self.executions.wait(
+            execution_id, seconds=wait_seconds, user=self.share_key
+        )
         status = HTTPStatus.OK
         if not execution.state.is_final:
             self.set_header("Retry-After", "1")

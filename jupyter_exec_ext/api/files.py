@@ -247,7 +247,7 @@ class OneFileHandler(FileHandler):
         """Send it."""
         # When the client is gone there is nobody to tell.
         with suppress(StreamClosedError):
-            async with self.files.open(session_id, path) as file:
+            async with self.files.open(session_id, path, user=self.share_key) as file:
                 if self._describe(file.entry):
                     await self._send(file)
 
@@ -269,7 +269,7 @@ class OneFileHandler(FileHandler):
     @authorized(action="read", resource="exec-files")
     async def head(self, session_id: str, path: str) -> None:
         """Answer with headers only."""
-        async with self.files.open(session_id, path) as file:
+        async with self.files.open(session_id, path, user=self.share_key) as file:
             if self._describe(file.entry):
                 self.set_header("Content-Length", str(file.entry.size_bytes))
                 self.finish(set_content_type=BYTES)
@@ -335,6 +335,7 @@ class OneFileHandler(FileHandler):
             path,
             is_recursive=read_flag("recursive", self.get_query_argument("recursive", None)),
             precondition=read_precondition(self.request.headers),
+            user=self.share_key,
         )
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
@@ -364,7 +365,9 @@ class ArchiveHandler(FileHandler):
         """Send it."""
         paths = self.query_texts("path")
         with suppress(StreamClosedError):
-            async with aclosing(self.files.archive(session_id, paths)) as pieces:
+            async with aclosing(
+                self.files.archive(session_id, paths, user=self.share_key)
+            ) as pieces:
                 self.set_header("Content-Disposition", attachment(f"{session_id}.tar"))
                 self.set_header("Content-Type", TAR)
                 gathered = bytearray()

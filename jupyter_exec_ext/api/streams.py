@@ -105,7 +105,7 @@ class EventsHandler(_Handler):
             if is_ndjson
             else (SSE, encode_sse, SSE_HEARTBEAT)
         )
-        with self.following.follow(execution_id, after=after) as follower:
+        with self.following.follow(execution_id, after=after, user=self.share_key) as follower:
             self.when_gone(follower.close)
             data = await _read(follower, encode, seconds=0)
             if follower.has_ended and not data:
@@ -225,7 +225,7 @@ class LogHandler(_LogHandler):
         is_following = read_flag("follow", self.get_query_argument("follow", None))
         with contextlib.suppress(StreamClosedError):
             if is_following and not (await self.executions.get(execution_id)).state.is_final:
-                await self.follow(self.following.follow(execution_id))
+                await self.follow(self.following.follow(execution_id, user=self.share_key))
             else:
                 await self.send_so_far(lambda: self.following.so_far(execution_id))
         self.finish(set_content_type=TEXT)
@@ -306,7 +306,7 @@ class SessionLogHandler(_LogHandler):
                 return
             self.set_log_headers()
             if is_following:
-                await self.follow(self.following.follow_session(log))
+                await self.follow(self.following.follow_session(log, user=self.share_key))
             else:
                 await self.send_so_far(lambda: SessionLogReader(log, after=0, is_following=False))
         self.finish(set_content_type=TEXT)
@@ -316,7 +316,7 @@ class SessionLogHandler(_LogHandler):
         self.set_header("Content-Type", NDJSON)
         self.set_header("X-Accel-Buffering", "no")
         reader = (
-            self.following.follow_session(log, after=after)
+            self.following.follow_session(log, after=after, user=self.share_key)
             if is_following
             else contextlib.nullcontext(SessionLogReader(log, after=after, is_following=False))
         )

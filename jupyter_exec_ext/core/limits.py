@@ -95,7 +95,10 @@ class Limits:
         "Largest file where the contents are not on the server's disk: it is in memory whole.",
     )
     max_transfers: int = _limit(
-        100, "How many uploads and downloads there are at the same time.", minimum=1
+        100,
+        "How many uploads and downloads there are at the same time; one user has at most half of"
+        " them.",
+        minimum=1,
     )
     transfer_timeout_seconds: float = _limit(
         120.0,
@@ -120,6 +123,15 @@ class Limits:
         minimum=1,
     )
     max_streams: int = _limit(
-        500, "How many clients may follow executions at the same time.", minimum=1
+        500,
+        "How many clients may follow executions at the same time; one user has at most half of"
+        " them.",
+        minimum=1,
+    )
+    max_waits: int = _limit(
+        1_000,
+        "How many requests may wait for the end of an execution at the same time; one user has at"
+        " most half of them. Further requests are answered without waiting.",
+        minimum=1,
     )
     max_page_size: int = _limit(1_000, "Most records on one page of a list.", minimum=1)

@@ -58,6 +58,7 @@ from jupyter_exec_ext.services.notebooks import (
     without_trust,
 )
 from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.services.shares import Shares
 from jupyter_exec_ext.services.supervisor import Supervisor
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
@@ -66,7 +67,11 @@ from jupyter_exec_ext.store.store import Store
 
 
 class ExecutionService:
-    """Creates, shows, stops and deletes executions."""
+    """Creates, shows, stops and deletes executions.
+
+    Attributes:
+        waits: The places of requests that wait for the end of an execution.
+    """
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class ExecutionService:
         self._limits = limits
         self._on_state = on_state
         self._fingerprints = Fingerprints()
+        self.waits = Shares(limits.max_waits, "waiting requests", retry_after_seconds=10)
 
     async def create(self, new: NewExecution, *, owner: str) -> Execution:
         """Accept an execution: from when this returns its record is durable.
@@ -284,11 +290,22 @@ class ExecutionService:
         found = await self._store.find_key(key)
         return None if found is None else await self.get(found[0])
 
-    async def wait(self, execution_id: str, *, seconds: float) -> tuple[Execution, Result | None]:
+    async def wait(
+        self, execution_id: str, *, seconds: float, user: str | None = None
+    ) -> tuple[Execution, Result | None]:
         """Return the record once it is final, or as it is after *seconds*.
 
         With it comes what the run left, where that is at hand; else `result` has it.
+
+        Args:
+            user: Whose share of the waiting requests it counts in: a user who has a share of
+                them already does not wait. ``None`` counts nowhere.
         """
+        if user is not None and seconds > 0:
+            if self.waits.has_room(user):
+                with self.waits.hold(user):
+                    return await self.wait(execution_id, seconds=seconds)
+            seconds = 0
         deadline = time.monotonic() + min(seconds, self._limits.max_wait_seconds)
         while True:
             left = deadline - time.monotonic()

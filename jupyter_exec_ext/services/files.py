@@ -15,7 +15,6 @@ from jupyter_exec_ext.core.errors import (
     MalformedRequestError,
     ServerStoppingError,
     TooLargeError,
-    TooManyError,
 )
 from jupyter_exec_ext.core.files import NO_PRECONDITION, FileEntry, FilePage, Precondition
 from jupyter_exec_ext.core.limits import Limits
@@ -26,6 +25,7 @@ from jupyter_exec_ext.engine.contents import clean_text
 from jupyter_exec_ext.files import tar
 from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.sessions import SessionService
+from jupyter_exec_ext.services.shares import Shares
 from jupyter_exec_ext.services.supervisor import Supervisor
 
 RETRY_AFTER_SECONDS = 5
@@ -56,6 +56,9 @@ class FileService:
         self._supervisor = supervisor
         self._limits = limits
         self.transfer_count = 0
+        self._shares = Shares(
+            limits.max_transfers, "transfers of files", retry_after_seconds=RETRY_AFTER_SECONDS
+        )
         self._lists = anyio.CapacityLimiter(MAX_LISTS)
         self._is_closing = False
         self._receivers: set[Receiver] = set()
@@ -106,15 +109,18 @@ class FileService:
         return self._folders.place_of(session)
 
     @asynccontextmanager
-    async def open(self, session_id: str, path: str) -> AsyncIterator[OpenFile]:
+    async def open(self, session_id: str, path: str, *, user: str = "") -> AsyncIterator[OpenFile]:
         """Give a file to read.
+
+        Args:
+            user: Whose share of the transfers it counts in.
 
         Raises:
             ExecError: It cannot be read; see `core.ports.Folder`.
-            TooManyError: There are as many uploads and downloads as may be.
+            TooManyError: The user has a share of the transfers already, or all are in use.
         """
         parts = parts_of(path)
-        async with self._transfer(session_id, is_writing=False) as session:
+        async with self._transfer(session_id, is_writing=False, user=user) as session:
             file = await self._folders.of(session).open(parts)
             try:
                 yield file
@@ -122,13 +128,19 @@ class FileService:
                 file.close()
 
     async def archive(
-        self, session_id: str, paths: Sequence[str], *, has_whole_paths: bool = True
+        self,
+        session_id: str,
+        paths: Sequence[str],
+        *,
+        has_whole_paths: bool = True,
+        user: str = "",
     ) -> AsyncGenerator[bytes]:
         """Yield the pieces of a tar file of what is at *paths*; of all there is without any.
 
         Args:
             has_whole_paths: Whether names in it are paths from the folder of the session on; else
                 each begins with the last part of the path that was asked for.
+            user: Whose share of the transfers it counts in.
 
         Raises:
             ExecError: It cannot be read, before anything is yielded; see `core.ports.Folder`.
@@ -138,37 +150,51 @@ class FileService:
                 f"at most {self._limits.max_files_per_request} paths", target="path"
             )
         chosen = [parts_of(path.strip("/")) for path in paths] or [()]
-        async with self._transfer(session_id, is_writing=False) as session:
+        async with self._transfer(session_id, is_writing=False, user=user) as session:
             async for piece in tar.stream(
                 self._folders.of(session), chosen, has_whole_paths=has_whole_paths
             ):
                 yield piece
 
     async def delete(
-        self, session_id: str, path: str, *, is_recursive: bool, precondition: Precondition
+        self,
+        session_id: str,
+        path: str,
+        *,
+        is_recursive: bool,
+        precondition: Precondition,
+        user: str = "",
     ) -> None:
         """Remove a file, or a folder, which is empty unless *is_recursive*, for good.
+
+        Args:
+            user: Whose share of the transfers it counts in.
 
         Raises:
             ExecError: It cannot be removed; see `core.ports.Folder`.
         """
         parts = parts_of(path)
-        async with self._transfer(session_id, is_writing=True) as session:
+        async with self._transfer(session_id, is_writing=True, user=user) as session:
             async with self.lock_of(session_id):
                 await self._folders.of(session).delete(
                     parts, is_recursive=is_recursive, precondition=precondition
                 )
             self.tell("delete", session, parts)
 
-    async def receive(self, session_id: str) -> "Receiver":
+    async def receive(self, session_id: str, *, user: str = "") -> "Receiver":
         """Return what takes the files of one request; close it, or use `close_soon`.
+
+        Args:
+            user: Whose share of the transfers it counts in.
 
         Raises:
             ExecError: The session takes no files.
-            TooManyError: There are as many uploads and downloads as may be.
+            TooManyError: The user has a share of the transfers already, or all are in use.
         """
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(self._transfer(session_id, is_writing=True))
+            session = await stack.enter_async_context(
+                self._transfer(session_id, is_writing=True, user=user)
+            )
             receiver = Receiver(
                 self,
                 session,
@@ -197,21 +223,21 @@ class FileService:
                 await receiver.close()
 
     @asynccontextmanager
-    async def _transfer(self, session_id: str, *, is_writing: bool) -> AsyncIterator[Session]:
+    async def _transfer(
+        self, session_id: str, *, is_writing: bool, user: str
+    ) -> AsyncIterator[Session]:
         """Hold a session for as long as its files are used: it does not end for being idle."""
         if self._is_closing:
             raise ServerStoppingError("the server is stopping")
-        if self.transfer_count >= self._limits.max_transfers:
-            raise TooManyError(
-                f"there are {self.transfer_count} uploads and downloads already",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
-        self.transfer_count += 1
-        try:
-            async with self._sessions.used(session_id, may_have_ended=not is_writing) as session:
-                yield session
-        finally:
-            self.transfer_count -= 1
+        with self._shares.hold(user):
+            self.transfer_count += 1
+            try:
+                async with self._sessions.used(
+                    session_id, may_have_ended=not is_writing
+                ) as session:
+                    yield session
+            finally:
+                self.transfer_count -= 1
 
     def lock_of(self, session_id: str) -> anyio.Lock:
         """Return what is held between a look at a file of a session and its replacement."""

@@ -8,12 +8,13 @@ from typing import Protocol
 import anyio
 
 from jupyter_exec_ext import threads
-from jupyter_exec_ext.core.errors import ServerStoppingError, StoreUnavailableError, TooManyError
+from jupyter_exec_ext.core.errors import ServerStoppingError, StoreUnavailableError
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.events import closing_events, decode_event
 from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
+from jupyter_exec_ext.services.shares import Shares
 from jupyter_exec_ext.store.store import EventRow, Store
 
 BATCH_BYTES = 1_000_000
@@ -219,48 +220,55 @@ class Following:
     ) -> None:
         self._store = store
         self._live_of = live_of
-        self._max_streams = max_streams
+        self._shares = Shares(max_streams, "streams", retry_after_seconds=10)
         self._followers: set[LogReader] = set()
         self._is_closed = False
 
     @contextmanager
-    def follow(self, execution_id: str, *, after: int | None = None) -> Iterator[Follower]:
+    def follow(
+        self, execution_id: str, *, after: int | None = None, user: str = ""
+    ) -> Iterator[Follower]:
         """Follow an execution to its end; what is done meanwhile ends when the server stops.
 
+        Args:
+            user: Whose share of the streams it counts in.
+
         Raises:
-            TooManyError: So many do so already.
+            TooManyError: The user has a share of the streams already, or all are in use.
             ServerStoppingError: The server stops.
         """
         follower = self._follower(execution_id, after=after, is_following=True)
-        with self._admitted(follower):
+        with self._admitted(follower, user):
             yield follower
 
     @contextmanager
-    def follow_session(self, log: SessionLog, *, after: int = 0) -> Iterator[SessionLogReader]:
+    def follow_session(
+        self, log: SessionLog, *, after: int = 0, user: str = ""
+    ) -> Iterator[SessionLogReader]:
         """Follow the log of a session to its end, as `follow` does an execution.
 
+        Args:
+            user: Whose share of the streams it counts in.
+
         Raises:
-            TooManyError: So many follow already.
+            TooManyError: The user has a share of the streams already, or all are in use.
             ServerStoppingError: The server stops.
         """
         reader = SessionLogReader(log, after=after, is_following=True)
-        with self._admitted(reader):
+        with self._admitted(reader, user):
             yield reader
 
     @contextmanager
-    def _admitted(self, follower: LogReader) -> Iterator[None]:
+    def _admitted(self, follower: LogReader, user: str) -> Iterator[None]:
         if self._is_closed:
             raise ServerStoppingError("the server is stopping")
-        if len(self._followers) >= self._max_streams:
-            raise TooManyError(
-                f"{self._max_streams} clients follow executions already", retry_after_seconds=10
-            )
-        self._followers.add(follower)
-        try:
-            with follower.scope:
-                yield
-        finally:
-            self._followers.discard(follower)
+        with self._shares.hold(user):
+            self._followers.add(follower)
+            try:
+                with follower.scope:
+                    yield
+            finally:
+                self._followers.discard(follower)
 
     def so_far(self, execution_id: str) -> Follower:
         """Read what an execution has told until now."""

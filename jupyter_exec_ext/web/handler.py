@@ -195,6 +195,20 @@ class ExecHandler(APIHandler):
         """
         return execution.owner == self.current_user.username or await self.may("read", "executions")
 
+    @property
+    def share_key(self) -> str:
+        """Whose share of streams, transfers and waiting requests this request counts in.
+
+        Jupyter makes up a new user for each request with the server's own token: all of these
+        count as one user. Every other user counts by name.
+        """
+        provider: Any = self.identity_provider
+        user: Any = self.current_user
+        token = getattr(provider, "token", None)
+        if token and self.token_authenticated and provider.get_token(self) == token:
+            return ""
+        return str(user.username)
+
     def link(self, *parts: str) -> str:
         """Return the path of a resource of ours, right under any base URL and behind any proxy."""
         return url_path_join(self.base_url, "exec", *parts)

@@ -71,7 +71,9 @@ class FileHandler(ExecHandler):
                     self.check_xsrf_cookie()
                 return
             await self.require("write", "exec-files")
-            self.receiver = await self.files.receive(await self.session_of_upload())
+            self.receiver = await self.files.receive(
+                await self.session_of_upload(), user=self.share_key
+            )
             await self.begin_upload(self.receiver)
             self._watch_for(self.limits.transfer_timeout_seconds)
         except (HTTPError, ExecError) as refusal:

@@ -274,9 +274,12 @@ async def test_a_client_that_stands_still_is_cut_off(files: Files, connect: Any)
     assert os.listdir(files.folder) == ["big"]
 
 
-@pytest.mark.parametrize("exec_config", [{"max_transfers": 2}])
+@pytest.mark.parametrize("exec_config", [{"max_transfers": 4}])
 async def test_as_many_transfers_as_may_be(files: Files, connect: Any, exec_app: Any) -> None:
-    """One more is refused with 429, and a place is free again when one ends, however it does."""
+    """One user has at most half of them. One more is refused with 429.
+
+    A place is free again when one ends, however it does.
+    """
     async with connect() as one, connect() as two:
         for raw in (one, two):
             await raw.begin(files, "a", 10)

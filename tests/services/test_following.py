@@ -42,7 +42,7 @@ class Run:
             fold=OutputFold(2, max_stream_bytes=10_000_000),
             limits=Limits(**limits),
         )
-        self.following = Following(store=store, live_of=lambda _: self.live, max_streams=2)
+        self.following = Following(store=store, live_of=lambda _: self.live, max_streams=4)
 
     def print(self, text: str, *, cell: int = 0) -> None:
         content = {"name": "stdout", "text": text}

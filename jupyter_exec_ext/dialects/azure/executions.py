@@ -155,7 +155,8 @@ class CodeExecute(_Execute):
             raise MalformedRequestError("only code runs here", target="shellCommand")
         if request.is_asynchronous:
             raise MalformedRequestError("this is Synchronous here", target="executionType")
-        return await self.finish_run(await self.start(request), can_ask_again=False)
+        with self.services.executions.waits.hold(self.share_key):
+            return await self.finish_run(await self.start(request), can_ask_again=False)
 
 
 def _enveloped(execution: Execution, result: Result) -> dict[str, Any]:
@@ -208,11 +209,15 @@ class Executions(_Shown, _Execute):  # type: ignore[misc]
         """Run code or a command, and wait for it unless the client does not want that."""
         self.read_identifier()
         request = await self.read_body(wire.Request)
-        execution, result = await self.start(request), Result()
-        if not request.is_asynchronous:
+        if request.is_asynchronous:
+            execution, result = await self.start(request), Result()
+        else:
             # Clients read the status of a command as its exit code.
             is_code = request.shell_command is None
-            execution, result = await self.finish_run(execution, can_ask_again=is_code)
+            with self.services.executions.waits.hold(self.share_key):
+                execution, result = await self.finish_run(
+                    await self.start(request), can_ask_again=is_code
+                )
         is_accepted = self.read_version() < wire.FIRST_OK_VERSION
         await self.write_execution(
             execution, result, HTTPStatus.ACCEPTED if is_accepted else HTTPStatus.OK

@@ -169,7 +169,7 @@ class _OneFile(FileCall):
         try:
             # When the client is gone there is nobody to tell.
             with suppress(StreamClosedError):
-                async with self.files.open(session_id, path) as file:
+                async with self.files.open(session_id, path, user=self.share_key) as file:
                     size = file.entry.size_bytes or 0
                     self.set_header("Content-Type", _BYTES)
                     self.set_header("Content-Length", str(size))
@@ -191,7 +191,13 @@ class _OneFile(FileCall):
     async def remove(self, name: str) -> None:
         """Remove a file, or an empty directory."""
         session_id, path = await self.find_file(name)
-        await self.files.delete(session_id, path, is_recursive=False, precondition=NO_PRECONDITION)
+        await self.files.delete(
+            session_id,
+            path,
+            is_recursive=False,
+            precondition=NO_PRECONDITION,
+            user=self.share_key,
+        )
         if self.is_old:
             self.write_value({"message": "the file was deleted"})
             return

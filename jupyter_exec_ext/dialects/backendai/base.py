@@ -48,6 +48,7 @@ class BackendAIMixin(DialectMixin[BackendAI]):
     identity_provider: Any
     serverapp: Any
     read_body: Any
+    share_key: str
     query_texts: Any
     runs: Runs
     _body: bytearray | None

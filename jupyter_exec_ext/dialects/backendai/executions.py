@@ -49,7 +49,9 @@ class RunHandler(Handler):
                 await self.runs.send_input(run, body.code or "")
             if run.has_ended:
                 run.rewind()
-            result = await self.runs.answer(run, seconds=self.dialect_options.reply_seconds)
+            result = await self.runs.answer(
+                run, user=self.share_key, seconds=self.dialect_options.reply_seconds
+            )
             if self.is_client_gone:
                 run.rewind()
         self.write_json({"result": result})

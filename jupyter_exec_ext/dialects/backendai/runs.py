@@ -157,11 +157,12 @@ class Runs:
             self._known.popitem(last=False)
 
     async def answer(
-        self, run: Run, *, seconds: float, idle_seconds: float | None = None
+        self, run: Run, *, user: str, seconds: float, idle_seconds: float | None = None
     ) -> dict[str, Any]:
         """Return the next answer: at the end, at a question or the end of a step, or in time.
 
         Args:
+            user: Whose share of the streams it counts in.
             seconds: After how long it says that the run goes on.
             idle_seconds: How long to wait for the first news before these seconds begin; then a
                 question that is told already is waited for. ``None``: not at all.
@@ -181,7 +182,9 @@ class Runs:
             seconds = 0
         deadline = time.monotonic() + seconds
         wait = seconds if idle_seconds is None else idle_seconds
-        with self._services.following.follow(run.execution_id, after=run.place.number) as follower:
+        with self._services.following.follow(
+            run.execution_id, after=run.place.number, user=user
+        ) as follower:
             while True:
                 events = await follower.read(seconds=max(0.0, wait))
                 for event in events:

@@ -100,6 +100,7 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
             while not self._is_closed:
                 answer = await self.runs.answer(
                     run,
+                    user=self.share_key,
                     seconds=self.dialect_options.stream_flush_seconds,
                     idle_seconds=IDLE_SECONDS,
                 )

@@ -147,7 +147,11 @@ class DownloadHandler(Transfer):
             parts: list[tuple[bytes, AsyncGenerator[bytes]]] = []
             for path in paths:
                 pieces = await stack.enter_async_context(
-                    aclosing(self.services.files.archive(session.id, [path], has_whole_paths=False))
+                    aclosing(
+                        self.services.files.archive(
+                            session.id, [path], has_whole_paths=False, user=self.share_key
+                        )
+                    )
                 )
                 try:
                     # What is not there shows now, before anything is sent.
@@ -197,7 +201,7 @@ class DownloadSingleHandler(Transfer):
         path = home_path(name)
         session = await self.session_of(key)
         with suppress(StreamClosedError):
-            async with self.services.files.open(session.id, path) as file:
+            async with self.services.files.open(session.id, path, user=self.share_key) as file:
                 size = file.entry.size_bytes or 0
                 self.set_header("Content-Type", BYTES)
                 self.set_header("Content-Length", str(size))

@@ -110,7 +110,9 @@ class ExecutionsHandler(QinlingHandler):
         executions, result = self.services.executions, None
         if asked.sync:
             seconds = self.dialect_options.sync_wait_seconds
-            execution, result = await executions.wait(execution.id, seconds=seconds)
+            execution, result = await executions.wait(
+                execution.id, seconds=seconds, user=self.share_key
+            )
             if execution.state.is_final and result is None:
                 result = await executions.result(execution.id)
         view = execution_view(execution, result, project_id=self.project_id, has_input=True)
