@@ -22,6 +22,7 @@ from jupyter_exec_ext.dialects.backendai import wire as backendai_wire
 from jupyter_exec_ext.dialects.datasphere import operations
 from jupyter_exec_ext.dialects.qinling.filters import is_like
 from jupyter_exec_ext.routes import DIALECTS, ROUTES
+from jupyter_exec_ext.services import notebook_format
 from jupyter_exec_ext.web import conditions, forms, ranges, reading
 
 HOSTILE_LENGTH = 64_000
@@ -77,6 +78,14 @@ READERS: dict[str, tuple[Read, str]] = {
         f'["a\\"b", -{"1" * 310}, 1.5e3]',
     ),
     "dialects.qinling.filters.is_like": (lambda text: is_like("ab" * 512, text), "a_b%c"),
+    "services.notebook_format._NOT_IN_IDS": (
+        lambda text: notebook_format._NOT_IN_IDS.sub("-", text),
+        "a-b_c d",
+    ),
+    "services.notebook_format._SURROGATE_ESCAPE": (
+        notebook_format._SURROGATE_ESCAPE.search,
+        "\\ud83d \\u",
+    ),
     "web.conditions._TAG": (
         lambda text: conditions.read_precondition({"If-Match": text}),
         'W/"a", "b"',
