@@ -34,6 +34,7 @@ from jupyter_exec_ext.store.leases import Instance
 from jupyter_exec_ext.store.store import Store
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.rights import authorized
+from jupyter_exec_ext.web.urls import pattern_of_base
 from tests.api.session_files import BareRequest
 from tests.conftest import WAIT_SECONDS, Answer, ExecApi
 from tests.contract import Contract
@@ -56,10 +57,11 @@ async def test_every_verb_of_every_route_is_described(exec_api: ExecApi, jp_serv
     """What the server itself routes below ``exec`` is in its document, but for what is another
     service's; nothing else is.
     """
+    base = pattern_of_base(jp_serverapp.base_url)
     served = {
-        (rule.matcher.regex.pattern.removeprefix("/user/a%40b/").removesuffix("$"), verb)
+        (rule.matcher.regex.pattern.removeprefix(base).removesuffix("$"), verb)
         for rule in rules_of(jp_serverapp.web_app.default_router)
-        if rule.matcher.regex.pattern.startswith("/user/a%40b/exec")
+        if rule.matcher.regex.pattern.startswith(f"{base}exec")
         and rule.target is not UnknownHandler
         and not issubclass(rule.target, DialectMixin)
         for verb in VERBS
@@ -294,7 +296,7 @@ async def test_every_answer_is_as_described(
     assert page.json["next_page_token"]
     assert (await visit("delete", every, params={"state": "succeeded"})).json == {"deleted": 1}
     assert (await visit("delete", one, key=key)).status == 204
-    await tour_of_sessions(visit, await session_elsewhere(exec_app))
+    await tour_of_sessions(visit, exec_app, await session_elsewhere(exec_app))
     await tour_of_files(visit, exec_app)
     await exec_app.stop_extension()
     assert (await visit("post", every, json=gate)).status == 503
@@ -324,7 +326,9 @@ async def session_elsewhere(exec_app: ExecApp) -> Session:
     return session
 
 
-async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: Session) -> None:
+async def tour_of_sessions(
+    visit: Callable[..., Awaitable[Answer]], exec_app: ExecApp, elsewhere: Session
+) -> None:
     """Visit the operations on sessions, with all their statuses, but for what all have."""
     sessions, session = "/exec/sessions", "/exec/sessions/{session_id}"
     executions = "/exec/executions"
@@ -345,8 +349,19 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
         not in (shown := await visit("get", f"{executions}/{asking.json['id']}")).json
     ):
         assert shown.json["state"] in ("pending", "running")
+    with exec_app.following.follow(asking.json["id"], user=""):
+        answer = await visit("get", f"{session}/log", key=key, params={"follow": "true"})
+        assert answer.status == 429
     answered = await visit("post", f"{executions}/{asking.json['id']}/input", json={"value": "x"})
     assert answered.status == 200
+    late = "import threading; threading.Timer(0.1, print, ['late']).start()"
+    await visit("post", executions, params={"wait": 60}, json={"code": late, "session_id": key})
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not (await visit("get", f"{session}/log", key=key)).body:
+            await asyncio.sleep(0.05)
+    for span, status in (("bytes=0-0", 206), ("bytes=9-", 416)):
+        answer = await visit("get", f"{session}/log", key=key, headers={"Range": span})
+        assert answer.status == status
     command = {"command": {"exec": "true"}, "session_id": key}
     ran = await visit("post", executions, params={"wait": 60}, json=command)
     one = f"{executions}/{ran.json['id']}"
@@ -378,6 +393,7 @@ async def tour_of_sessions(visit: Callable[..., Awaitable[Answer]], elsewhere: S
         while (await visit("get", session, key=key)).json["state"] != "ended":
             await asyncio.sleep(0.05)
     assert (await visit("put", session, key=key, json=settings)).status == 409
+    assert (await visit("get", f"{session}/log", key=key)).status == 409
     for action in ("interrupt", "restart", "complete"):
         body = {"json": {"code": ""}} if action == "complete" else {}
         assert (await visit("post", f"{session}/{action}", key=key, **body)).status == 409
