@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from jupyter_exec_ext.core.errors import StoreUnavailableError
+from jupyter_exec_ext.core.errors import ExecutionNotFoundError, StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncation
 from jupyter_exec_ext.engine.channels import KernelChannels
@@ -278,8 +278,8 @@ class Journal:
             await anyio.sleep(WRITE_SECONDS)
             try:
                 await self.flush()
-            except StoreUnavailableError:
-                # The events stay, within the limits; the final record says if the store was lost.
+            except (StoreUnavailableError, ExecutionNotFoundError):
+                # The events stay, within the limits; they are stored with the final record.
                 await anyio.sleep(1)
 
     async def flush(self) -> None:
@@ -287,6 +287,7 @@ class Journal:
 
         Raises:
             StoreUnavailableError: It could not be written, and is kept for the next time.
+            ExecutionNotFoundError: The record was removed; the same.
         """
         with anyio.CancelScope(shield=True):
             async with self._write_lock:
@@ -296,7 +297,7 @@ class Journal:
                     return
                 try:
                     await self._store.append_events(self._execution_id, rows, drop=drop)
-                except StoreUnavailableError:
+                except (StoreUnavailableError, ExecutionNotFoundError):
                     self.put_back(rows, drop)
                     raise
                 if sum(entry.size_bytes for entry in self._recent.values()) > RECENT_BYTES:

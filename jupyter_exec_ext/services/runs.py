@@ -104,7 +104,7 @@ class RunService:
                 if not live.execution.started:
                     if kernels is not None and await kernels.is_ready():
                         live.change(started=True)
-                    await self._insist(lambda: self._store.update(live.execution))
+                    await self._store_before_code(live)
                 if live.snapshot is None:
                     live.snapshot = await self._insist(
                         lambda: load_snapshot(live.execution, self._store)
@@ -165,6 +165,16 @@ class RunService:
         journal.tell(EventType.STATE, {"state": State.RUNNING.value})
         live.changed.fire()
         return journal
+
+    async def _store_before_code(self, live: Live) -> None:
+        """Store the record, so that no other process of this server runs its code.
+
+        Raises:
+            InternalRunError: Another one has taken the execution over, or the store fails.
+        """
+        if not await self._insist(lambda: self._store.update(live.execution)):
+            self._log.warning("execution %s: another process runs it", live.execution.id)
+            raise InternalRunError("another process of this server has taken this execution over")
 
     async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what has to be done before code may run, once a second while the store fails.
@@ -262,7 +272,7 @@ class RunService:
                 await run.set_inputs(inputs)
                 if not live.execution.started:
                     live.change(started=True)
-                    await self._insist(lambda: self._store.update(live.execution))
+                    await self._store_before_code(live)
                 deadline = time.monotonic() + min(live.execution.timeout_seconds or limit, limit)
                 if isinstance(live.execution.source, CommandSource):
                     await run_command(
@@ -371,7 +381,7 @@ class RunService:
         """Store the final record with what is left of its events; sets ``live.is_stored``.
 
         A store that fails is logged; calling again is right. A record that somebody removed from
-        the store, with the whole database perhaps, is stored anew.
+        the store, with the whole database perhaps, is stored again.
         """
         rows, drop = live.journal.take() if live.journal is not None else ([], [])
         last_number = live.journal.last_number if live.journal is not None else 0
@@ -382,10 +392,8 @@ class RunService:
             try:
                 await self._store.finish(final, result=result, events=events, drop=drop)
             except ExecutionNotFoundError:
-                snapshot = live.snapshot or EMPTY_SNAPSHOT
-                pending = replace(final, state=State.PENDING)
-                await self._store.insert(pending, notebook=await encode_snapshot(snapshot))
-                await self._store.finish(final, result=result, events=events)
+                notebook = await encode_snapshot(live.snapshot or EMPTY_SNAPSHOT)
+                await self._store.restore(final, notebook=notebook, result=result, events=events)
                 self._log.warning("execution %s: its record had been removed", final.id)
             live.is_stored = True
         except StoreUnavailableError as error:

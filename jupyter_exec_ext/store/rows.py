@@ -92,8 +92,8 @@ class Rows:
         execution: Execution,
         notebook: bytes | None,
         fingerprint: str | None,
-    ) -> None:
-        """Add an execution that this instance runs."""
+    ) -> str:
+        """Add an execution that this instance runs, and return its key."""
         row = all_columns(execution)
         connection.execute(
             _INSERT,
@@ -126,6 +126,7 @@ class Rows:
                     for term in sorted(label_terms(execution.labels))
                 ],
             )
+        return str(row["id"])
 
     def find(self, connection: Connection, execution_id: str, *columns: Any) -> Row[Any]:
         """Return *columns* of an execution's row.

@@ -298,6 +298,28 @@ class Store:
 
         return await self._database.write(work)
 
+    async def restore(
+        self, execution: Execution, *, notebook: bytes, result: bytes, events: Sequence[EventRow]
+    ) -> None:
+        """Store a final execution whose record was removed, with all that belongs to it.
+
+        Raises:
+            ConflictError: An execution has this id or idempotency key.
+            ValueError: The execution is not final.
+        """
+        if not execution.state.is_final:
+            raise ValueError("restore() takes a final execution")
+
+        def work(connection: Connection) -> None:
+            try:
+                key = self._rows.insert(connection, execution, notebook, None)
+            except IntegrityError:
+                raise ConflictError("an execution with this id or key exists") from None
+            self._rows.add_result(connection, key, result)
+            self._rows.write_events(connection, key, events, ())
+
+        await self._database.write(work)
+
     async def list(self, query: ListQuery) -> Page:
         """Return one page of a list.
 
