@@ -18,6 +18,7 @@ from jupyter_client.session import Session
 from jupyter_exec_ext.engine.memory import FreedMemory
 from jupyter_exec_ext.engine.messages import Envelope
 from jupyter_exec_ext.engine.messages import Message as Message
+from jupyter_exec_ext.engine.numbering import MessageNumbers
 
 RequestChannel: TypeAlias = Literal["shell", "control", "stdin"]
 
@@ -90,6 +91,13 @@ class KernelChannels(Protocol):
     def can_be_asked(self) -> bool:
         """Whether a question of the kernel's code would arrive."""
 
+    @property
+    def missing_count(self) -> int:
+        """How many IOPub messages did not arrive since the connection opened, as far as known.
+
+        The count can fall, since messages can arrive out of order.
+        """
+
     def close(self) -> None:
         """Close the connection; closing twice is allowed."""
 
@@ -119,6 +127,7 @@ class ZmqChannels:
         self._late_takes_all = False
         self._streams: dict[Channel, Any] = {}
         self._opening: set[Channel] = set()
+        self._numbers = MessageNumbers()
         self._freed_memory = FreedMemory()
         channels: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
         for channel in channels:
@@ -144,6 +153,11 @@ class ZmqChannels:
         """Whether the kernel has our stdin channel; until then it drops its questions."""
         events = self._streams["stdin"].socket.getsockopt(zmq.EVENTS)
         return bool(events & zmq.POLLOUT)
+
+    @property
+    def missing_count(self) -> int:
+        """How many IOPub messages did not arrive since the connection opened, as far as known."""
+        return self._numbers.missing_count
 
     def send(
         self,
@@ -205,6 +219,10 @@ class ZmqChannels:
     def _take(self, channel: Channel, frames: Sequence[zmq.Frame]) -> None:
         with self._skipping(channel):
             envelope = Envelope(frames)
+            if channel == "iopub":
+                self._numbers.note(envelope.header)
+            elif channel == "stdin":
+                self._numbers.note_elsewhere()
             subscription = self._subscription_of(channel, envelope.header, envelope.parent_header)
             if subscription is not None:
                 max_text_bytes = subscription.max_text_bytes

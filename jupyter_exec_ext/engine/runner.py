@@ -17,6 +17,7 @@ from jupyter_exec_ext.core.errors import (
 from jupyter_exec_ext.engine.channels import Channel, Message
 from jupyter_exec_ext.engine.kernels import LIVENESS_SECONDS, Kernel
 from jupyter_exec_ext.engine.languages import language_of
+from jupyter_exec_ext.engine.numbering import MAX_MISSING
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell, interrupt_blocked
 
@@ -46,8 +47,13 @@ class ExecuteRequest:
 
 @dataclass
 class _Pending:
-    """A request in flight."""
+    """A request in flight.
 
+    Attributes:
+        missing_count: How many messages were missing before it began; see `KernelChannels`.
+    """
+
+    missing_count: int
     reply: Message | None = None
     has_begun: bool = False
     is_idle: bool = False
@@ -72,8 +78,9 @@ class Runner:
         is_abandoned: Asked when a run is cancelled: if true, the kernel is left as it is.
 
     Attributes:
-        has_lost_output: Whether a request ended without its ``idle``, which the kernel publishes
-            last: then ZeroMQ dropped messages, and nobody knows how many.
+        has_lost_output: Whether ZeroMQ dropped messages while a request ran, which can also be
+            those of another request: numbers of messages are missing, or the request ended without
+            its ``idle``, which the kernel publishes last.
     """
 
     def __init__(
@@ -137,14 +144,18 @@ class Runner:
         max_text_bytes: int | None,
     ) -> Message:
         await self.knock(deadline)
-        pending = _Pending()
+        channels = self._kernel.channels
+        pending = _Pending(missing_count=channels.missing_count)
 
         def receive(channel: Channel, message: Message) -> None:
             msg_type = message["header"]["msg_type"]
             pending.last_message_time = time.monotonic()
             if channel == "iopub":
                 if msg_type == "status":
-                    pending.note_status(message["content"].get("execution_state"))
+                    state = message["content"].get("execution_state")
+                    if state == "busy":
+                        pending.missing_count = channels.missing_count
+                    pending.note_status(state)
                 else:
                     on_message(message)
             elif msg_type == "execute_reply":
@@ -154,7 +165,7 @@ class Runner:
             if pending.reply is not None or channel == "stdin" or msg_type == "status":
                 self._kernel.changed.fire()
 
-        msg_id = self._kernel.channels.send(
+        msg_id = channels.send(
             "execute_request",
             {
                 "code": request.code,
@@ -169,7 +180,7 @@ class Runner:
             channel="shell",
             subshell_id=self._subshell.subshell_id if self._subshell is not None else None,
         )
-        self._kernel.channels.subscribe(msg_id, receive, max_text_bytes=max_text_bytes)
+        channels.subscribe(msg_id, receive, max_text_bytes=max_text_bytes)
         self._msg_ids.append(msg_id)
         try:
             await self._wait_for_reply(pending, deadline)
@@ -183,17 +194,24 @@ class Runner:
             raise
         except RunError:
             # What it published last may still be on its way.
+            had_lost_output = self.has_lost_output
             await self._drain(pending, quiet_seconds=LAST_WORDS_SECONDS)
-            self.has_lost_output = False  # A dead kernel says no `idle`.
+            self.has_lost_output = had_lost_output  # A dead kernel publishes no `idle`.
             raise
         finally:
             self._stdin.close()
+            self._note_missing(pending)
         await self._drain(pending)
+        self._note_missing(pending)
         assert pending.reply is not None
         if pending.reply["content"].get("status") == "error":
             # A restart interrupts the code first; then the restart is the truth, not the error.
             await self._kernel.check()
         return pending.reply
+
+    def _note_missing(self, pending: _Pending) -> None:
+        missing_count = self._kernel.channels.missing_count - pending.missing_count
+        self.has_lost_output |= missing_count > MAX_MISSING
 
     def _ask(self, pending: _Pending, content: dict[str, Any]) -> None:
         """Take a question of the code; the end of its input is told as its language does."""

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -150,6 +151,42 @@ async def test_a_flood_while_the_loop_is_held_up_is_not_lost_silently(
     assert final["state"] == after["state"] == "succeeded"
     assert len(displays) < 30_000
     assert final["result"]["truncated"]["has_uncounted"] is True
+
+
+LOSSY_FLOOD = """\
+import pathlib, time
+for _ in range(4_000):
+    print('y' * 9_999, flush=True)
+pathlib.Path({done!r}).touch()
+while not pathlib.Path({seen!r}).exists():
+    print('.', flush=True)
+    time.sleep(0.01)
+"""
+
+
+async def test_lost_text_is_marked_also_when_the_end_of_the_code_arrives(
+    exec_api: ExecApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The kernel drops text while the loop is held up; the numbers of its messages show that."""
+    monkeypatch.setattr(channels, "MAX_QUEUED_MESSAGES", 10)
+    done, seen = tmp_path / "done", tmp_path / "seen"
+    session = await exec_api.new_session()
+    code = LOSSY_FLOOD.format(done=str(done), seen=str(seen))
+    record = await exec_api.start_code(code, session_id=session["id"])
+    await exec_api.until(record, lambda shown: bool(shown["result"]["stdout"]))
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not done.exists():
+        assert time.monotonic() < deadline, "the flood does not end"
+    await exec_api.until(record, lambda shown: shown["result"]["stdout"].endswith(".\n"))
+    seen.touch()
+    final = await exec_api.final(record)
+    after = await exec_api.run_code("print('after')", session_id=session["id"])
+
+    assert final["state"] == after["state"] == "succeeded"
+    assert final["result"]["truncated"]["total_bytes"] < 40_000_000
+    assert final["result"]["truncated"]["has_uncounted"] is True
+    assert "truncated" not in after["result"]
 
 
 @pytest.mark.serial

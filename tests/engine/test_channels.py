@@ -13,6 +13,7 @@ from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 
 from jupyter_exec_ext.engine.channels import Channel, Message, RequestChannel, ZmqChannels
 from jupyter_exec_ext.engine.messages import LARGE_BYTES
+from jupyter_exec_ext.engine.numbering import MAX_MISSING
 
 WAIT_SECONDS = 60
 
@@ -82,6 +83,60 @@ class Conversation:
             for _, message in self.received[msg_id]
             if message["msg_type"] == "stream"
         ]
+
+
+COMPLETE_OUTPUT = {
+    "updates of a display": """\
+handle = display('0', display_id=True)
+for number in range(100):
+    handle.update(str(number))
+    display(number, clear=True)
+""",
+    "widgets": """\
+import ipywidgets
+slider = ipywidgets.IntSlider()
+for number in range(50):
+    slider.value = number
+with ipywidgets.Output():
+    print('in a widget')
+slider
+""",
+    "errors": "print('before')\n1 / 0",
+    "inputs": f"for _ in range({2 * MAX_MISSING}): input()",
+    "results without data": f"""\
+class Shown:
+    def _ipython_display_(self):
+        display('shown')
+for _ in range({2 * MAX_MISSING}):
+    get_ipython().displayhook(Shown())
+""",
+    "captured output": "%%capture\nfor number in range(50): print(number); display(number)",
+    "forks": """\
+import multiprocessing
+def work(number):
+    print(number, flush=True)
+fork = multiprocessing.get_context('fork')
+processes = [fork.Process(target=work, args=(number,)) for number in range(5)]
+for process in processes: process.start()
+for process in processes: process.join()
+""",
+    "threads": """\
+import concurrent.futures
+def work(number):
+    print(number, flush=True)
+    display(number)
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(work, range(400)))
+""",
+    "threads that are left": """\
+import threading
+def work():
+    for number in range(100):
+        display('x' * 10_000)
+for _ in range(8): threading.Thread(target=work).start()
+""",
+}
+"""What a kernel does that takes numbers of messages, or publishes them out of order."""
 
 
 async def until(get: Callable[[], Any]) -> Any:
@@ -268,3 +323,35 @@ async def test_what_others_asked_for_is_not_read(caplog: pytest.LogCaptureFixtur
 
         assert not [record for record in caplog.records if record.name == "channels"]
         assert talk.texts(asked) == []
+
+
+async def test_no_message_is_missing_where_none_is_lost() -> None:
+    """Whatever the code publishes, and while other clients and subshells send requests."""
+    async with talking() as talk:
+        created = await talk.message(
+            talk.send("create_subshell_request", {}, "control"), "control", "create_subshell_reply"
+        )
+        other = talk.manager.client()
+        other.start_channels()
+        missing_counts = {}
+        for name, code in COMPLETE_OUTPUT.items():
+            deadline = time.monotonic() + WAIT_SECONDS
+            before = talk.channels.missing_count
+            asked = talk.execute(code)
+            beside = talk.execute("print('beside')", subshell_id=created["content"]["subshell_id"])
+            for _ in range(3):
+                other.complete("pri")
+                other.session.send(other.control_channel.socket, "usage_request")
+            answered = 0
+            while "idle" not in talk.states(asked):
+                assert time.monotonic() < deadline, f"{name}: never idle"
+                questions = sum(came_on == "stdin" for came_on, _ in talk.received[asked])
+                for _ in range(questions - answered):
+                    talk.channels.send("input_reply", {"value": ""}, channel="stdin")
+                answered = questions
+                await asyncio.sleep(0.005)
+            missing_counts[name] = talk.channels.missing_count - before
+            await talk.reply(beside)
+        other.stop_channels()
+
+        assert {name: n for name, n in missing_counts.items() if n > MAX_MISSING} == {}
