@@ -78,11 +78,18 @@ def _copy_labels(connection: Connection) -> None:
         )
 
 
+def _index_session_lists(connection: Connection) -> None:
+    connection.exec_driver_sql("DROP INDEX IF EXISTS exec_sessions_by_end")
+    for index in tables.sessions.indexes:
+        index.create(connection, checkfirst=True)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _create_tables,
     _add_sessions,
     _add_signatures,
     _index_lists,
+    _index_session_lists,
 )
 """In order and never changed once released: a database of version *n* has had the first *n*."""
 

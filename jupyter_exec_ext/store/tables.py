@@ -109,7 +109,10 @@ sessions = Table(
     Column("signature", _Bytes),
     Index("exec_sessions_by_name", "server_id", "name", unique=True),
     Index("exec_sessions_by_time", "server_id", "created_time", "id"),
-    Index("exec_sessions_by_end", "server_id", "end_time"),
+    # What lives has no end time: these give it in the order of a list.
+    Index("exec_sessions_by_end", "server_id", "end_time", "created_time", "id"),
+    Index("exec_sessions_by_owner", "server_id", "owner", "created_time", "id"),
+    Index("exec_sessions_by_owner_and_end", "server_id", "owner", "end_time", "created_time", "id"),
 )
 
 

@@ -4,20 +4,28 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import combinations
-from typing import Any
+from itertools import combinations, product
+from typing import Any, get_args
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Select, text
 
 from jupyter_exec_ext.core.models import CodeSource
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.store import tables
-from jupyter_exec_ext.store.listing import OrderBy, page_statement
+from jupyter_exec_ext.store.listing import (
+    OrderBy,
+    SessionFilters,
+    SessionQuery,
+    page_statement,
+    session_page_statement,
+)
 from jupyter_exec_ext.store.store import Filters, ListQuery, Store
 
 from .builders import START, connected, ended, new_execution, new_instance, running
 from .conftest import NewStore, Postgresql
+from .test_session_store import ended as session_ended
+from .test_session_store import new_session
 
 SMALL, LARGE = 1_000, 8_000
 STEPS_AT_ONCE = 10
@@ -96,9 +104,8 @@ def questions() -> Iterator[dict[str, Any]]:
             yield {names[0]: many[0][0], names[1]: many[1][min(1, len(many[1]) - 1)]}
 
 
-def work_of(connection: Connection, query: ListQuery) -> int:
+def work_of(connection: Connection, statement: Select[Any]) -> int:
     """Return how much a database does for a list: steps of SQLite, pages that PostgreSQL reads."""
-    statement = page_statement(query, "server")
     if connection.dialect.name == "sqlite":
         raw: Any = connection.connection.driver_connection
         steps = 0
@@ -135,10 +142,58 @@ async def test_a_list_takes_the_same_work_however_many_records_there_are(
             orders: list[OrderBy] = ["-created_time", "created_time"]
             for order_by in orders[: 3 - len(question)]:
                 query = ListQuery(filters=Filters(**question), order_by=order_by)
-                few, many = work_of(small, query), work_of(large, query)
+                statement = page_statement(query, "server")
+                few, many = work_of(small, statement), work_of(large, statement)
                 # PostgreSQL reads a small table whole, and else some pages for each record shown.
                 enough = 1.5 * few + 60 if url.startswith("sqlite") else 700
                 assert many <= enough, (question, order_by, few, many)
+
+
+async def fill_sessions(store: Store, url: str, count: int) -> None:
+    """Store *count* sessions that have ended, half of each owner, and ten that live."""
+    for number in range(10):
+        owner = ("ann", "bob")[number % 2]
+        await store.sessions.insert(new_session(owner=owner, name=f"n{number}"))
+    for owner in ("ann", "bob"):
+        await store.sessions.insert(session_ended(new_session(owner=owner)))
+    last = count // 2 - 1
+    series = f"SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers WHERE n < {last}"
+    columns = [column.name for column in tables.sessions.columns]
+    changed = {"id": "id || '-' || n", "created_time": "created_time + n", "name": "NULL"}
+    with connected(url) as connection:
+        connection.execute(
+            text(
+                f"INSERT INTO exec_sessions ({', '.join(columns)})"
+                f" WITH RECURSIVE numbers AS ({series})"
+                f" SELECT {', '.join(changed.get(name, name) for name in columns)}"
+                " FROM exec_sessions, numbers WHERE end_time IS NOT NULL"
+            )
+        )
+        connection.execute(text("ANALYZE" if not url.startswith("sqlite") else "SELECT 1"))
+
+
+async def test_a_list_of_sessions_takes_the_same_work_however_many_there_are(
+    url: str, new_store: NewStore, request: pytest.FixtureRequest
+) -> None:
+    """Each filter and each pair has an index, also where half of the sessions match, or none."""
+    large_url = f"{url}.large"
+    if not url.startswith("sqlite"):
+        postgresql: Postgresql = request.getfixturevalue("postgresql")
+        large_url = postgresql.new_database()
+    for its_url, count in ((url, SMALL), (large_url, LARGE)):
+        await fill_sessions(new_store(its_url, new_instance()), its_url, count)
+
+    with connected(url) as small, connected(large_url) as large:
+        for owner, has_ended, name in product(
+            (None, "ann", "nobody"), (None, True, False), (None, "n1", "none")
+        ):
+            filters = SessionFilters(owner=owner, has_ended=has_ended, name=name)
+            for order_by in get_args(OrderBy):
+                query = SessionQuery(filters=filters, order_by=order_by)
+                statement = session_page_statement(query, "server")
+                few, many = work_of(small, statement), work_of(large, statement)
+                enough = 1.5 * few + 60 if url.startswith("sqlite") else 300
+                assert many <= enough, (filters, order_by, few, many)
 
 
 async def test_lists_of_each_kind_are_whole_and_in_order(store: Store, url: str) -> None:
