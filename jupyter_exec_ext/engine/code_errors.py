@@ -1,5 +1,6 @@
 """The failure of a cell as the record has it, from what its kernel published and replied."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ _NAMELESS = (None, "", "NoneType")
 ipykernel sends ``NoneType`` when its display hook failed: it had published the exception before.
 """
 
+_CLASS = re.compile(r"\A<class '(?:[^'<>]+\.)?([^'<>.]+)'>\Z")
+"""How xeus-python names an exception: by the ``repr`` of its class."""
+
 
 def code_error_of(reply: Mapping[str, Any], published: Mapping[str, Any] | None) -> ExecutionError:
     """Return the failure of a cell, without the cell.
@@ -29,6 +33,7 @@ def code_error_of(reply: Mapping[str, Any], published: Mapping[str, Any] | None)
     if published is not None and reply.get("ename") in _NAMELESS:
         content = published
     ename, evalue = (_text(content.get(key), MAX_MESSAGE_LENGTH) for key in ("ename", "evalue"))
+    ename = _CLASS.sub(r"\1", ename)
     lines = content.get("traceback")
     traceback = [str(line) for line in lines] if isinstance(lines, list) else []
     if sum(map(len, traceback)) > MAX_TRACEBACK_LENGTH:

@@ -53,6 +53,15 @@ SUBSHELLS = "kernel subshells"
 RESTART_SECONDS = 30.0
 """How long a restart may take."""
 
+INTERRUPT_SECONDS = 5.0
+"""How long the server may take to interrupt a kernel, which may run on another machine."""
+
+ALIVE_SECONDS = 10.0
+"""How long the server may take to report whether a kernel's process is there."""
+
+XEUS = "xeus"
+"""How the `Kernel.implementation` of kernels that are based on xeus begins."""
+
 
 class Keeping(Enum):
     """What becomes of a kernel when its work is done, or when it has to be stopped by force."""
@@ -189,7 +198,7 @@ class Kernel:
                 await self._wait_for_restarter()
             else:
                 await self._outlast_restart()
-                if not await ensure_async(self._manager.is_alive()):
+                if not await self._is_alive():
                     await self._restart(now=True)
                 # The server can miss the word of the fresh kernel; the last one was `busy`.
                 self._manager.execution_state = "starting"
@@ -279,7 +288,7 @@ class Kernel:
                 self._set_fate(KernelRestartedError("the kernel was shut down"))
             elif getattr(self._manager, "shutting_down", False):
                 self._set_fate(KernelRestartedError("the kernel is being shut down or restarted"))
-            elif not await ensure_async(self._manager.is_alive()):
+            elif not await self._is_alive():
                 self._set_fate(self._death())
             elif self._current_pid() != self._pid:
                 # The messages that tell of it may still be on their way.
@@ -292,8 +301,11 @@ class Kernel:
     async def interrupt(self) -> None:
         """Interrupt what runs in the kernel; a kernel that is gone is left alone."""
         if self._fate is None and self.kernel_id in self._host.kernel_manager:
-            await ensure_async(self._host.kernel_manager.interrupt_kernel(self.kernel_id))
-            if not self._is_closing:
+            with anyio.move_on_after(INTERRUPT_SECONDS):
+                await ensure_async(self._host.kernel_manager.interrupt_kernel(self.kernel_id))
+            # xeus-python 0.19 answers nothing more on this connection after a message that comes
+            # between the signal and the end of the code: its event loop misses that message.
+            if not self._is_closing and not self.implementation.startswith(XEUS):
                 # While code awaits, ipykernel's signal handler only schedules the cancellation
                 # (`_cancel_on_sigint`), and its event loop sleeps on until a message wakes it.
                 self.channels.send("kernel_info_request", {}, channel="shell")
@@ -333,7 +345,8 @@ class Kernel:
             await self.close()
             return
         # The server restarts it too, if it sees first that the process has ended.
-        await self._outlast_restart()
+        with anyio.move_on_after(RESTART_SECONDS):
+            await self._outlast_restart()
         with contextlib.suppress(KernelStartFailedError):
             await self._restart(now=False)
 
@@ -406,14 +419,15 @@ class Kernel:
             while self.kernel_id in self._host.kernel_manager and (  # noqa: ASYNC110 - no event tells
                 self._manager.shutting_down
                 or not self._manager.ready.done()
-                or not await ensure_async(self._manager.is_alive())
+                or not await self._is_alive()
             ):
                 await anyio.sleep(RESTART_POLL_SECONDS)
 
     async def _outlast_restart(self) -> None:
         """Wait while somebody restarts the kernel: ended in the middle of it, it would come back.
 
-        That somebody is another client, or the server itself after the kernel died.
+        That somebody is another client, or the server itself after the kernel died. Callers set
+        a time limit.
         """
         if self._fate is not None and hasattr(self._manager, "stop_restarter"):
             self._manager.stop_restarter()
@@ -423,6 +437,12 @@ class Kernel:
             self._manager.shutting_down or not self._manager.ready.done()
         ):
             await anyio.sleep(RESTART_POLL_SECONDS)
+
+    async def _is_alive(self) -> bool:
+        """Whether the kernel's process is there; true while the server does not answer that."""
+        with anyio.move_on_after(ALIVE_SECONDS):
+            return bool(await ensure_async(self._manager.is_alive()))
+        return True
 
     def _folder(self) -> Path | None:
         """Return the folder in which the kernel's process started; ``None`` if unknown."""

@@ -63,7 +63,7 @@ class Envelope:
         if len(header) + len(parent_header) > LARGE_BYTES:
             raise ValueError("the headers are too large")
         self.header = _decode(header)
-        self.parent_header = _decode(parent_header)
+        self.parent_header = _decode_object(parent_header)
         if not isinstance(self.header, dict) or not isinstance(self.parent_header, dict):
             raise TypeError("no objects")
         if not isinstance(self.header.get("msg_type"), str):
@@ -113,7 +113,7 @@ class Envelope:
             "header": self.header,
             "msg_type": self.header["msg_type"],
             "parent_header": self.parent_header,
-            "metadata": _decode(metadata),
+            "metadata": _decode_object(metadata),
             "content": content,
             "buffers": self._buffers,
         }
@@ -125,6 +125,12 @@ def _decode(text: bytes | memoryview) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # What kernels really send has NaN, lone surrogates, and bytes of file names.
         return json.loads(str(text, "utf-8", "replace"))
+
+
+def _decode_object(text: bytes | memoryview) -> Any:
+    """Decode an object that may be empty, for which xeus sends ``null``."""
+    value = _decode(text)
+    return {} if value is None else value
 
 
 def _cut(

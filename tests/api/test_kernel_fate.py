@@ -257,3 +257,30 @@ async def test_a_start_that_takes_too_long_leaves_nothing(
         await started.wait()
         while manager.list_kernel_ids():
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("exec_config", [{"interrupt_grace_seconds": 1.0}])
+@pytest.mark.parametrize("is_session", [False, True])
+async def test_a_server_that_does_not_answer_keeps_no_execution_waiting(
+    exec_api: ExecApi, jp_serverapp: Any, monkeypatch: pytest.MonkeyPatch, *, is_session: bool
+) -> None:
+    """Neither when it has to interrupt the kernel, nor when it has to report its process."""
+    for limit in ("INTERRUPT_SECONDS", "ALIVE_SECONDS"):
+        monkeypatch.setattr(f"jupyter_exec_ext.engine.kernels.{limit}", 0.1)
+    fields: dict[str, Any] = {"session_name": "s"} if is_session else {}
+    code = f"{HERE}time.sleep(300)"
+    record = await exec_api.start_code(code, timeout_seconds=2, **fields)
+    running = await exec_api.until_printed(record, "here")
+    kernel = jp_serverapp.kernel_manager.get_kernel(running["kernel_id"])
+
+    async def never(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jp_serverapp.kernel_manager, "interrupt_kernel", never)
+        patch.setattr(kernel, "is_alive", never)
+        record = await exec_api.final(record)
+
+    assert record["error"]["code"] == "Timeout"
+    pid = int(record["result"]["stdout"].split()[1])
+    await exec_api.until(record, lambda _: not psutil.pid_exists(pid))

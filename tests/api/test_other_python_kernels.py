@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.api.commanding import run_command
+from tests.api.commanding import run_command, start_command
 from tests.api.conftest import install_kernel
 from tests.conftest import ExecApi
 
@@ -123,3 +124,73 @@ async def test_the_probe_promises_only_what_is_known(
     assert specs["cobol"] == (False, False)
     assert specs["js"] == (True, False)
     assert specs["ijulia"] == (None, False)
+
+
+async def test_commands_are_stopped_and_the_kernel_is_kept(
+    exec_api: ExecApi, xpython: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a time limit and by a cancel; afterwards the kernel of the session still answers."""
+    session: dict[str, Any] = {"session_name": "x", "kernel_name": xpython}
+    await exec_api.run_code("x = 'kept'", **session)
+
+    timed_out = await run_command(exec_api, "sleep 600", **session, timeout_seconds=1)
+    first = await exec_api.run_code("x", **session, timeout_seconds=20)
+    record = await start_command(exec_api, "echo here; sleep 600", **session)
+    await exec_api.until_printed(record, "here")
+    await exec_api.request("POST", "executions", record["id"], "cancel", body="")
+    cancelled = await exec_api.final(record)
+    second = await exec_api.run_code("x", **session, timeout_seconds=20)
+
+    assert timed_out["error"]["code"] == "Timeout"
+    assert cancelled["state"] == "cancelled"
+    for after in (first, second):
+        assert after["state"] == "succeeded", after["error"]
+        assert after["result"]["value_data"]["text/plain"] == "'kept'"
+        assert "kernel_lost" not in after
+    assert "is not valid" not in caplog.text, "all that the kernel sends is understood"
+
+
+async def test_code_is_stopped_and_costs_the_kernel(
+    exec_api: ExecApi, xpython: str, jp_serverapp: Any
+) -> None:
+    """In time, with no process left behind; the session goes on with a fresh kernel."""
+    session = await exec_api.new_session(kernel_name=xpython)
+    stop = {"cancel": "import time; time.sleep(600)", "timeout": "while True: pass"}
+    stop["interrupt"] = (
+        stop["cancel"] if xpython.endswith("raw") else "import asyncio; await asyncio.sleep(600)"
+    )
+    processes: list[psutil.Process] = []
+
+    for how, code in stop.items():
+        limit = {"timeout_seconds": 1} if how == "timeout" else {}
+        code = f"print('here', flush=True)\n{code}"
+        record = await exec_api.start_code(code, session_id=session["id"], **limit)
+        if how != "timeout":
+            await exec_api.until_printed(record, "here")
+        running = await exec_api.until(record, lambda shown: "kernel_id" in shown)
+        kernel = jp_serverapp.kernel_manager.get_kernel(running["kernel_id"])
+        processes.append(psutil.Process(kernel.provisioner.pid))
+        if how == "cancel":
+            await exec_api.request("POST", "executions", record["id"], "cancel", body="")
+        elif how == "interrupt":
+            await exec_api.request("POST", "sessions", session["id"], "interrupt")
+        final = await exec_api.final(record)
+        after = await exec_api.run_code("1", session_id=session["id"], timeout_seconds=20)
+
+        assert final["state"] == ("cancelled" if how == "cancel" else "failed")
+        assert how != "timeout" or final["error"]["code"] == "Timeout"
+        assert after["state"] == "succeeded", after["error"]
+    own = await exec_api.run_code("while True: pass", kernel_name=xpython, timeout_seconds=1)
+
+    assert own["error"]["code"] == "Timeout"
+    assert len(set(processes)) == len(processes), "each of them cost the kernel"
+    assert not [process for process in processes if process.is_running()]
+    await exec_api.until(own, lambda _: len(jp_serverapp.kernel_manager.list_kernels()) == 1)
+
+
+async def test_an_exception_has_its_plain_name(exec_api: ExecApi, xpython: str) -> None:
+    """xeus-python sends ``<class 'ZeroDivisionError'>``."""
+    record = await exec_api.run_code("1 / 0", kernel_name=xpython)
+
+    assert record["error"]["ename"] == "ZeroDivisionError"
+    assert record["error"]["message"] == "ZeroDivisionError: division by zero"

@@ -122,6 +122,16 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
     assert message["content"]["text"] == "a\ufffdb"
 
 
+def test_null_is_an_empty_parent_and_empty_metadata() -> None:
+    """As in the ``iopub_welcome`` of xeus, which answers no request."""
+    parts = [json.dumps({"msg_type": "iopub_welcome"}).encode(), b"null", b"null", b"{}"]
+    frames = [b"<IDS|MSG>", SESSION.sign(parts), *parts]
+
+    (message,) = Envelope([zmq.Frame(frame) for frame in frames]).open(SESSION)
+
+    assert (message["parent_header"], message["metadata"]) == ({}, {})
+
+
 @pytest.mark.parametrize(
     "header", [b"5", b"[]", b'{"msg_type": 5}', b" " * 2 * LARGE_BYTES + b"{}"]
 )
