@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 import anyio
+import msgspec
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -62,7 +63,7 @@ async def run_if_large(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 def is_large(*values: object) -> bool:
-    """Whether *values* are more than about a megabyte: texts, bytes, JSON values, dataclasses."""
+    """Whether *values* are more than about a megabyte: texts, bytes, JSON, dataclasses, structs."""
     left = LARGE_BYTES
     rest: list[object] = [*values]
     while rest and left >= 0:
@@ -70,6 +71,10 @@ def is_large(*values: object) -> bool:
         left -= _VALUE_BYTES
         if isinstance(value, (str, bytes)):
             left -= len(value)
+        elif isinstance(value, msgspec.Raw):
+            left -= memoryview(value).nbytes
+        elif isinstance(value, msgspec.Struct):
+            rest.extend(msgspec.structs.astuple(value))
         elif isinstance(value, dict):
             rest.extend(value.values())
         elif isinstance(value, (list, tuple)):

@@ -16,7 +16,6 @@ from jupyter_exec_ext.core.errors import (
     ServerStoppingError,
 )
 from jupyter_exec_ext.core.limits import Limits
-from jupyter_exec_ext.core.models import EventType
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.following import Following, LogFold, LogReader, log_size
 from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
@@ -334,7 +333,4 @@ class SessionLogHandler(_LogHandler):
 async def _read(follower: LogReader, encode: Encoding, *, seconds: float) -> bytes:
     """Return the next events as they are sent; nothing when none come in *seconds*."""
     events = await follower.read(seconds=seconds)
-    if any(event.type in (EventType.OUTPUT, EventType.UPDATE) for event in events):
-        # They can be large.
-        return await threads.run_sync(encode, events)
-    return encode(events)
+    return await threads.run_if_large(encode, events)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecError, SessionEndedError, SessionNotFoundError
 from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.dialects.backendai.errors import (
@@ -154,7 +155,7 @@ class BackendAIMixin(DialectMixin[BackendAI]):
                 return await self.services.sessions.get(key.lower())
         return None
 
-    def read_texts(self, name: str) -> Sequence[str]:
+    async def read_texts(self, name: str) -> Sequence[str]:
         """Return the values of a parameter, of which there can be one, many or none.
 
         It is in the body, whatever the method; else in the query.
@@ -164,7 +165,7 @@ class BackendAIMixin(DialectMixin[BackendAI]):
             RefusalError: They are no texts.
         """
         sent = bytes(self._body or b"").strip()
-        body = decode_body(sent, dict[str, Any]) if sent else {}
+        body = await threads.run_if_large(decode_body, sent, dict[str, Any]) if sent else {}
         if name not in body:
             found: list[str] = self.query_texts(name)
             return found
@@ -174,14 +175,14 @@ class BackendAIMixin(DialectMixin[BackendAI]):
             raise bad_params(f"{name} is a text or a list")
         return values
 
-    def read_text(self, name: str, *, default: str) -> str:
+    async def read_text(self, name: str, *, default: str) -> str:
         """Return the value of a parameter; *default* without one.
 
         Raises:
             MalformedRequestError: As `read_texts`.
             RefusalError: It is no text, or there are several.
         """
-        values = self.read_texts(name)
+        values = await self.read_texts(name)
         if len(values) > 1:
             raise bad_params(f"{name} is given more than once")
         return values[0] if values else default
@@ -215,10 +216,11 @@ def _auth_failed(message: str) -> RefusalError:
 class Handler(BackendAIMixin, ExecHandler):  # type: ignore[misc]
     """A handler that moves no files."""
 
-    def write_json(self, value: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+    async def write_json(self, value: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Answer with *value*; what is ``None`` stays."""
+        data = await threads.run_if_large(msgspec.json.encode, value)
         self.set_status(status)
-        self.finish(msgspec.json.encode(value))
+        self.finish(data)
 
     def write_nothing(self) -> None:
         """Answer that it is done."""

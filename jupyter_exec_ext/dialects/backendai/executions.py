@@ -4,6 +4,7 @@ from typing import Any
 
 from tornado.web import authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import StoreUnavailableError, UnavailableError
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.backendai.answers import FINISHED, answer_view
@@ -35,7 +36,7 @@ class RunHandler(Handler):
         session = await self.session_of(key, may_have_ended=goes_on)
         if body.mode == "complete":
             completed = await complete(self.services, session, body.code, body.options)
-            self.write_json({"result": answer_view(body.run, FINISHED, []) | completed})
+            await self.write_json({"result": answer_view(body.run, FINISHED, []) | completed})
             return
         if goes_on:
             run = await self.runs.find(session, body.run)
@@ -54,7 +55,7 @@ class RunHandler(Handler):
             )
             if self.is_client_gone:
                 run.rewind()
-        self.write_json({"result": result})
+        await self.write_json({"result": result})
 
 
 class CompleteHandler(Handler):
@@ -68,7 +69,7 @@ class CompleteHandler(Handler):
         body = await self.read_body(CompleteBody)
         session = await self.session_of(key)
         found = await complete(self.services, session, body.code, body.options)
-        self.write_json({"result": found})
+        await self.write_json({"result": found})
 
 
 async def complete(
@@ -110,12 +111,12 @@ class LogsHandler(Handler):
             left -= len(text)
             if left <= 0:
                 break
-        self.write_json({"result": {"logs": "".join(reversed(texts))}})
+        await self.write_json({"result": {"logs": "".join(reversed(texts))}})
 
     async def _log_of(self, execution_id: str) -> str:
         """Return the end of what one execution showed on the console."""
         follower, text = self.services.following.so_far(execution_id), ""
         while not follower.has_ended:
-            text += text_of(await follower.read(seconds=0))
+            text += await threads.run_if_large(text_of, await follower.read(seconds=0))
             text = text[-self.dialect_options.max_log_chars :]
         return text

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     NoInputRequestError,
@@ -188,7 +189,7 @@ class Runs:
             while True:
                 events = await follower.read(seconds=max(0.0, wait))
                 for event in events:
-                    status = answer.take(event)
+                    status = await threads.run_if_large(answer.take, event)
                     if status == WAITING:
                         run.is_password = answer.is_password
                         if not await self._is_asking(run):

@@ -20,9 +20,9 @@ class VersionHandler(Handler):
             super().take_credentials()
 
     @allow_unauthenticated
-    def get(self) -> None:
+    async def get(self) -> None:
         """Tell the versions."""
-        self.write_json(VERSION)
+        await self.write_json(VERSION)
 
 
 class AnnouncementHandler(Handler):
@@ -34,7 +34,7 @@ class AnnouncementHandler(Handler):
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """Say so."""
-        self.write_json({"enabled": False, "message": ""})
+        await self.write_json({"enabled": False, "message": ""})
 
 
 class UnknownHandler(RefusingMixin, Handler):  # type: ignore[misc]

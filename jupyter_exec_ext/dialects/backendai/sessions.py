@@ -47,7 +47,7 @@ class SessionsHandler(Handler):
         status = status_of(session)
         if session.state is SessionState.STARTING:
             status = "TIMEOUT" if body.waits else "PENDING"
-        self.write_json(created_view(session, status, is_new=is_new), HTTPStatus.CREATED)
+        await self.write_json(created_view(session, status, is_new=is_new), HTTPStatus.CREATED)
 
     async def _create(self, body: CreateBody) -> tuple[Session, bool]:
         body.check()
@@ -96,7 +96,7 @@ class SessionHandler(RunHandler):
         """Show it."""
         session = await self.session_of(key, may_have_ended=True)
         count = await self.services.executions.count(Filters(session_id=session.id))
-        self.write_json(session_view(session, count))
+        await self.write_json(session_view(session, count))
 
     @authenticated
     @authorized(action="write", resource="exec-sessions")
@@ -104,7 +104,7 @@ class SessionHandler(RunHandler):
         """End it."""
         session = await self.session_of(key, may_have_ended=True)
         await self.services.sessions.delete(session.id)
-        self.write_json({"stats": {"status": "terminated"}})
+        await self.write_json({"stats": {"status": "terminated"}})
 
     @authenticated
     @authorized(action="execute", resource="exec-sessions")
@@ -139,7 +139,7 @@ class RenameHandler(Handler):
     @authorized(action="write", resource="exec-sessions")
     async def post(self, key: str) -> None:
         """Give it another one."""
-        name = checked_name(self.read_text("name", default=""))
+        name = checked_name(await self.read_text("name", default=""))
         session = await self.session_of(key)
         await self.services.sessions.update(session.id, SessionSettings(name=name))
         self.write_nothing()
@@ -155,7 +155,7 @@ class StatusHistoryHandler(Handler):
     async def get(self, key: str) -> None:
         """Tell when."""
         session = await self.session_of(key, may_have_ended=True)
-        self.write_json({"result": history_view(session)})
+        await self.write_json({"result": history_view(session)})
 
 
 class MatchHandler(Handler):
@@ -167,7 +167,7 @@ class MatchHandler(Handler):
     @authorized(action="read", resource="exec-sessions")
     async def get(self) -> None:
         """List those that match."""
-        start = self.read_text("id", default="")
+        start = await self.read_text("id", default="")
         query = SessionQuery(filters=SessionFilters(has_ended=False), page_size=MAX_MATCHES)
         found = (await self.services.sessions.list(query)).sessions
         matches = [
@@ -175,4 +175,4 @@ class MatchHandler(Handler):
             for session in found
             if start and (session.id.startswith(start) or (session.name or "").startswith(start))
         ]
-        self.write_json({"matches": matches})
+        await self.write_json({"matches": matches})

@@ -9,6 +9,7 @@ import msgspec
 from tornado.web import authenticated
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecError, NoInputRequestError
 from jupyter_exec_ext.core.sessions import Session
 from jupyter_exec_ext.dialects.backendai.answers import CONTINUED, FINISHED
@@ -79,7 +80,7 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
             data = (
                 message.encode("utf-8", "surrogateescape") if isinstance(message, str) else message
             )
-            body = decode_body(data, ExecuteBody)
+            body = await threads.run_if_large(decode_body, data, ExecuteBody)
             if body.mode not in ("query", "batch"):
                 raise bad_params("no such mode")
             # There is no loop of requests that would need an id.
@@ -114,9 +115,10 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
 
     async def _send(self, answer: dict[str, Any]) -> None:
         """Send one message; a client that takes nothing for too long is cut off."""
+        text = await threads.run_if_large(_encode, answer)
         try:
             with anyio.fail_after(self.services.limits.transfer_timeout_seconds):
-                await self.write_message(msgspec.json.encode(answer).decode())
+                await self.write_message(text)
         except WebSocketClosedError:
             self._is_closed = True
         except TimeoutError:
@@ -136,3 +138,7 @@ class StreamHandler(BackendAIMixin, WebSocketHandler, ExecHandler):  # type: ign
         self._is_closed = True
         if self._run is not None and not self._run.has_ended:
             self.services.executions.cancel_soon(self._run.execution_id)
+
+
+def _encode(answer: dict[str, Any]) -> str:
+    return msgspec.json.encode(answer).decode()

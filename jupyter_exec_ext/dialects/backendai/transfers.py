@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import MalformedRequestError, NoSuchFileError
 from jupyter_exec_ext.dialects.backendai.base import BackendAIMixin, Handler
 from jupyter_exec_ext.dialects.backendai.errors import bad_params
@@ -110,7 +111,7 @@ class FilesHandler(Handler):
     @authorized(action="read", resource="exec-files")
     async def get(self, key: str) -> None:
         """Show what is in a folder."""
-        path = self.read_text("path", default=".")
+        path = await self.read_text("path", default=".")
         where = home_path(path)
         session = await self.session_of(key)
         page = await self.services.files.list(
@@ -118,7 +119,7 @@ class FilesHandler(Handler):
         )
         is_whole = page.next_page_token is None
         note = "" if is_whole else f"only the first {len(page.files)} are shown"
-        self.write_json(files_view(page.files, path, note))
+        await self.write_json(await threads.run_if_large(files_view, page.files, path, note))
 
 
 class DownloadHandler(Transfer):
@@ -137,7 +138,7 @@ class DownloadHandler(Transfer):
         await self._send_files(key)
 
     async def _send_files(self, key: str) -> None:
-        paths = [home_path(path) for path in self.read_texts("files")]
+        paths = [home_path(path) for path in await self.read_texts("files")]
         if not 0 < len(paths) <= self.dialect_options.max_download_files:
             raise bad_params(
                 f"1 to {self.dialect_options.max_download_files} files are downloaded at once",
@@ -195,7 +196,7 @@ class DownloadSingleHandler(Transfer):
         await self._send_file(key)
 
     async def _send_file(self, key: str) -> None:
-        name = self.read_text("file", default="")
+        name = await self.read_text("file", default="")
         if not name:
             raise bad_params("file is missing")
         path = home_path(name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, TypeVar, get_args
 from uuid import uuid4
@@ -17,7 +17,7 @@ from jupyter_exec_ext.core.errors import (
     NotebookNotFoundError,
     NotFoundError,
 )
-from jupyter_exec_ext.core.models import Execution, NotebookSource
+from jupyter_exec_ext.core.models import Execution, NotebookSource, Result
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.dialects.datasphere.errors import ProjectNotFoundError, failure_of
@@ -109,11 +109,11 @@ class DataSphereHandler(DialectMixin[DataSphere], ExecHandler):  # type: ignore[
     async def write_operation(self, execution_id: str) -> None:
         """Answer with an execution as it is now."""
         executions = self.services.executions
-        execution, result = await executions.get(execution_id), None
+        execution, result = await executions.get(execution_id), Result()
         if execution.state.is_final and execution.variable_names:
             result = await executions.values(execution_id)
         limit = self.dialect_options.max_output_variables_bytes
-        self.write_value(operation_of(execution, result, max_bytes=limit))
+        await self.write_result(partial(operation_of, max_bytes=limit), execution, result)
 
     async def write_done(self, execution_id: str) -> None:
         """Answer with the id and whether it is done, for a user who may not read executions."""

@@ -1,5 +1,6 @@
 """Handlers of runs, which are operations, and of what they left."""
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from jupyter_exec_ext.core.errors import (
     NotFoundError,
     UnknownKernelError,
 )
-from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource, Output
+from jupyter_exec_ext.core.models import Execution, NewExecution, NotebookSource, Output, Variable
 from jupyter_exec_ext.core.states import FINAL_STATES
 from jupyter_exec_ext.dialects.datasphere.base import DataSphereHandler
 from jupyter_exec_ext.dialects.datasphere.errors import NotConfiguredError
@@ -39,6 +40,7 @@ from jupyter_exec_ext.dialects.datasphere.requests import (
 )
 from jupyter_exec_ext.web.reading import read_time
 from jupyter_exec_ext.web.rights import authorized
+from jupyter_exec_ext.web.views import encode
 
 PIECE_BYTES = 1024 * 1024
 """How much of a long answer is sent at a time."""
@@ -167,15 +169,15 @@ class StateVariablesHandler(DataSphereHandler):
         runs = await self.runs_of(path, request.checkpoint_id, FINAL_STATES)
         asked = set(request.variable_names or ())
         limit = self.dialect_options.max_output_variables_bytes
-        shown: dict[str, msgspec.Raw] = {}
+        shown: bytes | None = None
         for run in runs:
             names = [name for name in run.variable_names if not asked or name in asked]
             if names:
                 result = await self.services.executions.values(run.id)
-                shown = values_of(result.variables, names, max_bytes=limit)
-            if shown:
+                shown = await threads.run_if_large(_encode_values, result.variables, names, limit)
+            if shown is not None:
                 break
-        self.write_value({"variables": shown})
+        self.finish(shown if shown is not None else encode({"variables": {}}))
 
 
 class CellOutputsHandler(DataSphereHandler):
@@ -211,6 +213,14 @@ class CellOutputsHandler(DataSphereHandler):
                 self.write(answer[start : start + PIECE_BYTES])
                 await self.flush_within(self.services.limits.transfer_timeout_seconds)
             self.finish()
+
+
+def _encode_values(
+    variables: Mapping[str, Variable], names: Iterable[str], max_bytes: int
+) -> bytes | None:
+    """Return the answer with the values of *names*; ``None`` when none of them has one."""
+    values = values_of(variables, names, max_bytes=max_bytes)
+    return encode({"variables": values}) if values else None
 
 
 def _encode_outputs(outputs: list[Output]) -> bytes:

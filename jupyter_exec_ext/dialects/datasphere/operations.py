@@ -91,7 +91,7 @@ class Operation(Wire, kw_only=True):
     response: Response | UnsetType = UNSET
 
 
-def operation_of(execution: Execution, result: Result | None, *, max_bytes: int) -> Operation:
+def operation_of(execution: Execution, result: Result, *, max_bytes: int) -> Operation:
     """Return *execution* as an operation.
 
     Args:
@@ -119,9 +119,8 @@ def operation_of(execution: Execution, result: Result | None, *, max_bytes: int)
         # A strict reader of today's protocol, which has no such fields, asks for no variables.
         project_id = execution.annotations.get(PROJECT_ID, "default")
         response.checkpoint_id = f"{project_id}{CHECKPOINT_MARK}{execution.id}"
-        variables = (result or Result()).variables
         response.output_variables = values_of(
-            variables, execution.variable_names, max_bytes=max_bytes
+            result.variables, execution.variable_names, max_bytes=max_bytes
         )
         if execution.error is not None:
             response.error_details = _details_of(execution.error)

@@ -1,17 +1,19 @@
 """What all handlers of the Qinling dialect share: credentials, answers, filters."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import ClassVar
 
 import msgspec
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ExecError,
     ExecutionNotFoundError,
     NotebookNotFoundError,
     NotFoundError,
 )
-from jupyter_exec_ext.core.models import Execution
+from jupyter_exec_ext.core.models import Execution, Result
 from jupyter_exec_ext.dialects.base import DialectMixin, Failure
 from jupyter_exec_ext.dialects.qinling.aliases import Aliases
 from jupyter_exec_ext.dialects.qinling.errors import (
@@ -114,12 +116,20 @@ class QinlingHandler(DialectMixin[QinlingOptions], ExecHandler):  # type: ignore
             result = await self.services.executions.values(execution.id)
             if result.value_json is None and not execution.variable_names:
                 result = await self.services.executions.result(execution.id)
-        return execution_view(execution, result, project_id=self.project_id, has_input=has_input)
+        return await self.view_of(execution, result, has_input=has_input)
 
-    def answer(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
+    async def view_of(
+        self, execution: Execution, result: Result | None, *, has_input: bool
+    ) -> ExecutionView:
+        """Return a record as Qinling shows it, with *result* where it has one."""
+        view = partial(execution_view, project_id=self.project_id, has_input=has_input)
+        return await threads.run_if_large(view, execution, result)
+
+    async def answer(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Answer with *value* as JSON, what is not set as null."""
+        data = await threads.run_if_large(msgspec.json.encode, value)
         self.set_status(status)
-        self.finish(msgspec.json.encode(value))
+        self.finish(data)
 
     def answer_empty(self) -> None:
         """Answer that it is done."""

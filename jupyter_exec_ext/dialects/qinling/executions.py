@@ -4,12 +4,14 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 
 import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import authenticated
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecutionNotFoundError,
@@ -32,7 +34,6 @@ from jupyter_exec_ext.dialects.qinling.wire import (
     NAME,
     ExecutionView,
     canonical_id,
-    execution_view,
     fields_of,
     function_id_of,
     id_of,
@@ -72,7 +73,7 @@ class ExecutionsHandler(QinlingHandler):
         separator, size = b'{"executions":[', 0
         with contextlib.suppress(StreamClosedError):
             async for view in self._views(filters):
-                data = separator + msgspec.json.encode(view)
+                data = separator + await threads.run_if_large(msgspec.json.encode, view)
                 separator, size = b",", size + len(data)
                 self.write(data)
                 if size > FLUSH_BYTES:
@@ -105,7 +106,8 @@ class ExecutionsHandler(QinlingHandler):
         await self.require("execute", "kernels")
         await self.require("read", "contents")
         content_type = self.request.headers.get("Content-Type", "")
-        asked = read_execution(bytes(self._body or b""), content_type)
+        body = bytes(self._body or b"")
+        asked = await threads.run_if_large(read_execution, body, content_type)
         execution = await self._create(asked)
         executions, result = self.services.executions, None
         if asked.sync:
@@ -115,8 +117,8 @@ class ExecutionsHandler(QinlingHandler):
             )
             if execution.state.is_final and result is None:
                 result = await executions.result(execution.id)
-        view = execution_view(execution, result, project_id=self.project_id, has_input=True)
-        self.answer(view, HTTPStatus.CREATED)
+        view = await self.view_of(execution, result, has_input=True)
+        await self.answer(view, HTTPStatus.CREATED)
 
     @authenticated
     @authorized(action="write", resource="executions")
@@ -133,7 +135,9 @@ class ExecutionsHandler(QinlingHandler):
         details = await self.functions.details(file)
         new = NewExecution(
             source=NotebookSource(path=file.path),
-            inputs=variables_of(asked.input, is_whole=details.module is not None),
+            inputs=await threads.run_if_large(
+                partial(variables_of, is_whole=details.module is not None), asked.input
+            ),
             variable_names=details.outputs[: self.services.limits.max_variables],
             # No client of Qinling's can answer what code asks.
             stdin=[],
@@ -141,7 +145,7 @@ class ExecutionsHandler(QinlingHandler):
                 self.functions.timeout_of(details), self.services.limits.max_execution_seconds
             ),
             labels={"dialect": NAME},
-            annotations=self._annotations_of(asked),
+            annotations=await self._annotations_of(asked),
             description=asked.description or "",
             idempotency_key=None if asked.id is None else f"{KEY_PREFIX}{asked.id}",
         )
@@ -160,7 +164,7 @@ class ExecutionsHandler(QinlingHandler):
                 raise
             raise bad_field("input", "...", sentence(error)) from None
 
-    def _annotations_of(self, asked: ExecutionRequest) -> dict[str, str]:
+    async def _annotations_of(self, asked: ExecutionRequest) -> dict[str, str]:
         """Return what `execution_view` reads again; a very long input is not kept."""
         told = {ANNOTATED_SYNC: "true" if asked.sync else "false"}
         if asked.id is not None:
@@ -169,7 +173,8 @@ class ExecutionsHandler(QinlingHandler):
         if asked.alias is not None:
             told[ANNOTATED_ALIAS] = asked.alias
         if asked.input is not None:
-            text = shown_input(asked.input, is_masked=self.dialect_options.mask_inputs)
+            shown = partial(shown_input, is_masked=self.dialect_options.mask_inputs)
+            text = await threads.run_if_large(shown, asked.input)
             if (
                 text is not None
                 and len(text.encode()) <= self.services.limits.max_annotation_bytes // 2
@@ -214,7 +219,7 @@ class ExecutionHandler(_OneExecution):
     async def get(self, execution_id: str) -> None:
         """Show it."""
         self.check_id(execution_id)
-        self.answer(await self.shown(await self.find(execution_id), has_input=True))
+        await self.answer(await self.shown(await self.find(execution_id), has_input=True))
 
     @authenticated
     @authorized(action="write", resource="executions")

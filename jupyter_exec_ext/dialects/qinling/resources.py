@@ -103,7 +103,7 @@ class FunctionsHandler(_FormHandler):
         filters = self.read_filters()
         project = {"project_id": self.project_id}
         files = await self.functions.files() if take(filters, project) else []
-        self.answer({"functions": await self.functions.views(files)})
+        await self.answer({"functions": await self.functions.views(files)})
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -114,7 +114,7 @@ class FunctionsHandler(_FormHandler):
         notebook = apply(form, None, await self.runtime_of(form))
         path = notebook_path(form.name or "")
         file = await self.services.notebook_files.create(path, notebook)
-        self.answer(await self.functions.view(file), HTTPStatus.CREATED)
+        await self.answer(await self.functions.view(file), HTTPStatus.CREATED)
 
 
 class FunctionHandler(_FormHandler):
@@ -135,7 +135,7 @@ class FunctionHandler(_FormHandler):
             self.finish(package, set_content_type="application/zip")
             return
         await self.require("read", "executions")
-        self.answer(await self.functions.view(await self.find_function(function_id)))
+        await self.answer(await self.functions.view(await self.find_function(function_id)))
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -155,7 +155,7 @@ class FunctionHandler(_FormHandler):
         if form.notebook or form.settings or runtime:
             change = partial(apply, form, spec=runtime)
             file = await self.functions.change(file, change)
-        self.answer(await self.functions.view(file))
+        await self.answer(await self.functions.view(file))
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -176,7 +176,7 @@ class VersionsHandler(QinlingHandler):
     async def get(self, function_id: str) -> None:
         """List none."""
         await self.find_function(function_id)
-        self.answer({"function_versions": []})
+        await self.answer({"function_versions": []})
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -225,7 +225,7 @@ class AliasesHandler(_AliasHandler):
         is_wanted = take(self.read_filters(), {"project_id": self.project_id})
         aliases = await self.aliases.all() if is_wanted else {}
         views = [aliases[name].view(self.project_id) for name in sorted(aliases)]
-        self.answer({"function_aliases": views})
+        await self.answer({"function_aliases": views})
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -236,7 +236,7 @@ class AliasesHandler(_AliasHandler):
         file = await self.find_function(asked.function or "")
         check_version(file, asked.version)
         alias = await self.aliases.create(asked.name or "", file, asked.description or "")
-        self.answer(alias.view(self.project_id), HTTPStatus.CREATED)
+        await self.answer(alias.view(self.project_id), HTTPStatus.CREATED)
 
 
 class AliasHandler(_AliasHandler):
@@ -246,7 +246,7 @@ class AliasHandler(_AliasHandler):
     @authorized(action="read", resource="contents")
     async def get(self, name: str) -> None:
         """Show it."""
-        self.answer((await self.aliases.find(name)).view(self.project_id))
+        await self.answer((await self.aliases.find(name)).view(self.project_id))
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -261,7 +261,7 @@ class AliasHandler(_AliasHandler):
             file = await self.find_function(asked.function)
         check_version(file, asked.version)
         alias = await self.aliases.update(name, file, asked.description)
-        self.answer(alias.view(self.project_id))
+        await self.answer(alias.view(self.project_id))
 
     @authenticated
     @authorized(action="write", resource="contents")
@@ -283,7 +283,7 @@ class RuntimesHandler(QinlingHandler):
         is_wanted = take(self.read_filters(), {"project_id": self.project_id})
         specs = await self.services.kernelspecs.list() if is_wanted else []
         views = [runtime_view(spec, project_id=self.project_id) for spec in specs]
-        self.answer({"runtimes": views})
+        await self.answer({"runtimes": views})
 
     @authenticated
     @authorized(action="write", resource="kernels")
@@ -305,7 +305,7 @@ class RuntimeHandler(QinlingHandler):
             if is_uuid(runtime_id):
                 raise
             raise not_a_uuid(runtime_id) from None
-        self.answer(runtime_view(spec, project_id=self.project_id))
+        await self.answer(runtime_view(spec, project_id=self.project_id))
 
     @authenticated
     @authorized(action="write", resource="kernels")
@@ -330,7 +330,7 @@ class RootHandler(QinlingHandler):
     async def get(self) -> None:
         """Name the only one."""
         link = {"href": self.public_url(NAME, "v1"), "target": "v1", "rel": "self"}
-        self.answer({"versions": [{"id": "v1.0", "status": "CURRENT", "links": [link]}]})
+        await self.answer({"versions": [{"id": "v1.0", "status": "CURRENT", "links": [link]}]})
 
 
 class VersionRootHandler(QinlingHandler):
@@ -340,7 +340,7 @@ class VersionRootHandler(QinlingHandler):
     @authorized(action="read", resource="executions")
     async def get(self) -> None:
         """Tell where it is."""
-        self.answer({"uri": self.public_url(NAME, "v1")})
+        await self.answer({"uri": self.public_url(NAME, "v1")})
 
 
 class UnknownHandler(RefusingMixin, QinlingHandler):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import CommandFailedError, RunTimeoutError
 from jupyter_exec_ext.core.models import STEPS, CommandSource, CommandStep, EventType
 from jupyter_exec_ext.core.ports import Sink
@@ -106,7 +107,8 @@ class CommandRun:
         # No other output can contain it.
         marker = f"jupyter-exec-{secrets.token_hex(16)}"
         frames = Frames(marker, emit)
-        blob = blob_of({**request, "marker": marker})
+        # Reads the guard's files the first time; the input of the command can be large.
+        blob = await threads.run_sync(blob_of, {**request, "marker": marker})
         kernel_request = language.run_command(blob, marker=marker)
         try:
             content = await self.runner.run(

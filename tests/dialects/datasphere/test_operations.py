@@ -19,7 +19,7 @@ from jupyter_exec_ext.core.errors import (
     StoreUnavailableError,
     TooManyError,
 )
-from jupyter_exec_ext.core.models import Execution, ExecutionError, NotebookSource
+from jupyter_exec_ext.core.models import Execution, ExecutionError, NotebookSource, Result
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.dialects.datasphere.errors import failure_of
 from jupyter_exec_ext.dialects.datasphere.operations import VERSION, operation_of
@@ -42,7 +42,7 @@ FINAL = Execution(
 
 def told(execution: Execution) -> dict[str, Any]:
     """Return the operation as a client reads it."""
-    operation = operation_of(execution, None, max_bytes=100)
+    operation = operation_of(execution, Result(), max_bytes=100)
     shown: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(operation))
     return shown
 
