@@ -16,7 +16,8 @@ from blockbuster import blockbuster_ctx
 import jupyter_exec_ext
 
 PACKAGE = str(Path(jupyter_exec_ext.__file__).parent)
-LARGE_BYTES = 1_000_000
+LARGE_BYTES = 1_100_000
+"""More than `threads.LARGE_BYTES`, since JSON is larger than the texts in it."""
 
 CONTENTS = "Jupyter's contents manager looks at files on the event loop"
 KERNELSPECS = "Jupyter's kernelspec manager reads kernelspecs on the event loop"
@@ -36,14 +37,6 @@ MAY_BLOCK = {
     "nbformat/sign.py": "The database of signatures is for the event loop's thread only",
 }
 """Files of Jupyter whose functions may block when the package calls them, and why."""
-
-
-MAY_BE_LARGE = {
-    "as_json": "One output, of at most `max_display_bytes`, becomes JSON as it comes",
-    "size_as_json": "The size of one output is counted as it comes",
-    "encode_event": "An event of one output goes to those who follow the execution",
-}
-"""Functions of the package that may work on a large value on the event loop, and why."""
 
 
 class _Everything:
@@ -93,7 +86,7 @@ def _watched(function: Callable[..., Any], name: str, found: list[str]) -> Calla
         sizes = [len(value) for value in (*args, result) if isinstance(value, (str, bytes))]
         if sizes and max(sizes) > LARGE_BYTES and asyncio._get_running_loop() is not None:
             caller = sys._getframe(1).f_code
-            if caller.co_filename.startswith(PACKAGE) and caller.co_name not in MAY_BE_LARGE:
+            if caller.co_filename.startswith(PACKAGE):
                 found.append(f"{name} of {max(sizes)} bytes in {caller.co_qualname}")
         return result
 

@@ -3,12 +3,12 @@
 from collections.abc import Hashable
 from typing import Any
 
-import msgspec
 from jupyter_client.client import KernelClient
 from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode, from_dict
 
-from jupyter_exec_ext.engine.channels import Message
+from jupyter_exec_ext.engine.messages import Message
+from jupyter_exec_ext.engine.sizes import Measured, size_as_json, sizes_of
 from jupyter_exec_ext.engine.streams import StreamBudget, StreamText, size_of
 
 MAX_STREAM_OUTPUTS = 20_000
@@ -45,8 +45,10 @@ def shown_bytes_of(output: dict[str, Any]) -> int:
     if output.get("output_type") == "stream":
         return 0
     if "data" in output:
-        return PART_BYTES + len(msgspec.json.encode([output["data"], output.get("metadata")]))
-    return PART_BYTES + len(msgspec.json.encode(output))
+        brackets = len("[,]")
+        sizes = map(size_as_json, (output["data"], output.get("metadata")))
+        return PART_BYTES + brackets + sum(sizes)
+    return PART_BYTES + size_as_json(output)
 
 
 _FIELDS = {
@@ -68,8 +70,8 @@ def output_of(msg: Message) -> NotebookNode:
     """
     content = msg["content"]
     node = NotebookNode(output_type=msg["msg_type"])
-    for name in _FIELDS[msg["msg_type"]]:
-        node[name] = content[name]
+    # `NotebookNode` would copy the values, which are never changed.
+    dict.update(node, {name: content[name] for name in _FIELDS[msg["msg_type"]]})
     return node
 
 
@@ -155,10 +157,11 @@ class OutputArea(OutputWidget):
         self._size = 0
         self._told_size = 0
         self._shown_size = 0
-        self._adopt(state.get("outputs", []))
+        self._adopt(state)
 
-    def _adopt(self, outputs: Any) -> None:
-        """Show *outputs*, which the kernel set."""
+    def _adopt(self, state: dict[str, Any]) -> None:
+        """Show the outputs that the kernel set in *state*."""
+        outputs = state.get("outputs", [])
         self.stream_outputs.release()
         # Copies, since they are changed here: an event's content never is.
         self.outputs = []
@@ -168,7 +171,7 @@ class OutputArea(OutputWidget):
             self.outputs.append(node)
             self.stream_outputs.note(node)
             self._shown_size += shown_bytes_of(node)
-        self._size = self._told_size = len(msgspec.json.encode(outputs))
+        self._size = self._told_size = sizes_of(state).get("outputs", 0)
         self.show()
 
     def output(
@@ -187,7 +190,8 @@ class OutputArea(OutputWidget):
             node = output_of(msg)
             self.outputs.append(node)
             self.stream_outputs.note(node)
-            self._shown_size += shown_bytes_of(node)
+            if msg["msg_type"] != "stream":
+                self._shown_size += shown_bytes_of(Measured(node, sizes_of(msg["content"])))
         self._size += _size_as_json(msg["content"])
         self.show()
         if self._size - self._told_size >= self._told_size // 8:
@@ -211,7 +215,7 @@ class OutputArea(OutputWidget):
     def set_state(self, state: dict[str, Any]) -> None:
         """Take what the kernel changed: the outputs, or whether this widget captures."""
         if "outputs" in state:
-            self._adopt(state["outputs"])
+            self._adopt(state)
         if state.get("msg_id"):
             # nbclient would keep every request that this widget ever captured.
             self._stop_capturing()
@@ -248,7 +252,7 @@ class OutputArea(OutputWidget):
 
 def _size_as_json(content: dict[str, Any]) -> int:
     text = content.get("text")
-    return size_of(text) if isinstance(text, str) else len(msgspec.json.encode(content))
+    return size_of(text) if isinstance(text, str) else size_as_json(content)
 
 
 def _are_outputs(outputs: Any) -> bool:

@@ -20,6 +20,7 @@ from jupyter_exec_ext.core.models import CodeExit, EventType, ExecutionError, On
 from jupyter_exec_ext.core.ports import Sink
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.code_errors import code_error_of
+from jupyter_exec_ext.engine.events import event_of
 from jupyter_exec_ext.engine.exits import Exit, end_kernel, exit_of
 from jupyter_exec_ext.engine.kernels import Kernel
 from jupyter_exec_ext.engine.languages import (
@@ -29,7 +30,6 @@ from jupyter_exec_ext.engine.languages import (
     language_of,
     unread_variables,
 )
-from jupyter_exec_ext.engine.outputs import event_of
 from jupyter_exec_ext.engine.payloads import payload_events
 from jupyter_exec_ext.engine.runner import ExecuteRequest, Runner
 from jupyter_exec_ext.engine.stdin import Stdin
@@ -281,7 +281,7 @@ class CellsRun:
             deadline=deadline,
             max_text_bytes=self.max_text_bytes,
         )
-        for event_type, content in payload_events(reply):
+        for event_type, content in await threads.run_if_large(payload_events, reply):
             self.sink.emit(event_type, content, cell_index=cell.index)
         if language and expressions:
             read = partial(language.value_of, Reply(content=reply), max_bytes=self.max_value_bytes)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import zmq
 from jupyter_client.session import Session
 
+from jupyter_exec_ext.engine.events import read_event
 from jupyter_exec_ext.engine.memory import FreedMemory
 from jupyter_exec_ext.engine.messages import Envelope
 from jupyter_exec_ext.engine.messages import Message as Message
@@ -239,12 +240,16 @@ class ZmqChannels:
                 self._hand_on(channel, open_envelope())
 
     def _open_aside(self, channel: Channel, open_envelope: Callable[[], list[Message]]) -> None:
-        """Open a message in a thread; what follows it on its channel waits meanwhile."""
+        """Open a message in a thread, and make its event; what follows it on its channel waits."""
+
+        def open_and_read() -> list[Message]:
+            return [read_event(message) for message in open_envelope()]
+
         self._opening.add(channel)
         self._freed_memory.expect()
         self._streams[channel].stop_on_recv()
         # The threads are the event loop's own, so that it is done with them when it ends.
-        future = asyncio.get_running_loop().run_in_executor(None, open_envelope)
+        future = asyncio.get_running_loop().run_in_executor(None, open_and_read)
         future.add_done_callback(partial(self._go_on, channel))
 
     def _go_on(self, channel: Channel, opened: asyncio.Future[list[Message]]) -> None:

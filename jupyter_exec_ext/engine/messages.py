@@ -18,7 +18,7 @@ Message: TypeAlias = dict[str, Any]
 """A message of the Jupyter protocol, deserialized.
 
 That with the end of a text that was cut has ``left_out_bytes`` beside its content: how many bytes
-in UTF-8 are missing before it.
+in UTF-8 are missing before it. A large one has its ``event`` (see `engine.events`).
 """
 
 LARGE_BYTES = 1_000_000
@@ -72,7 +72,8 @@ class Envelope:
     @property
     def is_large(self) -> bool:
         """Whether `open` takes so long that it belongs into a thread."""
-        return sum(map(len, self._texts)) > LARGE_BYTES
+        # Buffers become base64.
+        return sum(map(len, self._texts)) + 2 * sum(map(len, self._buffers)) > LARGE_BYTES
 
     @property
     def is_middling(self) -> bool:

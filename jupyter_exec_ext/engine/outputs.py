@@ -2,16 +2,14 @@
 
 The meaning of the messages (display ids, ``clear_output``, widgets, Output areas) is nbclient's
 `process_message`; this adds JupyterLab's rule for streams and limits. Each message is first made
-an event (`event_of`), so that the same fold works on live kernels and on stored events.
+an event (`engine.events`), so that the same fold works on live kernels and on stored events.
 """
 
-import base64
 import logging
 from collections.abc import Callable, Hashable, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
-import msgspec
 from jupyter_client.client import KernelClient
 from jupyter_client.session import Session
 from nbclient import NotebookClient
@@ -31,23 +29,12 @@ from jupyter_exec_ext.engine.areas import (
     shown_bytes_of,
 )
 from jupyter_exec_ext.engine.channels import Message
-from jupyter_exec_ext.engine.contents import checked_content
+from jupyter_exec_ext.engine.sizes import Measured, size_as_json, sizes_of
 from jupyter_exec_ext.engine.streams import size_of
 
 # nbclient logs the content of messages, which must not be logged. A logger of the registry would
 # be enabled again whenever the server configures its own logging.
 _silent = logging.Logger(f"{__name__}.silent", logging.CRITICAL + 1)  # noqa: LOG001
-
-_TYPE_OF = {
-    "stream": EventType.STREAM,
-    "display_data": EventType.OUTPUT,
-    "execute_result": EventType.OUTPUT,
-    "error": EventType.OUTPUT,
-    "update_display_data": EventType.UPDATE,
-    "clear_output": EventType.CLEAR,
-    "comm_open": EventType.COMM,
-    "comm_msg": EventType.COMM,
-}
 
 MAX_PLACES = 200
 """How many outputs may show one display, since each update of it changes all of them."""
@@ -62,35 +49,6 @@ _MALFORMED = (
     ValidationError,
 )
 """What nbclient raises over a message that is not as the protocol says."""
-
-
-def event_of(message: Message) -> tuple[EventType, dict[str, Any]] | None:
-    """Return what *message* means for the outputs of its cell; ``None`` when nothing.
-
-    The content can be encoded as JSON in UTF-8, whatever the kernel sent (`engine.contents`).
-    Beside what the message says it has ``msg_type`` (but for streams), ``parent_id``, the message
-    id of the parent, where there is one, for widgets base64 ``buffers``, and for the end of a text
-    that was cut ``left_out_bytes``: how much is missing before it.
-    """
-    header, parent = message.get("header"), message.get("parent_header")
-    msg_type = header.get("msg_type") if isinstance(header, dict) else None
-    event_type = _TYPE_OF.get(msg_type) if isinstance(msg_type, str) else None
-    if event_type is None:
-        return None
-    content = checked_content(str(msg_type), message.get("content"))
-    if content is None:
-        return None
-    if event_type is not EventType.STREAM:
-        content["msg_type"] = msg_type
-    elif "left_out_bytes" in message:
-        content["left_out_bytes"] = message["left_out_bytes"]
-    if event_type is EventType.COMM:
-        buffers = message.get("buffers") or ()
-        content["buffers"] = [base64.b64encode(buffer).decode() for buffer in buffers]
-    parent_id = parent.get("msg_id") if isinstance(parent, dict) else None
-    if isinstance(parent_id, str):
-        content["parent_id"] = parent_id
-    return event_type, content
 
 
 class _NoKernel:
@@ -139,21 +97,19 @@ class OutputFold(NotebookClient):
 
     def apply(self, event: Event) -> None:
         """Fold one event in, whose content is not changed; a malformed one changes nothing."""
-        content = dict(event.content)
+        content = event.content
         if event.type is EventType.PAYLOAD:
             payloads = self._payloads.setdefault(event.cell_index, [])
             payloads.append(content["payload"])
             self.shown.set((event.cell_index, "payload", len(payloads)), shown_bytes_of(content))
             return
-        if event.type is EventType.STREAM:
-            content["msg_type"] = "stream"
-        msg_type = content.pop("msg_type")
+        msg_type = "stream" if event.type is EventType.STREAM else content["msg_type"]
         message = {
             "msg_type": msg_type,
             "header": {"msg_type": msg_type},
-            "parent_header": {"msg_id": content.pop("parent_id", None)},
+            "parent_header": {"msg_id": content.get("parent_id")},
             "metadata": {},
-            "buffers": [base64.b64decode(item) for item in content.pop("buffers", ())],
+            "buffers": content.get("buffers", ()),
             "content": content,
         }
         # One flag for all cells in nbclient; late output of an earlier cell must not meet it.
@@ -233,7 +189,7 @@ class OutputFold(NotebookClient):
             case "payload":
                 return shown_bytes_of(content)
             case "comm_open" | "comm_msg":
-                sizes = _comm_sizes(content, map(len, content["buffers"]))
+                sizes = _comm_sizes(content)
                 return sum(sizes.values()) - sum(map(self.shown.get, sizes))
         display_id = _display_id_of(content)
         size = _display_bytes_of(content, display_id)
@@ -290,7 +246,9 @@ class OutputFold(NotebookClient):
             self._display_ids.setdefault(cell_index, set()).add(display_id)
         outs.append(out)
         streams.note(out)
-        self.shown.set((cell_index, len(outs) - 1), _display_bytes_of(out, display_id))
+        if msg["msg_type"] != "stream":
+            shown = Measured(out, sizes_of(msg["content"]))
+            self.shown.set((cell_index, len(outs) - 1), _display_bytes_of(shown, display_id))
         return out
 
     def clear_output(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
@@ -311,16 +269,15 @@ class OutputFold(NotebookClient):
         """Update what shows the display; nbclient's own way copies the data for each output."""
         content = msg["content"]
         size = _display_bytes_of(content, display_id)
-        data, metadata = from_dict(content["data"]), from_dict(content["metadata"])
         for cell_index, place in self._places_of(display_id):
             output = self.nb.cells[cell_index]["outputs"][place]
-            output["data"], output["metadata"] = data, metadata
+            # Not by `NotebookNode`, which would copy them.
+            dict.update(output, data=content["data"], metadata=content["metadata"])
             self.shown.set((cell_index, place), size)
 
     def handle_comm_msg(self, outs: list[NotebookNode], msg: Message, cell_index: int) -> None:
         """Take a widget's message."""
-        base64_sizes = ((len(buffer) + 2) // 3 * 4 for buffer in msg["buffers"])
-        for key, size in _comm_sizes(msg["content"], base64_sizes).items():
+        for key, size in _comm_sizes(msg["content"]).items():
             self.shown.set(key, size)
         comm_id = msg["content"]["comm_id"]
         area = self.comm_objects.get(comm_id)
@@ -330,6 +287,14 @@ class OutputFold(NotebookClient):
             area.show()
         elif isinstance(area, OutputArea):
             area.close()
+
+    def _get_buffer_data(self, msg: Message) -> list[dict[str, Any]]:
+        """Return the buffers of a widget's message, which are base64 in its event."""
+        paths = msg["content"]["data"]["buffer_paths"]
+        return [
+            {"data": buffer, "encoding": "base64", "path": path}
+            for path, buffer in zip(paths, msg["buffers"], strict=False)
+        ]
 
     def clear_display_id_mapping(self, cell_index: int) -> None:
         """Forget which displays a cell shows; those of other cells are not looked at."""
@@ -358,16 +323,14 @@ def _display_bytes_of(output: dict[str, Any], display_id: str | None) -> int:
     return shown_bytes_of(output) + id_bytes
 
 
-def _comm_sizes(
-    content: dict[str, Any], buffer_sizes: Iterable[int]
-) -> dict[tuple[Hashable, ...], int]:
+def _comm_sizes(content: dict[str, Any]) -> dict[tuple[Hashable, ...], int]:
     """Return how many bytes each part of a widget counts for that a message sets."""
     comm_id, data = content["comm_id"], content["data"]
     if "state" not in data:
         return {}
     sizes: dict[tuple[Hashable, ...], int] = {(comm_id,): PART_BYTES + size_of(comm_id)}
-    for key, value in data["state"].items():
-        sizes[comm_id, key] = VALUE_BYTES + size_of(key) + len(msgspec.json.encode(value))
-    for path, size in zip(data.get("buffer_paths") or (), buffer_sizes, strict=False):
-        sizes[comm_id, tuple(path)] = VALUE_BYTES + len(msgspec.json.encode(path)) + size
+    for key, size in sizes_of(data["state"]).items():
+        sizes[comm_id, key] = VALUE_BYTES + size_of(key) + size
+    for path, buffer in zip(data.get("buffer_paths") or (), content["buffers"], strict=False):
+        sizes[comm_id, tuple(path)] = VALUE_BYTES + size_as_json(path) + len(buffer)
     return sizes

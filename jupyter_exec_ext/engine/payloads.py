@@ -8,6 +8,7 @@ from typing import Any
 
 from jupyter_exec_ext.core.models import EventType
 from jupyter_exec_ext.engine.contents import as_json, checked_content
+from jupyter_exec_ext.engine.sizes import measured
 
 MAX_PAYLOADS = 100
 """How many payloads of one reply are read."""
@@ -24,7 +25,7 @@ def payloads_of(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def payload_events(reply: Mapping[str, Any]) -> list[tuple[EventType, dict[str, Any]]]:
-    """Return the payloads of *reply* as events; see `engine.outputs.event_of` for their contents.
+    """Return the payloads of *reply* as events; see `engine.events.event_of` for their contents.
 
     A page (``obj?``, R's ``?name``) is shown as an output, as JupyterLab does. What is left out
     is a page without data.
@@ -37,6 +38,7 @@ def _events(
 ) -> Iterable[tuple[EventType, dict[str, Any]]]:
     for payload in payloads:
         if payload["source"] != "page":
-            yield EventType.PAYLOAD, {"msg_type": "payload", "payload": as_json(payload)}
+            yield EventType.PAYLOAD, measured({"msg_type": "payload", "payload": as_json(payload)})
         elif content := checked_content("display_data", payload):
-            yield EventType.OUTPUT, {**content, "metadata": {}, "msg_type": "display_data"}
+            page = {**content, "metadata": {}, "msg_type": "display_data"}
+            yield EventType.OUTPUT, measured(page)

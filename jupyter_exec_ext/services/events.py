@@ -1,11 +1,13 @@
 """Events as they are stored: their form and size, how large ones are cut, how the end is told."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from jupyter_exec_ext.core.models import Event, EventType, Execution
 from jupyter_exec_ext.engine.contents import as_json
+from jupyter_exec_ext.engine.sizes import Measured, size_as_json, sizes_of
 from jupyter_exec_ext.engine.streams import size_of
 from jupyter_exec_ext.store.store import EventRow
 
@@ -60,6 +62,11 @@ def encode_event(event: Event) -> EventRow:
     return event.number, msgspec.json.encode(event)
 
 
+def encode_events(events: Iterable[Event]) -> list[EventRow]:
+    """Return *events* as they are stored."""
+    return [encode_event(event) for event in events]
+
+
 def decode_event(row: EventRow) -> Event:
     """Return the event of a stored row; a gap of one event where the row is damaged."""
     number, payload = row
@@ -87,18 +94,24 @@ def without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, An
             metadata = content["metadata"]
             if size_as_json(metadata) > max_bytes // 4:
                 metadata = {}
-            changed["metadata"] = {**metadata, "jupyter_exec_ext": {"left_out": left_out}}
+            known = {**sizes_of(metadata)}
+            known.pop("jupyter_exec_ext", None)
+            note = {"jupyter_exec_ext": {"left_out": left_out}}
+            changed["metadata"] = Measured({**metadata, **note}, known)
         case "error":
             # A character has at most six bytes in JSON.
             changed["ename"] = content["ename"][: max_bytes // 32]
             changed["evalue"] = content["evalue"][: max_bytes // 32]
             changed["traceback"] = ["[traceback left out]"]
-    return changed if size_as_json(changed) <= max_bytes else None
+        case _:
+            return None
+    smaller = Measured(changed)
+    return smaller if size_as_json(smaller) <= max_bytes else None
 
 
 def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
     """Return what of *data* fits into *max_bytes*, and the types that do not, largest first."""
-    sizes = {key: size_as_json(value) for key, value in data.items()}
+    sizes = sizes_of(data)
     kept = dict(data)
     left_out = []
     for key in sorted(sizes, key=lambda key: -sizes[key]):
@@ -107,9 +120,5 @@ def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any
         left_out.append(key)
         del kept[key]
     note = "".join(f"[{key}, {sizes[key]} bytes, left out]" for key in left_out)
-    return {**kept, "text/plain": kept.get("text/plain", note)}, left_out
-
-
-def size_as_json(value: Any) -> int:
-    """Return how many bytes *value* has as JSON."""
-    return len(msgspec.json.encode(value))
+    shown = {**kept, "text/plain": kept.get("text/plain", note)}
+    return Measured(shown, {key: sizes[key] for key in kept}), left_out

@@ -9,19 +9,16 @@ from typing import Any
 
 import anyio
 
+from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import ExecutionNotFoundError, StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncation
 from jupyter_exec_ext.engine.channels import KernelChannels
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.engine.signals import Signal
+from jupyter_exec_ext.engine.sizes import size_as_json
 from jupyter_exec_ext.engine.streams import size_of
-from jupyter_exec_ext.services.events import (
-    decode_event,
-    encode_event,
-    size_as_json,
-    without_large_parts,
-)
+from jupyter_exec_ext.services.events import encode_events, without_large_parts
 from jupyter_exec_ext.services.held import HeldText
 from jupyter_exec_ext.store.store import EventRow, Store
 
@@ -69,9 +66,9 @@ class Journal:
         self.has_uncounted = False
         self._kept_streams = HeadAndTail(limits.max_stream_bytes, limits.max_events)
         self._kept_others = HeadAndTail(limits.max_output_bytes, limits.max_events)
-        self._pending: dict[int, _Entry] = {}
-        self._recent: dict[int, _Entry] = {}
-        self._open: _Entry | None = None
+        self._pending: dict[int, Entry] = {}
+        self._recent: dict[int, Entry] = {}
+        self._open: Entry | None = None
         self._close_time = 0.0
         self._held = HeldText(limits.max_stream_bytes - limits.max_stream_bytes // 2)
         self._fold_time = 0.0
@@ -187,10 +184,10 @@ class Journal:
 
     def _append(
         self, event_type: EventType, content: dict[str, Any], cell_index: int, size: int
-    ) -> "_Entry":
+    ) -> "Entry":
         self._close_open()
         self.last_number += 1
-        entry = _Entry(_event(self.last_number, event_type, cell_index, content), size)
+        entry = Entry(_event(self.last_number, event_type, cell_index, content), size)
         self._pending[self.last_number] = entry
         return entry
 
@@ -256,7 +253,7 @@ class Journal:
         if time.monotonic() - self._close_time >= CLOSE_SECONDS:
             self._fold_held(after_seconds=WRITE_SECONDS)
             self._close_open()
-        newer: list[_Entry] = []
+        newer: list[Entry] = []
         # Backwards, since most who follow have read all but the newest.
         for entry in chain(reversed(self._pending.values()), reversed(self._recent.values())):
             if entry.event.number <= number:
@@ -292,47 +289,53 @@ class Journal:
         with anyio.CancelScope(shield=True):
             async with self._write_lock:
                 self._fold_held(after_seconds=HOLD_SECONDS)
-                rows, drop = self._take_pending()
-                if not rows and not drop:
+                entries, drop = self._take_pending()
+                if not entries and not drop:
                     return
+                rows = await rows_of(entries)
                 try:
                     await self._store.append_events(self._execution_id, rows, drop=drop)
                 except (StoreUnavailableError, ExecutionNotFoundError):
-                    self.put_back(rows, drop)
+                    self.put_back(entries, drop)
                     raise
                 if sum(entry.size_bytes for entry in self._recent.values()) > RECENT_BYTES:
                     self._recent = {}
                     self.covered_number = self._taken_number
 
-    def take(self) -> tuple[list[EventRow], list[int]]:
-        """Return the rows to write and the numbers of rows to delete, and forget both.
+    async def finish_writing(self) -> None:
+        """Wait until what was taken before is written."""
+        async with self._write_lock:
+            pass
+
+    def take(self) -> tuple[list["Entry"], list[int]]:
+        """Return what to write (see `rows_of`) and the numbers of rows to delete, and forget both.
 
         Until the next time the events stay in memory for those who follow.
         """
         self._fold_held()
         return self._take_pending()
 
-    def _take_pending(self) -> tuple[list[EventRow], list[int]]:
+    def _take_pending(self) -> tuple[list["Entry"], list[int]]:
         self._close_open()
         if self._pending:
             newest = self._pending[max(self._pending)]
             newest.event = replace(newest.event, published_bytes=self._total_bytes)
             self._recent, self._pending = self._pending, {}
             self.covered_number, self._taken_number = self._taken_number, self.last_number
-            rows = [encode_event(entry.event) for entry in self._recent.values()]
+            entries = [*self._recent.values()]
         else:
-            rows = []
+            entries = []
         drop, self._to_drop = self._to_drop, []
-        return rows, drop
+        return entries, drop
 
-    def put_back(self, rows: list[EventRow], drop: list[int]) -> None:
+    def put_back(self, entries: list["Entry"], drop: list[int]) -> None:
         """Take back what `take` returned, since it could not be written."""
-        again = {number: _Entry(decode_event((number, data)), len(data)) for number, data in rows}
+        again = {entry.event.number: entry for entry in entries}
         for number in self._to_drop:
             again.pop(number, None)
         self._pending = {**again, **self._pending}
         self._to_drop = drop + self._to_drop
-        if rows:
+        if entries:
             self._recent = {}
             self._taken_number = self.covered_number
 
@@ -344,7 +347,7 @@ class Journal:
 
 
 @dataclass
-class _Entry:
+class Entry:
     """An event in memory.
 
     Attributes:
@@ -364,6 +367,14 @@ class _Entry:
             and own.get("parent_id") == content.get("parent_id")
             and self.size_bytes < MERGE_BYTES
         )
+
+
+async def rows_of(entries: list[Entry]) -> list[EventRow]:
+    """Return *entries* as they are stored; runs in a thread when they are large."""
+    events = [entry.event for entry in entries]
+    if sum(entry.size_bytes for entry in entries) > threads.LARGE_BYTES:
+        return await threads.run_sync(encode_events, events)
+    return encode_events(events)
 
 
 class HeadAndTail:

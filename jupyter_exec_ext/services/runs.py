@@ -41,8 +41,8 @@ from jupyter_exec_ext.engine.sessions import KernelSession
 from jupyter_exec_ext.engine.stdin import Stdin
 from jupyter_exec_ext.engine.subshells import Subshell
 from jupyter_exec_ext.services.commands import run_command
-from jupyter_exec_ext.services.events import closing_events, encode_event, facts_of
-from jupyter_exec_ext.services.journal import Journal
+from jupyter_exec_ext.services.events import closing_events, encode_events, facts_of
+from jupyter_exec_ext.services.journal import Entry, Journal, rows_of
 from jupyter_exec_ext.services.launches import Launches
 from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.services.notebooks import (
@@ -383,11 +383,16 @@ class RunService:
         A store that fails is logged; calling again is right. A record that somebody removed from
         the store, with the whole database perhaps, is stored again.
         """
-        rows, drop = live.journal.take() if live.journal is not None else ([], [])
-        last_number = live.journal.last_number if live.journal is not None else 0
+        entries: list[Entry] = []
+        drop: list[int] = []
+        last_number = 0
+        if live.journal is not None:
+            await live.journal.finish_writing()
+            entries, drop = live.journal.take()
+            last_number = live.journal.last_number
         closing = closing_events(final, after=last_number)
         try:
-            events = [*rows, *map(encode_event, closing)]
+            events = [*await rows_of(entries), *encode_events(closing)]
             result = await encode_result(live.result())
             try:
                 await self._store.finish(final, result=result, events=events, drop=drop)
@@ -398,7 +403,7 @@ class RunService:
             live.is_stored = True
         except StoreUnavailableError as error:
             if live.journal is not None:
-                live.journal.put_back(rows, drop)
+                live.journal.put_back(entries, drop)
             self._log.warning("execution %s is final but not stored: %s", final.id, error.message)
 
 

@@ -10,7 +10,7 @@ import anyio
 
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.engine.channels import Channel, Message
-from jupyter_exec_ext.engine.outputs import event_of
+from jupyter_exec_ext.engine.events import event_of
 from jupyter_exec_ext.engine.signals import Signal
 from jupyter_exec_ext.services.journal import MERGE_BYTES, HeadAndTail
 

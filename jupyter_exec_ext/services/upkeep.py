@@ -30,7 +30,7 @@ from jupyter_exec_ext.services.events import (
     PUBLISHED_TYPES,
     closing_events,
     decode_event,
-    encode_event,
+    encode_events,
     published_bytes_of,
 )
 from jupyter_exec_ext.services.files import FileService
@@ -211,7 +211,7 @@ class Upkeep:
             last_number += LOST_NUMBERS
         closing = closing_events(final, after=last_number)
         if await self._store.finish(
-            final, result=await encode_result(result), events=[*map(encode_event, closing)]
+            final, result=await encode_result(result), events=encode_events(closing)
         ):
             self._on_state(final)
 

@@ -86,3 +86,47 @@ async def test_a_large_result_holds_up_nobody(exec_api: ExecApi) -> None:
 
     assert min(sizes) > 27 * MEGABYTE
     assert gaps[0] < 1, gaps[0]
+
+
+LARGE = """
+from comm import create_comm
+
+def show(data, **kwargs):
+    return display(data, raw=True, **kwargs)
+
+show({'application/json': [*range(400_000)], 'text/plain': 'numbers'})
+show({'text/plain': 'x\\u2603' * 700_000}, metadata={'a': 'x' * 1_100_000})
+show({'text/html': 'x' * 9_000_000, 'image/svg+xml': 'y' * 2_000_000, 'text/plain': 'left out'})
+show({'text/plain': 'old'}, display_id='1')
+show({'text/plain': 'new' * 700_000}, display_id='1', update=True)
+state = {'_model_name': 'x' * 1_100_000}
+buffers = [b'x' * 1_100_000]
+create_comm(
+    target_name='jupyter.widget', data={'state': state, 'buffer_paths': [['b']]}, buffers=buffers
+)
+page = {'source': 'page', 'data': {'text/plain': 'page' * 500_000}, 'start': 0}
+get_ipython().payload_manager.write_payload(page, single=False)
+get_ipython().set_next_input('next' * 500_000)
+raise ValueError('x' * 1_100_000)
+"""
+
+
+@pytest.mark.parametrize("exec_config", [{"max_display_bytes": 10_000_000}])
+async def test_large_outputs_of_all_kinds(exec_api: ExecApi) -> None:
+    """They are checked, measured, reduced, stored, loaded and sent to who follows in threads."""
+    started = await exec_api.start_code(LARGE)
+    log = await fetch(exec_api, "executions", started["id"], "events")
+    record = await exec_api.final(started)
+
+    result = record["result"]
+    shown = [output.get("data", {"error": output.get("evalue")}) for output in result["outputs"]]
+    assert [{key: len(value) for key, value in data.items()} for data in shown] == [
+        {"application/json": 400_000, "text/plain": 7},
+        {"text/plain": 1_400_000},
+        {"image/svg+xml": 2_000_000, "text/plain": 8},
+        {"text/plain": 2_100_000},
+        {"error": 1_100_000},
+        {"text/plain": 2_000_000},
+    ]
+    assert len(result["payloads"][0]["payload"]["text"]) == 2_000_000
+    assert log > 10 * MEGABYTE

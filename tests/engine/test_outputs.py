@@ -18,7 +18,8 @@ from jupyter_exec_ext.engine import areas
 from jupyter_exec_ext.engine.areas import PART_BYTES, VALUE_BYTES
 from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import MAX_DEPTH
-from jupyter_exec_ext.engine.outputs import OutputFold, event_of
+from jupyter_exec_ext.engine.events import event_of
+from jupyter_exec_ext.engine.outputs import OutputFold
 
 CELLS = 3
 

@@ -21,9 +21,9 @@ from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.outputs import OutputFold
-from jupyter_exec_ext.services.events import closing_events, encode_event
+from jupyter_exec_ext.services.events import closing_events, encode_event, encode_events
 from jupyter_exec_ext.services.following import BATCH_BYTES, Follower, Following, LogFold
-from jupyter_exec_ext.services.journal import Journal
+from jupyter_exec_ext.services.journal import Journal, rows_of
 from jupyter_exec_ext.services.live import Live
 from jupyter_exec_ext.store.store import Store
 from tests.store.builders import eventually, locked, new_execution, new_instance, running
@@ -52,9 +52,9 @@ class Run:
         """Store the end, as the run service does."""
         assert self.live is not None
         final = advance(self.live.execution, State.SUCCEEDED)
-        rows, drop = self.journal.take()
+        entries, drop = self.journal.take()
         closing = closing_events(final, after=self.journal.last_number)
-        events = [*rows, *map(encode_event, closing)]
+        events = [*await rows_of(entries), *encode_events(closing)]
         await self.store.finish(final, result=b"{}", events=events, drop=drop)
         live, self.live = self.live, None
         live.change_to(final)

@@ -18,9 +18,21 @@ from jupyter_exec_ext.core.errors import StoreUnavailableError
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import Event, EventType, ExecutionError, Truncation
 from jupyter_exec_ext.engine.areas import PART_BYTES
-from jupyter_exec_ext.engine.outputs import MAX_PLACES, OutputFold, event_of
-from jupyter_exec_ext.services.events import closing_events, decode_event, published_bytes_of
-from jupyter_exec_ext.services.journal import CLOSE_SECONDS, MERGE_BYTES, RECENT_BYTES, Journal
+from jupyter_exec_ext.engine.events import event_of
+from jupyter_exec_ext.engine.outputs import MAX_PLACES, OutputFold
+from jupyter_exec_ext.services.events import (
+    closing_events,
+    decode_event,
+    encode_events,
+    published_bytes_of,
+)
+from jupyter_exec_ext.services.journal import (
+    CLOSE_SECONDS,
+    MERGE_BYTES,
+    RECENT_BYTES,
+    Journal,
+    rows_of,
+)
 from jupyter_exec_ext.store.store import Store
 from tests.store.builders import (
     ended,
@@ -697,9 +709,10 @@ async def test_a_write_that_was_done_but_reported_as_failed_is_not_done_twice(
     """The connection can break at the very moment of the commit: the same events come again."""
     account.print("a")
     account.show({"text/plain": "b"})
-    rows, drop = account.journal.take()
+    entries, drop = account.journal.take()
+    rows = await rows_of(entries)
     await account.store.append_events(account.execution.id, rows, drop=drop)
-    account.journal.put_back(rows, drop)
+    account.journal.put_back(entries, drop)
     account.print("c")
     await account.journal.flush()
 
@@ -718,9 +731,9 @@ async def test_retention_goes_on_while_the_store_fails(small: Account, path: Pat
             if number % 10 == 0:
                 with pytest.raises(StoreUnavailableError):
                     await small.journal.flush()
-        rows, drop = small.journal.take()
-        assert len(rows) <= 8
-        small.journal.put_back(rows, drop)
+        entries, drop = small.journal.take()
+        assert len(entries) <= 8
+        small.journal.put_back(entries, drop)
     await eventually(small.journal.flush, StoreUnavailableError)
 
     texts = await small.stored_text()
@@ -753,8 +766,8 @@ async def test_a_closed_store_keeps_the_events_in_memory(account: Account) -> No
     with pytest.raises(StoreUnavailableError):
         await account.journal.flush()
 
-    rows, drop = account.journal.take()
-    assert [decode_event(row).content["text"] for row in rows] == ["a"]
+    entries, drop = account.journal.take()
+    assert [entry.event.content["text"] for entry in entries] == ["a"]
     assert drop == []
     assert account.outputs()[0]["text"] == "a"
 
@@ -849,10 +862,10 @@ async def test_what_could_not_be_written_is_still_read_from_memory(
     account.print("a")
     await account.journal.flush()
     account.print("b")
-    rows, drop = account.journal.take()
+    entries, drop = account.journal.take()
     assert [event.number for event in read_from(account, 1)] == [2]
     account.print("c")
-    account.journal.put_back(rows, drop)
+    account.journal.put_back(entries, drop)
     account.journal.settle()
 
     assert account.journal.events_after(0, max_bytes=1) is None
@@ -923,8 +936,9 @@ def test_rows_and_drops_add_up(actions: list[tuple[str, Any, int]]) -> None:
         ever_dropped.update(drop)
         for number in drop:
             rows.pop(number, None)
-        assert not rows.keys() & {number for number, _ in taken}
-        rows.update(taken)
+        written = dict(encode_events(entry.event for entry in taken))
+        assert not rows.keys() & written.keys()
+        rows.update(written)
 
     for action, value, cell in actions:
         match action:
