@@ -56,9 +56,11 @@ def _status_of(text: object) -> int:
     if text in ("", "False"):
         return 0
     try:
-        return int(str(text)) & 0xFF
+        status = int(str(text))
     except ValueError:
         return UNKNOWN_STATUS
+    # CPython exits with -1 for a number that no C long can hold.
+    return status & 0xFF if -(2**63) <= status < 2**63 else 0xFF
 
 
 async def end_kernel(kernel: Kernel) -> bool:

@@ -112,6 +112,11 @@ class Folders:
             return None
         return str(self._root.joinpath(*parts_of(session.path)))
 
+    async def real_path_of(self, session: Session) -> str | None:
+        """Return the system's path of a session's folder without links; see `place_of`."""
+        place = self.place_of(session)
+        return None if place is None else await threads.run_sync(os.path.realpath, place)
+
     def _at(self, path: str) -> Folder:
         parts = parts_of(path)
         if self._are_local:

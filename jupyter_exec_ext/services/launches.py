@@ -78,6 +78,7 @@ class Launches:
         """Return the way to the kernels of a session that are its own."""
         name = f"exec-{session.id}"
         folder = (session.path or "").strip("/")
+        real_path = await self._folders.real_path_of(session)
         return self._kernel_session(
             Launch(
                 kernel_name=session.kernel_name,
@@ -87,17 +88,27 @@ class Launches:
                 session_path=name,
                 display_name=f"exec: {session.name or session.id[:8]}",
                 timeout_seconds=self._limits.kernel_start_timeout_seconds,
-                prepare_folder=partial(self._prepare_folder, session)
+                prepare_folder=partial(self._prepare_folder, session, real_path)
                 if session.works_in_folder
                 else None,
             ),
             Keeping.LASTING,
         )
 
-    async def _prepare_folder(self, session: Session) -> None:
-        """Make the folder of a session again if it was made for it; check it otherwise."""
+    async def _prepare_folder(self, session: Session, real_path: str | None) -> None:
+        """Make the folder of a session again if it was made for it; check it otherwise.
+
+        Args:
+            real_path: Where a folder of the user's was when the session was created, without
+                links; ``None`` where the contents are not on the server's disk.
+        """
         if not session.has_own_folder:
             await self._check_folder(session.path or "")
+            if await self._folders.real_path_of(session) != real_path:
+                raise NoWorkingFolderError(
+                    f"the folder {session.path!r}, in which the kernel works, was replaced by a"
+                    " link; put the folder back"
+                )
             return
         try:
             await self._folders.restore(session)

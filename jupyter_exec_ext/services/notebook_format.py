@@ -21,7 +21,7 @@ Content = dict[str, Any]
 MAX_CELLS = 10_000
 """nbformat takes about 5 kB of memory and 0.1 ms for each cell, however small the cell is."""
 
-MAX_CONTAINERS = 2_000_000
+MAX_CONTAINERS = 500_000
 """How many objects and lists the JSON of a notebook may have: each takes at least 56 bytes."""
 
 FIELD = "notebook.path"
@@ -182,6 +182,10 @@ def _shown(names: Collection[Any]) -> str:
 
 def _as_version_4(data: dict[str, Any], findings: _Findings) -> Content:
     major = data.get("nbformat")
+    if (isinstance(major, float) and major.is_integer()) or major in ("3", "4"):
+        findings.add(f"'nbformat' was {_shown([major])}, which is not an integer")
+        major = int(major)
+        data = {**data, "nbformat": major}
     if major is None and isinstance(data.get("cells"), list):
         findings.add(f"'nbformat' is missing; {MAJOR} is assumed")
         return {**data, "nbformat": MAJOR}

@@ -347,19 +347,28 @@ async def test_a_folder_that_was_deleted_is_made_again(exec_api: ExecApi, how: s
 
 @pytest.mark.parametrize(
     ("what", "how"),
-    [("gone", "restart"), ("gone", "death"), ("link", "restart"), ("file", "death")],
+    [
+        ("gone", "restart"),
+        ("gone", "death"),
+        ("link", "restart"),
+        ("file", "death"),
+        ("replaced", "restart"),
+        ("replaced", "death"),
+    ],
 )
 async def test_no_kernel_starts_in_another_folder(exec_api: ExecApi, what: str, how: str) -> None:
-    """The user's folder is not made again, and a link or a file in the place of ours is refused."""
+    """A folder of the user's is not made again; a link or a file in its place is refused."""
     (exec_api.root / "mine").mkdir()
     (exec_api.root / "outside").mkdir()
-    session = await exec_api.new_session(**({"path": "mine"} if what == "gone" else {}))
+    session = await exec_api.new_session(
+        **({"path": "mine"} if what in ("gone", "replaced") else {})
+    )
     folder = exec_api.root / session["path"]
     await exec_api.run_code("x = 1", session_id=session["id"])
     folder.rmdir()
     if what == "file":
         folder.write_text("")
-    elif what == "link":
+    elif what in ("link", "replaced"):
         folder.symlink_to(exec_api.root / "outside")
 
     answer = await lose(exec_api, session, how)

@@ -31,6 +31,7 @@ def raised(evalue: object, ename: str = "SystemExit", **fields: Any) -> dict[str
         (raised(""), Exit(exit_code=0, ends_kernel=False)),
         (raised("2"), Exit(exit_code=2, ends_kernel=False)),
         (raised("-1"), Exit(exit_code=255, ends_kernel=False)),
+        (raised(str(2**70)), Exit(exit_code=255, ends_kernel=False)),
         (raised("9" * 5000), Exit(exit_code=1, ends_kernel=False)),
         (raised(None), Exit(exit_code=1, ends_kernel=False)),
         (raised("0", payload=[ENDS]), Exit(exit_code=0, ends_kernel=True)),

@@ -115,5 +115,5 @@ def test_warnings_are_few_and_short() -> None:
 )
 def test_too_much_is_refused_before_work_is_done(content: str) -> None:
     """The error says how much is taken."""
-    with pytest.raises(TooLargeError, match=r"at most (10000|2000000)"):
+    with pytest.raises(TooLargeError, match=r"at most (10000|500000)"):
         open_notebook(content)
