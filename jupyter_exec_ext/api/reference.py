@@ -258,10 +258,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Write or check the file that the arguments name; return the exit code."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Write the API reference.")
     parser.add_argument("--check", action="store_true", help="only tell whether it is up to date")
+    parser.add_argument(
+        "--openapi", action="store_true", help="write the contract as OpenAPI 3.1 in JSON instead"
+    )
     parser.add_argument("path", type=Path)
     options = parser.parse_args(arguments)
     # As a program this module stands above all layers; as a part of this one it knows none above.
     routes: Any = importlib.import_module("jupyter_exec_ext.routes")
+    if options.openapi:
+        document = json.dumps(build_document(routes.ROUTES), indent=1)
+        options.path.write_text(f"{document}\n", encoding="utf-8")
+        return 0
     app: Any = importlib.import_module("jupyter_exec_ext.app")
     sections = [
         HEAD,

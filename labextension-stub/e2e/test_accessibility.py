@@ -1,0 +1,61 @@
+"""Keyboard, screen readers and the dark theme."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from e2e.conftest import Lab, LabPage
+
+
+def violations(page: LabPage, *selectors: str) -> list[str]:
+    """Return what axe-core finds below the selectors."""
+    context = {"include": [[selector] for selector in selectors]}
+    found = Axe().run(page.page, context=context)
+    return [
+        f"{violation['id']}: {node['html']}"
+        for violation in found.response["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_axe_finds_nothing(lab: Lab, page: LabPage, theme: str) -> None:
+    """The panel, the details and the dialog have names, roles and contrast."""
+    path = f"{theme.replace(' ', '-')}.ipynb"
+    lab.write_notebook(path, 'import os\nos.environ.get("YEAR")\nx = 1', "1 / 0")
+    page.page.evaluate(
+        "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
+    )
+    page.open_notebook(path)
+    page.toolbar_button.click()
+    page.dialog.wait_for()
+    assert violations(page, ".jp-exec-RunForm") == []
+    page.dialog.get_by_role("button", name="Run").click()
+    page.show_panel()
+    page.row(path, "failed").get_by_role("button").first.click()
+    expect(page.details.locator(".jp-exec-Details-error")).to_be_visible()
+
+    assert violations(page, ".jp-exec-Panel", ".jp-exec-Details") == []
+
+
+def test_the_keyboard_alone_runs_and_opens(lab: Lab, page: LabPage) -> None:
+    """The palette starts a run, Enter confirms, and the row opens by the keyboard."""
+    lab.write_notebook("keyboard.ipynb", 'print("by keyboard")')
+    page.open_notebook("keyboard.ipynb")
+    keyboard = page.page.keyboard
+
+    keyboard.press("Control+Shift+C")
+    expect(page.page.locator(".lm-CommandPalette-input:visible")).to_be_focused()
+    keyboard.type("Run Notebook in Background")
+    keyboard.press("Enter")
+    page.dialog.wait_for()
+    keyboard.press("Enter")
+    expect(page.dialog).to_have_count(0)
+    page.show_panel()
+    page.row("keyboard.ipynb", "succeeded").wait_for()
+    page.panel.get_by_label("Filter by text").focus()
+    for _ in range(4):
+        keyboard.press("Tab")
+    keyboard.press("Enter")
+
+    expect(page.details.locator(".jp-exec-Log")).to_contain_text("by keyboard")

@@ -1,0 +1,153 @@
+/** The plugins of the front end. */
+import {
+  ILayoutRestorer,
+  type JupyterFrontEnd,
+  type JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { IRunningSessionManagers } from '@jupyterlab/running';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { addCommands, CommandIDs, idOf } from './commands';
+import { createDetails, type ExecutionDetails } from './details';
+import { executionIcon } from './icons';
+import { RememberedOptions } from './inputs';
+import { ExecutionsModel } from './model';
+import { Notifier } from './notifications';
+import { ExecutionsPanel } from './panel';
+import { getExecution } from './restapi';
+import { addRunningSection } from './running';
+import { IExecutionsModel, PLUGIN_ID, TRANSLATION_DOMAIN } from './tokens';
+
+export { IExecutionsModel } from './tokens';
+
+const PANEL_ID = 'jupyter-exec-ext-panel';
+
+const modelPlugin: JupyterFrontEndPlugin<IExecutionsModel> = {
+  id: 'jupyter-exec-ext:model',
+  description: 'Keeps a list of the executions of the server.',
+  autoStart: true,
+  provides: IExecutionsModel,
+  activate: (app: JupyterFrontEnd): IExecutionsModel => {
+    const { events, serverSettings } = app.serviceManager;
+    return new ExecutionsModel({ serverSettings, events });
+  }
+};
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: PLUGIN_ID,
+  description: 'Runs notebooks in the background, and shows and follows executions.',
+  autoStart: true,
+  requires: [IExecutionsModel, INotebookTracker, IDocumentManager, IRenderMimeRegistry],
+  optional: [
+    ISettingRegistry,
+    ITranslator,
+    ILayoutRestorer,
+    ICommandPalette,
+    IFileBrowserFactory,
+    IRunningSessionManagers
+  ],
+  activate
+};
+
+function activate(
+  app: JupyterFrontEnd,
+  model: IExecutionsModel,
+  tracker: INotebookTracker,
+  documents: IDocumentManager,
+  rendermime: IRenderMimeRegistry,
+  settings: ISettingRegistry | null,
+  translator: ITranslator | null,
+  restorer: ILayoutRestorer | null,
+  palette: ICommandPalette | null,
+  browsers: IFileBrowserFactory | null,
+  managers: IRunningSessionManagers | null
+): void {
+  const { commands, serviceManager, shell } = app;
+  const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
+  const notifier = new Notifier(model, commands, trans);
+  const remembered = new RememberedOptions(serviceManager.serverSettings.baseUrl);
+  addCommands({ app, model, notifier, remembered, tracker, documents, browsers, trans });
+
+  const panel = new ExecutionsPanel(model, commands, trans);
+  panel.id = PANEL_ID;
+  panel.title.icon = executionIcon;
+  panel.title.caption = trans.__('Executions');
+  shell.add(panel, 'left', { rank: 450, type: 'Executions' });
+  restorer?.add(panel, PANEL_ID);
+  model.changed.connect(() => {
+    // JupyterLab's side bar has no badge: the style sheet shows this attribute of the tab.
+    const count = model.activeCount;
+    panel.title.dataset = count ? { execCount: String(count) } : {};
+    panel.title.caption = count
+      ? trans._n('Executions (%1 active)', 'Executions (%1 active)', count)
+      : trans.__('Executions');
+  });
+  commands.addCommand(CommandIDs.showPanel, {
+    label: trans.__('Show Executions'),
+    describedBy: { args: { type: 'object', properties: {} } },
+    execute: () => shell.activateById(PANEL_ID)
+  });
+
+  const details = new WidgetTracker<MainAreaWidget<ExecutionDetails>>({
+    namespace: 'jupyter-exec-ext-details'
+  });
+  commands.addCommand(CommandIDs.showDetails, {
+    label: trans.__('Show Execution'),
+    describedBy: {
+      args: { type: 'object', properties: { id: { type: 'string' } }, required: ['id'] }
+    },
+    execute: async args => {
+      const id = idOf(args);
+      let widget = details.find(({ content }) => content.executionId === id);
+      if (!widget) {
+        const { serverSettings, user } = serviceManager;
+        const execution = await getExecution(serverSettings, id, { full: false });
+        await user.ready;
+        const username = user.identity?.username ?? '';
+        widget = createDetails({
+          execution,
+          model,
+          commands,
+          rendermime,
+          serverSettings,
+          username,
+          trans
+        });
+        await details.add(widget);
+        shell.add(widget, 'main');
+      }
+      shell.activateById(widget.id);
+    }
+  });
+  void restorer?.restore(details, {
+    command: CommandIDs.showDetails,
+    args: ({ content }) => ({ id: content.executionId }),
+    name: ({ content }) => content.executionId
+  });
+
+  for (const command of [CommandIDs.runNotebook, CommandIDs.showPanel, CommandIDs.clearFinished]) {
+    palette?.addItem({ command, category: trans.__('Executions'), args: { isPalette: true } });
+  }
+  if (managers) {
+    addRunningSection(managers, model, commands, trans);
+  }
+  void settings?.load(PLUGIN_ID).then(loaded => {
+    const apply = (): void => {
+      const after = loaded.composite.browserNotificationAfter;
+      notifier.settings = {
+        notify: loaded.composite.notify !== false,
+        browserNotificationAfter: typeof after === 'number' ? after : null
+      };
+    };
+    loaded.changed.connect(apply);
+    apply();
+  });
+}
+
+const plugins: JupyterFrontEndPlugin<unknown>[] = [modelPlugin, plugin];
+export default plugins;

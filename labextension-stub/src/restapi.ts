@@ -1,0 +1,347 @@
+/** One function for each endpoint of the REST API that the front end uses. */
+import { URLExt } from '@jupyterlab/coreutils';
+import type { IOutput } from '@jupyterlab/nbformat';
+import { ServerConnection } from '@jupyterlab/services';
+import type { PartialJSONObject, ReadonlyPartialJSONValue } from '@lumino/coreutils';
+import { assertDeletedCount, assertEvent, assertExecution, assertExecutionPage } from './validate';
+
+/** The states of an execution, in their order. */
+export const STATES = [
+  'pending',
+  'running',
+  'cancelling',
+  'succeeded',
+  'failed',
+  'cancelled'
+] as const;
+
+export type State = (typeof STATES)[number];
+
+/** The states that never change again. */
+export const FINAL_STATES: readonly State[] = ['succeeded', 'failed', 'cancelled'];
+
+/** The states of an execution that waits or runs. */
+export const ACTIVE_STATES: readonly State[] = ['pending', 'running', 'cancelling'];
+
+/** Which cells of a notebook to run: ids and indexes, or a range. */
+export type Cells =
+  | readonly (string | number)[]
+  | { readonly from: string | number }
+  | { readonly up_to: string | number };
+
+export interface IProgress {
+  readonly done: number;
+  readonly total: number;
+  readonly current_cell_id?: string;
+  readonly current_cell_index?: number;
+}
+
+export interface IExecutionError {
+  readonly code: string;
+  readonly message: string;
+  readonly ename?: string;
+  readonly evalue?: string;
+  readonly traceback?: readonly string[];
+  readonly cell_id?: string;
+  readonly cell_index?: number;
+}
+
+export interface IInputRequest {
+  readonly prompt: string;
+  readonly password: boolean;
+}
+
+/** An output variable: its value as JSON, or what the kernel displays for it. */
+export interface IVariable {
+  readonly type?: string;
+  readonly json?: ReadonlyPartialJSONValue;
+  readonly data?: PartialJSONObject;
+  readonly truncated?: boolean;
+  readonly error?: string;
+}
+
+export interface IResult {
+  readonly outputs: readonly IOutput[];
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly variables: { readonly [name: string]: IVariable };
+  readonly notebook_path?: string;
+  readonly save_conflict?: string;
+  readonly save_error?: string;
+}
+
+export interface ISource {
+  /** The path of a notebook, relative to the server's root. */
+  readonly path?: string;
+  readonly cells?: Cells;
+  readonly save_to?: string;
+  /** The beginning of the code in lists, all of it in a full record. */
+  readonly code?: string;
+}
+
+/** An execution, as the server shows it. Times are RFC 3339 in UTC, durations are seconds. */
+export interface IExecution {
+  readonly id: string;
+  readonly type: 'code' | 'notebook' | 'command';
+  readonly state: State;
+  readonly source: ISource;
+  readonly kernel_name: string;
+  readonly kernel_id?: string;
+  readonly session_id: string;
+  readonly session_name?: string;
+  readonly owner: string;
+  readonly description: string;
+  readonly labels: { readonly [name: string]: string };
+  readonly input_names: readonly string[];
+  readonly variable_names: readonly string[];
+  readonly timeout_seconds?: number;
+  readonly created_time: string;
+  readonly start_time?: string;
+  readonly end_time?: string;
+  readonly duration_seconds?: number;
+  readonly position?: number;
+  readonly progress?: IProgress;
+  readonly input_request?: IInputRequest;
+  readonly error?: IExecutionError;
+  /** Present in a full record only. */
+  readonly result?: IResult;
+}
+
+export interface IExecutionPage {
+  readonly executions: readonly IExecution[];
+  /** Gets the next page; absent on the last. */
+  readonly next_page_token?: string;
+}
+
+/** A request to run a notebook. */
+export interface INotebookRequest {
+  readonly notebook: { readonly path: string; readonly cells?: Cells; readonly save_to?: string };
+  readonly kernel_name?: string;
+  readonly inputs?: { readonly [name: string]: string };
+  readonly variable_names?: readonly string[];
+  readonly timeout_seconds?: number;
+  readonly description?: string;
+  readonly labels?: { readonly [name: string]: string };
+}
+
+/** An event of an execution. `id` is absent from a `gap`, which nothing can resume after. */
+export interface IExecutionEvent {
+  readonly id?: number;
+  readonly type: string;
+  readonly cell_index?: number;
+  readonly state?: State;
+  readonly done?: number;
+  readonly total?: number;
+  readonly name?: string;
+  readonly text?: string;
+  readonly output?: IOutput;
+  readonly display_id?: string;
+  readonly data?: PartialJSONObject;
+  readonly metadata?: PartialJSONObject;
+  readonly wait?: boolean;
+  readonly prompt?: string;
+  readonly password?: boolean;
+  readonly lost?: number;
+}
+
+export interface IListQuery {
+  readonly states?: readonly State[];
+  readonly path?: string;
+  readonly pageSize?: number;
+  readonly pageToken?: string;
+}
+
+type Settings = ServerConnection.ISettings;
+
+/** List executions, the newest first. */
+export async function listExecutions(
+  settings: Settings,
+  query: IListQuery
+): Promise<IExecutionPage> {
+  const parameters = new URLSearchParams();
+  if (query.states?.length) {
+    parameters.set('state', query.states.join(','));
+  }
+  if (query.path) {
+    parameters.set('path', query.path);
+  }
+  parameters.set('page_size', String(query.pageSize ?? 0));
+  if (query.pageToken) {
+    parameters.set('page_token', query.pageToken);
+  }
+  const page = await requestJSON(settings, `executions?${parameters}`);
+  assertExecutionPage(page);
+  return page;
+}
+
+/** Return one execution; with `full`, with its result and the traceback of its error. */
+export async function getExecution(
+  settings: Settings,
+  id: string,
+  options: { full: boolean }
+): Promise<IExecution> {
+  const view = options.full ? 'full' : 'basic';
+  return executionOf(
+    await requestJSON(settings, `executions/${encodeURIComponent(id)}?view=${view}`)
+  );
+}
+
+/**
+ * Run a notebook in the background.
+ *
+ * @param key - The client's own name for the request: sent again, it starts nothing.
+ */
+export async function startNotebook(
+  settings: Settings,
+  request: INotebookRequest,
+  key: string
+): Promise<IExecution> {
+  const reply = await requestJSON(settings, 'executions', {
+    method: 'POST',
+    body: JSON.stringify(request),
+    headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key }
+  });
+  return executionOf(reply);
+}
+
+/** Cancel an execution; a final one stays as it is. */
+export async function cancelExecution(settings: Settings, id: string): Promise<IExecution> {
+  const path = `executions/${encodeURIComponent(id)}/cancel?view=basic`;
+  return executionOf(await requestJSON(settings, path, { method: 'POST' }));
+}
+
+/** Answer the input request of an execution; `null` ends its input. */
+export async function answerInput(
+  settings: Settings,
+  id: string,
+  value: string | null
+): Promise<void> {
+  await requestJSON(settings, `executions/${encodeURIComponent(id)}/input?view=basic`, {
+    method: 'POST',
+    body: JSON.stringify({ value }),
+    headers: { 'Content-Type': 'application/json' }
+  });
+}
+
+/** Delete the record of a final execution. */
+export async function deleteExecution(settings: Settings, id: string): Promise<void> {
+  await request(settings, `executions/${encodeURIComponent(id)}`, { method: 'DELETE' });
+}
+
+/** Delete all final executions in *states* and of *path*; return how many there were. */
+export async function deleteExecutions(
+  settings: Settings,
+  query: { states: readonly State[]; path?: string }
+): Promise<number> {
+  const parameters = new URLSearchParams({ state: query.states.join(',') });
+  if (query.path) {
+    parameters.set('path', query.path);
+  }
+  const reply = await requestJSON(settings, `executions?${parameters}`, { method: 'DELETE' });
+  assertDeletedCount(reply);
+  return reply.deleted;
+}
+
+/** Return the executed notebook, with the outputs so far while it runs. */
+export async function getNotebook(settings: Settings, id: string): Promise<Blob> {
+  const response = await request(settings, `executions/${encodeURIComponent(id)}/notebook`);
+  return response.blob();
+}
+
+/**
+ * Yield the events of an execution until it ends or *signal* aborts.
+ *
+ * @param after - The id of the last event that the caller has; 0 for all events.
+ */
+export async function* followExecution(
+  settings: Settings,
+  id: string,
+  after: number,
+  signal: AbortSignal
+): AsyncGenerator<IExecutionEvent> {
+  const response = await request(
+    settings,
+    `executions/${encodeURIComponent(id)}/events?after=${after}`,
+    { headers: { Accept: 'application/x-ndjson' }, signal }
+  );
+  if (!response.body) {
+    return;
+  }
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) {
+        return;
+      }
+      const lines = (rest + value).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (line) {
+          const event: unknown = JSON.parse(line);
+          assertEvent(event);
+          yield event;
+        }
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+/** Return what the user may do, which the server's authorizer decides. */
+export async function getPermissions(
+  settings: Settings
+): Promise<{ [resource: string]: string[] }> {
+  const wanted = { executions: ['read', 'write', 'execute'], kernels: ['execute'] };
+  const url = URLExt.join(settings.baseUrl, 'api/me');
+  const response = await ServerConnection.makeRequest(
+    `${url}?${new URLSearchParams({ permissions: JSON.stringify(wanted) })}`,
+    {},
+    settings
+  );
+  if (!response.ok) {
+    throw await ServerConnection.ResponseError.create(response);
+  }
+  const reply = (await response.json()) as { permissions?: { [resource: string]: string[] } };
+  return reply.permissions ?? {};
+}
+
+function executionOf(reply: unknown): IExecution {
+  assertExecution(reply);
+  return reply;
+}
+
+async function requestJSON(
+  settings: Settings,
+  path: string,
+  init: RequestInit = {}
+): Promise<unknown> {
+  return (await request(settings, path, init)).json();
+}
+
+async function request(
+  settings: Settings,
+  path: string,
+  init: RequestInit = {}
+): Promise<Response> {
+  const url = URLExt.join(settings.baseUrl, 'exec') + '/' + path;
+  const response = await ServerConnection.makeRequest(url, init, settings);
+  if (!response.ok) {
+    throw await refusalOf(response);
+  }
+  return response;
+}
+
+/** Return the refusal with the server's own message, which its `ErrorBody` carries. */
+async function refusalOf(response: Response): Promise<Error> {
+  const data: unknown = await response
+    .clone()
+    .json()
+    .catch(() => null);
+  const message = (data as { message?: unknown } | null)?.message;
+  return typeof message === 'string'
+    ? new ServerConnection.ResponseError(response, message)
+    : ServerConnection.ResponseError.create(response);
+}

@@ -1,0 +1,66 @@
+import { Token } from '@lumino/coreutils';
+import type { IDisposable } from '@lumino/disposable';
+import type { ISignal } from '@lumino/signaling';
+import type { IExecution, State } from './restapi';
+
+/** The name of the plugins, of their settings and of their translations. */
+export const PLUGIN_ID = 'jupyter-exec-ext:plugin';
+
+/** The domain of the translations. */
+export const TRANSLATION_DOMAIN = 'jupyter_exec_ext';
+
+/** What the list of executions is restricted to. An empty field restricts nothing. */
+export interface IFilter {
+  /** Only executions in one of these states. */
+  readonly states: readonly State[];
+  /** Only executions of the notebook at this path. */
+  readonly path: string;
+  /** Only executions whose name, path or description contains this text, in any case. */
+  readonly text: string;
+}
+
+/** What the user may do with executions. */
+export interface IPermissions {
+  /** Whether the user may list and show executions. */
+  readonly canRead: boolean;
+  /** Whether the user may run and cancel executions, and answer their input requests. */
+  readonly canExecute: boolean;
+  /** Whether the user may delete executions. */
+  readonly canDelete: boolean;
+}
+
+/** The executions of the server, kept up to date. */
+export interface IExecutionsModel extends IDisposable {
+  /** The executions that match the filter and are loaded: active ones first, then the newest. */
+  readonly executions: readonly IExecution[];
+  /** How many executions wait or run, whatever the filter. */
+  readonly activeCount: number;
+  /** Whether the server has more executions that match the filter. */
+  readonly hasMore: boolean;
+  /** Why the list could not be loaded; `null` when the list is up to date. */
+  readonly problem: string | null;
+  readonly permissions: IPermissions;
+  filter: IFilter;
+  /** Emitted after each change of the properties above. */
+  readonly changed: ISignal<IExecutionsModel, void>;
+  /** Emitted when an execution enters a final state while this page is open. */
+  readonly ended: ISignal<IExecutionsModel, IExecution>;
+  /** Emitted when an execution begins to wait for input. */
+  readonly inputRequested: ISignal<IExecutionsModel, IExecution>;
+  /** Load the list from the server. */
+  refresh(): Promise<void>;
+  /** Load the next page of executions. */
+  loadMore(): Promise<void>;
+  /** Return the loaded execution with this id, if there is one. */
+  get(id: string): IExecution | undefined;
+  /** Add or replace one execution, as the server answered it. */
+  update(execution: IExecution): void;
+  /** Remove an execution that the server has deleted. */
+  remove(id: string): void;
+}
+
+/** The executions of the server, for other extensions. */
+export const IExecutionsModel = new Token<IExecutionsModel>(
+  'jupyter-exec-ext:IExecutionsModel',
+  'A live list of the executions of the server.'
+);
