@@ -157,9 +157,9 @@ def received(exec_app: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     real = exec_app.files.receive
     uploads: list[Any] = []
 
-    async def receive(*arguments: Any) -> Any:
+    async def receive(*arguments: Any, **options: Any) -> Any:
         uploads.append(arguments)
-        return await real(*arguments)
+        return await real(*arguments, **options)
 
     monkeypatch.setattr(exec_app.files, "receive", receive)
     return uploads

@@ -95,6 +95,7 @@ def test_the_plan_holds_what_was_typed(notebook: Path, tmp_path: Path) -> None:
         "kernel_name": "ir",
         "inputs": {"SIZES": [1, 2], "SPECIES": "Adelie", "EMPTY": "", "SUM": "1=1"},
         "variable_names": ["x", "y"],
+        "stdin": None,
         "timeout_seconds": None,
         "cell_timeout_seconds": 1.5,
         "on_error": "continue",

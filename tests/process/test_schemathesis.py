@@ -73,6 +73,9 @@ NOT_TOGETHER = ("cell_timeout_seconds", "kernel_id", "on_busy", "session_id", "s
 ACCEPTED = ["2xx", "304", "404", "409", "412", "416", "422", "429"]
 """Answers to what fits the contract; with 422 the server says that it cannot be done even so."""
 
+FOLLOWED_TO_THE_END_OF_THE_SESSION = ("GET /exec/sessions/{session_id}/log",)
+"""Operations that with ``follow`` answer as long as the session lives."""
+
 NEEDS_MORE = ("POST /exec/executions/{execution_id}/input",)
 """Operations that need code which runs as they come; the echo kernel has none that asks."""
 
@@ -178,6 +181,8 @@ class Calls(requests.Session):
             if value == KNOWN_SESSION:
                 self._known_session = self._known_session or self._new_session()
                 case.path_parameters[name] = self._known_session
+        if case.operation.label in FOLLOWED_TO_THE_END_OF_THE_SESSION and case.query:
+            case.query.pop("follow", None)
         if is_useful and isinstance(case.body, dict):
             for name in NOT_TOGETHER:
                 case.body.pop(name, None)
