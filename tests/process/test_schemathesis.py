@@ -76,8 +76,8 @@ ACCEPTED = ["2xx", "304", "404", "409", "412", "416", "422", "429"]
 FOLLOWED_TO_THE_END_OF_THE_SESSION = ("GET /exec/sessions/{session_id}/log",)
 """Operations that with ``follow`` answer as long as the session lives."""
 
-NEEDS_MORE = ("POST /exec/executions/{execution_id}/input",)
-"""Operations that need code which runs as they come; the echo kernel has none that asks."""
+NEEDS_MORE = ("POST /exec/executions/{execution_id}/input", "GET /exec/sessions/{session_id}/log")
+"""Operations that need code which asks, or which prints late; the echo kernel does neither."""
 
 
 def document(*, is_useful: bool) -> dict[str, Any]:
