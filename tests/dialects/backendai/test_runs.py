@@ -270,7 +270,8 @@ async def test_a_step_that_nobody_saw_end_says_so(client: BackendClient) -> None
     results = await client.run("batch", options={"exec": "kill -9 $PPID; kill -9 $$"})
 
     assert statuses(results)[-1] == ("finished", 127)
-    assert "did not report how" in text_of(results, "stderr")
+    # Whether the news that it started came through before is a race.
+    assert "the kernel did not" in text_of(results, "stderr")
 
 
 async def test_a_dead_kernel_finishes_the_run(client: BackendClient) -> None:
