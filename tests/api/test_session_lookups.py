@@ -63,9 +63,9 @@ async def test_nobody_is_asked_for_rights(
     made: list[str] = []
     real = exec_app.files.receive
 
-    async def receive(session_id: str) -> object:
+    async def receive(session_id: str, *, user: str) -> object:
         made.append(session_id)
-        return await real(session_id)
+        return await real(session_id, user=user)
 
     exec_app.files.receive = receive  # type: ignore[method-assign, assignment]
     xsrf = {"Cookie": "_xsrf=0a0b0c0d", "X-XSRFToken": "0a0b0c0d"}
