@@ -374,8 +374,8 @@ async def test_a_file_that_shrinks_while_it_is_read_is_not_passed_for_whole(
     class Shrinking:
         """Cuts the file off once it is open."""
 
-        def __init__(self, *arguments: Any) -> None:
-            self.opened = real(*arguments)
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            self.opened = real(*arguments, **options)
 
         async def __aenter__(self) -> Any:
             file = await self.opened.__aenter__()
