@@ -210,10 +210,13 @@ class InputRequest:
     Attributes:
         prompt: What it says to the one who is to answer; may be empty.
         password: Whether the answer should not be shown while it is typed.
+        event_id: The id of the ``input_request`` event of this request. A client that reads the
+            events again can tell the open request from those that were answered.
     """
 
     prompt: str
     password: bool = False
+    event_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

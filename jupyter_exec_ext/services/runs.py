@@ -423,9 +423,10 @@ def final_record(
 
 
 def _show_question(live: Live, question: InputRequest | None) -> None:
-    live.change(input_request=question)
     if question is not None and live.journal is not None:
         live.journal.tell(EventType.INPUT_REQUEST, facts_of(question))
+        question = replace(question, event_id=live.journal.last_number)
+    live.change(input_request=question)
 
 
 def _show_progress(live: Live, total: int, cell: Cell | None, done: int) -> None:

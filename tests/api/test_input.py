@@ -9,6 +9,7 @@ import pytest
 from jupyter_exec_ext.core.models import CodeSource, NewExecution
 from jupyter_exec_ext.services.idempotency import Fingerprints
 from tests import echo_kernel
+from tests.api.following import FollowingClient
 from tests.conftest import ExecApi
 
 ASK = "print('before'); answer = input('Your name? '); print('hello', answer)"
@@ -35,12 +36,32 @@ async def test_a_question_is_shown_and_answered(exec_api: ExecApi) -> None:
     late = await answer(exec_api, record, "too late")
 
     assert shown["state"] == "running"
-    assert shown["input_request"] == {"prompt": "Your name? ", "password": False}
+    assert shown["input_request"]["prompt"] == "Your name? "
+    assert shown["input_request"]["password"] is False
     assert shown["result"]["stdout"] == "before\n"
     assert answered.status == 200
     assert final["result"]["stdout"].endswith("hello Ada\n")
     assert "input_request" not in final
     assert (late.status, late.json["code"]) == (409, "NoInputRequest")
+
+
+async def test_the_open_request_is_known_by_its_event(
+    exec_api: ExecApi, following: FollowingClient
+) -> None:
+    """The record names the event of the request that is open, not of one that was answered."""
+    record = await exec_api.start_code("first = input('?'); second = input('?')")
+
+    requests = [(await asked(exec_api, record))["input_request"]]
+    await answer(exec_api, record, "1")
+    await exec_api.until(
+        record, lambda shown: shown.get("input_request") not in (None, requests[0])
+    )
+    requests.append((await asked(exec_api, record))["input_request"])
+    await answer(exec_api, record, "2")
+    events = await following.events(record)
+
+    asking = [event["id"] for event in events if event["type"] == "input_request"]
+    assert [request["event_id"] for request in requests] == asking
 
 
 async def test_a_password_is_marked_and_stays_out_of_the_record(exec_api: ExecApi) -> None:
@@ -51,7 +72,8 @@ async def test_a_password_is_marked_and_stays_out_of_the_record(exec_api: ExecAp
     await answer(exec_api, record, "geheim-1234")
     final = await exec_api.final(record)
 
-    assert shown["input_request"] == {"prompt": "PIN: ", "password": True}
+    assert shown["input_request"]["prompt"] == "PIN: "
+    assert shown["input_request"]["password"] is True
     assert final["result"]["value"] == 11
     assert "geheim" not in str(final)
 
