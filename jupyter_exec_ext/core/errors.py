@@ -497,7 +497,7 @@ class ServerStoppedError(RunError):
 
 
 class ServerRestartedError(RunError):
-    """The server process ended without a word while the execution waited or ran."""
+    """The server process ended unexpectedly while the execution waited or ran."""
 
     code = "ServerRestarted"
 

@@ -26,6 +26,7 @@ from jupyter_exec_ext.core.errors import (
     SessionBusyError,
     SessionDiffersError,
     TooManyError,
+    UnreadableRowError,
 )
 from jupyter_exec_ext.core.inputs import Environment, environment_of
 from jupyter_exec_ext.core.limits import Limits
@@ -412,7 +413,11 @@ class ExecutionService:
             NotFinalError: It is not final, or did not become so in time.
             RunsElsewhereError: It is another server process's to cancel.
         """
-        execution = await self.get(execution_id)
+        try:
+            execution = await self.get(execution_id)
+        except UnreadableRowError:
+            await self._store.delete(execution_id)
+            return
         if not execution.state.is_final and force:
             await self.cancel(execution_id)
             execution, _ = await self.wait(

@@ -523,7 +523,7 @@ class SessionService:
 
     async def recover(self) -> None:
         """End the sessions that a dead process of this server left behind."""
-        error = error_of(ServerRestartedError("the server ended without a word"))
+        error = error_of(ServerRestartedError("the server process ended unexpectedly"))
         for lost in await self._store.lost():
             ended = replace(
                 lost, state=SessionState.ENDED, end_time=datetime.now(UTC), end_error=error

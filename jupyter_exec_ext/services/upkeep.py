@@ -60,9 +60,9 @@ EVENTS_PAGE = 200
 """How many events of a lost execution are read at once."""
 
 LOST_NUMBERS = 1_000_000
-"""More events than a run can have had in memory when its server ended without a word.
+"""More events than a run can have had in memory when its server process ended.
 
-Somebody may have read them there: their numbers are not used for others.
+Clients may have read those events; their numbers are not used again.
 """
 
 
@@ -161,19 +161,21 @@ class Upkeep:
 
     async def recover(self) -> None:
         """Settle what a dead process of this server left behind: run it now or make it final."""
-        for execution in await self._store.lost():
-            with self._reporting(f"execution {execution.id}"), suppress(ExecutionNotFoundError):
-                await self._recover_one(execution)
+        for execution_id in await self._store.lost():
+            with self._reporting(f"execution {execution_id}"), suppress(ExecutionNotFoundError):
+                await self._recover_one(execution_id)
         await self._sessions.recover()
         await self._store.drop_dead_leases()
 
-    async def _recover_one(self, execution: Execution) -> None:
-        adopted = await self._store.adopt(execution.id)
+    async def _recover_one(self, execution_id: str) -> None:
+        adopted = await self._store.adopt(execution_id)
         if adopted is None:
             return
-        # As it is in the row that was checked, which may have changed since it was listed.
         execution = adopted.execution
-        if not await self._can_resume(execution):
+        if adopted.is_damaged:
+            self._log.error("execution %s: its stored record is damaged", execution_id)
+            await self._settle(execution, ", and its stored record is damaged")
+        elif not await self._can_resume(execution):
             await self._settle(execution)
         elif adopted.is_signed:
             await self._turns.enqueue(Live(execution=execution, on_state=self._on_state))
@@ -200,7 +202,7 @@ class Upkeep:
 
     async def _settle(self, execution: Execution, reason: str = "") -> None:
         did_run = "while this execution ran" if execution.started else "before it ran"
-        error = ServerRestartedError(f"the server ended without a word {did_run}{reason}")
+        error = ServerRestartedError(f"the server process ended unexpectedly {did_run}{reason}")
         if execution.state is State.CANCELLING:
             final = final_record(execution, State.CANCELLED, None, self._limits)
         else:

@@ -43,22 +43,28 @@ def encode(value: object) -> bytes:
         return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode()
 
 
-def decode_execution(record: bytes) -> Execution:
-    """Return what `encode` made of an execution.
+def decode_execution(key: str, record: bytes) -> Execution:
+    """Return what `encode` made of the execution whose row has the primary key *key*.
 
     Raises:
-        ValueError: It is not the record of an execution.
+        ValueError: The record is not that of this execution.
     """
-    return _decode(record, _executions)
+    execution = _decode(record, _executions)
+    if clean_text(execution.id) != key:
+        raise ValueError("the record is that of another execution")
+    return execution
 
 
-def decode_session(record: bytes) -> Session:
-    """Return what `encode` made of a session.
+def decode_session(key: str, record: bytes) -> Session:
+    """Return what `encode` made of the session whose row has the primary key *key*.
 
     Raises:
-        ValueError: It is not the record of a session.
+        ValueError: The record is not that of this session.
     """
-    return _decode(record, _sessions)
+    session = _decode(record, _sessions)
+    if clean_text(session.id) != key:
+        raise ValueError("the record is that of another session")
+    return session
 
 
 def _decode(record: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -158,6 +164,16 @@ def label_terms(labels: Mapping[str, str]) -> set[str]:
 def microseconds_of(moment: datetime) -> int:
     """Return the aware *moment* as microseconds since 1970 in UTC."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(microseconds: int) -> datetime:
+    """Return the moment in UTC that `microseconds_of` returned *microseconds* for.
+
+    Raises:
+        OverflowError: There is no such `datetime`.
+        TypeError: A damaged row of SQLite has another type there.
+    """
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def changing_columns(execution: Execution) -> dict[str, Any]:

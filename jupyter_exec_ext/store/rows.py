@@ -2,21 +2,34 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate, takewhile
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
 
-from jupyter_exec_ext.core.errors import ExecutionNotFoundError, NotFinalError
-from jupyter_exec_ext.core.models import Execution
-from jupyter_exec_ext.core.states import FINAL_STATES
+from jupyter_exec_ext.core.errors import (
+    ExecutionNotFoundError,
+    NotFinalError,
+    UnreadableRowError,
+)
+from jupyter_exec_ext.core.models import (
+    CodeSource,
+    CommandSource,
+    Execution,
+    NotebookSource,
+    Source,
+)
+from jupyter_exec_ext.core.states import FINAL_STATES, State
 from jupyter_exec_ext.store.leases import Instance, Leases
 from jupyter_exec_ext.store.records import (
     all_columns,
     clean_text,
+    decode_execution,
     label_terms,
     microseconds_of,
+    moment_of,
 )
 from jupyter_exec_ext.store.signing import Signer
 from jupyter_exec_ext.store.tables import (
@@ -72,6 +85,22 @@ _EVENT_BEHIND_MANY = (
     .limit(1)
     .offset(_MANY_EVENTS)
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """A lost execution that this instance has taken over.
+
+    Attributes:
+        is_damaged: Whether the stored record is unreadable, final, or that of another execution.
+            ``execution`` is then made from the other columns, as an execution that may have run.
+        is_signed: Whether this server accepted exactly this, with exactly this notebook. Any
+            other user of the database account can write what is not signed.
+    """
+
+    execution: Execution
+    is_damaged: bool
+    is_signed: bool
 
 
 class Rows:
@@ -220,10 +249,10 @@ class Rows:
         )
         return [(row.number, row.payload) for row in found]
 
-    def lost(self, connection: Connection) -> list[tuple[str, bytes]]:
-        """Return key and record of what is not final and whose instance is dead."""
-        found = connection.execute(
-            select(executions.c.id, executions.c.record)
+    def lost(self, connection: Connection) -> list[str]:
+        """Return the keys of what is not final and whose instance is dead, the oldest first."""
+        found = connection.scalars(
+            select(executions.c.id)
             .where(
                 executions.c.server_id == self.server_id,
                 # What is not final has no end time, and an index finds that.
@@ -233,7 +262,7 @@ class Rows:
             )
             .order_by(executions.c.created_time, executions.c.id)
         )
-        return [(row.id, row.record) for row in found]
+        return [*found]
 
     def notebook(self, connection: Connection, key: str) -> tuple[bytes, bool] | None:
         """Return the notebook of an execution, and whether this server has signed it."""
@@ -245,29 +274,39 @@ class Rows:
         parts = (key, self.server_id, row.source)
         return row.source, self._signer.has_signed(row.signature, "notebook", *parts)
 
-    def adopt(self, connection: Connection, execution_id: str) -> tuple[bytes, bool] | None:
-        """Make this instance the one that runs a lost execution.
+    def adopt(self, connection: Connection, execution_id: str) -> Adopted | None:
+        """Make this instance the one that runs a lost execution; ``None`` when it is not lost.
 
-        Returns:
-            Its record, and whether this server has signed that, for the instance that ran it,
-            and the notebook, if there is one; ``None`` when it is not lost.
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+            UnreadableRowError: The record and the other columns are damaged.
         """
-        row = self._find_locked(connection, execution_id)
-        if row.state in _FINAL or row.instance_id in self._leases.living(connection):
+        locked = self._find_locked(connection, execution_id)
+        if locked.state in _FINAL or locked.instance_id in self._leases.living(connection):
             return None
-        stored = connection.execute(
-            select(executions.c.record, executions.c.signature).where(executions.c.id == row.id)
-        ).one()
-        parts = (row.id, self.server_id, row.instance_id, stored.record)
-        is_signed = self._signer.has_signed(stored.signature, "execution", *parts)
+        row = connection.execute(select(executions).where(executions.c.id == locked.id)).one()
+        is_damaged = False
+        try:
+            execution = decode_execution(row.id, row.record)
+            is_damaged = execution.state.is_final
+        except ValueError:
+            is_damaged = True
+        if is_damaged:
+            execution = _of_columns(row)
+            # The record that will be stored for it has no labels.
+            connection.execute(delete(labels).where(labels.c.execution_id == row.id))
+        # What is not final has no result; a row that is there would be in the way of the real one.
+        connection.execute(delete(results).where(results.c.execution_id == row.id))
+        parts = (row.id, self.server_id, row.instance_id, row.record)
+        is_signed = self._signer.has_signed(row.signature, "execution", *parts)
         found = self.notebook(connection, row.id)
         if found is not None:
             is_signed = is_signed and found[1]
         values: dict[str, Any] = {"instance_id": self._instance_id}
         if is_signed:
-            values["signature"] = self._sign(row.id, stored.record)
+            values["signature"] = self._sign(row.id, row.record)
         self.change(connection, row.id, values)
-        return stored.record, is_signed
+        return Adopted(execution=execution, is_damaged=is_damaged, is_signed=is_signed)
 
     def _sign(self, key: str, record: bytes) -> bytes:
         """Return the signature of an execution that this instance runs."""
@@ -347,6 +386,36 @@ class Rows:
         if row is None:
             raise ExecutionNotFoundError(execution_id)
         return row
+
+
+def _of_columns(row: Row[Any]) -> Execution:
+    """Return the execution of a row whose record is damaged, as one that may have run.
+
+    Raises:
+        UnreadableRowError: The other columns are damaged too.
+    """
+    sources: dict[str, Source] = {
+        "notebook": NotebookSource(path=row.path),
+        "code": CodeSource(code=""),
+        "command": CommandSource(exec=""),
+    }
+    try:
+        source = sources[row.type]
+        created_time = moment_of(row.created_time)
+    except (KeyError, TypeError, OverflowError):
+        raise UnreadableRowError("the record of this execution is damaged") from None
+    return Execution(
+        id=row.id,
+        type=source.type,
+        state=State.RUNNING,
+        started=True,
+        source=source,
+        session_id=row.session_id,
+        kernel_name="",
+        owner=row.owner,
+        idempotency_key=row.idempotency_key,
+        created_time=created_time,
+    )
 
 
 def _count_within(lengths: Sequence[int], max_bytes: int) -> int:

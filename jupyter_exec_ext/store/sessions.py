@@ -201,7 +201,7 @@ class SessionStore:
         return row
 
     def _decoded(self, row: Row[Any]) -> Session:
-        session = decode_session(row.record)
+        session = decode_session(row.id, row.record)
         parts = (row.id, self._server_id, row.record)
         if self._signer.has_signed(row.signature, "session", *parts):
             return session

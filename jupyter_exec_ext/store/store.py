@@ -2,8 +2,7 @@
 
 import builtins
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -29,7 +28,7 @@ from jupyter_exec_ext.store.records import (
     clean_text,
     decode_execution,
 )
-from jupyter_exec_ext.store.rows import EventRow, Rows
+from jupyter_exec_ext.store.rows import Adopted, EventRow, Rows
 from jupyter_exec_ext.store.sessions import SessionStore
 from jupyter_exec_ext.store.signing import Signer, new_key
 from jupyter_exec_ext.store.sqlite import JournalMode
@@ -41,19 +40,6 @@ DELETE_SECONDS = 0.025
 """About how long one transaction of a bulk delete may take, and the pause after it."""
 
 _DELETED_AT_ONCE = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adopted:
-    """A lost execution that this instance has taken over.
-
-    Attributes:
-        is_signed: Whether this server accepted exactly this, with exactly this notebook. Any
-            other user of the database account can write what is not signed.
-    """
-
-    execution: Execution
-    is_signed: bool
 
 
 class Store:
@@ -151,7 +137,7 @@ class Store:
         row = await self._database.read(
             lambda connection: self._rows.find(connection, execution_id, executions.c.record)
         )
-        execution = self._unreadable.skipping(row.id, partial(decode_execution, row.record))
+        execution = self._unreadable.skipping(row.id, partial(decode_execution, row.id, row.record))
         if execution is None:
             raise UnreadableRowError("the record of this execution is damaged")
         return execution
@@ -336,7 +322,10 @@ class Store:
         if len(rows) > query.page_size:
             token = token_after(shown[-1].created_time, shown[-1].id, query, self._rows.server_id)
         return Page(
-            executions=self._all_decoded((row.id, row.record) for row in shown),
+            executions=self._unreadable.all_readable(
+                ((row.id, row) for row in shown),
+                lambda row: decode_execution(row.id, row.record),
+            ),
             next_page_token=token,
         )
 
@@ -383,9 +372,12 @@ class Store:
         )
         return await self._delete_final(await self._database.read(choose))
 
-    async def lost(self) -> builtins.list[Execution]:
-        """Return this server's executions that are not final and whose instance is dead."""
-        return self._all_decoded(await self._database.read(self._rows.lost))
+    async def lost(self) -> builtins.list[str]:
+        """Return the ids of this server's executions that are not final and whose instance is dead.
+
+        Each is an id as `records.clean_text` makes it.
+        """
+        return await self._database.read(self._rows.lost)
 
     async def adopt(self, execution_id: str) -> Adopted | None:
         """Make this instance the one that runs a lost execution, and return it.
@@ -395,20 +387,9 @@ class Store:
 
         Raises:
             ExecutionNotFoundError: This server has none with this id.
-            UnreadableRowError: The record is damaged.
+            UnreadableRowError: The record and the other columns are damaged.
         """
-
-        def work(connection: Connection) -> Adopted | None:
-            found = self._rows.adopt(connection, execution_id)
-            if found is None:
-                return None
-            record, is_signed = found
-            try:
-                return Adopted(execution=decode_execution(record), is_signed=is_signed)
-            except ValueError:
-                raise UnreadableRowError("the record of this execution is damaged") from None
-
-        return await self._database.write(work)
+        return await self._database.write(partial(self._rows.adopt, execution_id=execution_id))
 
     async def drop_dead_leases(self) -> None:
         """Remove the leases of this server's dead instances."""
@@ -429,6 +410,3 @@ class Store:
         if count:
             await self._database.give_back()
         return count
-
-    def _all_decoded(self, rows: Iterable[tuple[str, bytes]]) -> builtins.list[Execution]:
-        return self._unreadable.all_readable(rows, decode_execution)

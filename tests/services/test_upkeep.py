@@ -17,11 +17,13 @@ from jupyter_exec_ext.core.sessions import Session, SessionState
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.events import encode_event
 from jupyter_exec_ext.services.notebooks import decode_result
+from jupyter_exec_ext.store.records import encode
 from jupyter_exec_ext.store.store import Store
 from tests.conftest import ExecApi
 from tests.store.builders import (
     START,
     connected,
+    ended,
     eventually,
     gone_process,
     new_execution,
@@ -142,13 +144,83 @@ async def test_a_damaged_row_hinders_no_other(
     assert (await exec_app.store.get(odd_state.id)).state is State.FAILED
     assert (await exec_app.store.get(no_notebook.id)).state is State.FAILED
     assert (await exec_app.store.sessions.get("whole")).state is SessionState.ENDED
+    assert (await exec_app.store.get(unreadable.id)).state is State.FAILED
     for key in (unreadable.id, "broken"):
         assert len(lines_of(caplog, key)) == 1, key
     assert "a record of the store" not in caplog.text
-    shown = await exec_api.request("GET", "executions", unreadable.id)
-    assert (shown.status, shown.json["code"]) == (503, "UnreadableRow")
     result = await exec_app.store.get_result(damaged["not JSON"].id)
     assert (await decode_result(result or b"")).stream("stdout") == "printed\n" * 2
+
+
+async def test_a_row_with_a_record_that_cannot_be_its_own_fails_and_can_be_deleted(
+    exec_app: ExecApp,
+    exec_api: ExecApi,
+    dead_store: Store,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each such execution ends, is reported once, and hinders no other."""
+    monkeypatch.setattr("jupyter_exec_ext.services.upkeep.ROUND_SECONDS", 0.02)
+    url = exec_app.db_url
+    other, final = await left_behind(dead_store), await left_behind(dead_store)
+    await dead_store.finish(ended(final), result=b"{}")
+    unknown = new_execution()
+    records = {
+        "of another one": encode(await dead_store.get(other.id)),
+        "of a final one": encode(await dead_store.get(final.id)),
+        "of none": encode(unknown),
+        "not a record": BROKEN,
+    }
+    damaged = {
+        kind: await left_behind(dead_store, labels={"team": "a"}, owner="ann") for kind in records
+    }
+    for kind, stored in records.items():
+        damage(url, "exec_executions", damaged[kind].id, record=stored, state="pending")
+    damaged["final"] = await left_behind(dead_store)
+    damage(
+        url,
+        "exec_executions",
+        damaged["final"].id,
+        record=encode(ended(damaged["final"])),
+        state="pending",
+    )
+    damaged["final, with a result"] = await left_behind(dead_store)
+    await dead_store.finish(ended(damaged["final, with a result"]), result=b"{}")
+    damage(
+        url, "exec_executions", damaged["final, with a result"].id, state="pending", end_time=None
+    )
+    damaged_end = await left_behind(dead_store)
+    await dead_store.finish(ended(damaged_end), result=b"{}")
+    damage(url, "exec_executions", damaged_end.id, record=BROKEN)
+    whole = await left_behind(dead_store)
+
+    upkeep = asyncio.create_task(exec_app.upkeep.run())
+    try:
+        await exec_api.until({"id": whole.id}, lambda now: now["state"] == "failed")
+        for _ in range(3):
+            await next_heartbeat(url)
+    finally:
+        upkeep.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await upkeep
+
+    listed = await exec_api.request("GET", "executions", params={"page_size": "100"})
+    states = {shown["id"]: shown["state"] for shown in listed.json["executions"]}
+    for kind, execution in damaged.items():
+        record = await exec_api.get({"id": execution.id})
+        assert (record["state"], record["error"]["code"]) == ("failed", "ServerRestarted"), kind
+        assert "damaged" in record["error"]["message"], kind
+        assert record["result"]["stdout"] == "printed\n" * 3, kind
+        assert states[execution.id] == "failed", kind
+        assert len(lines_of(caplog, execution.id, "record")) == 1, kind
+    labelled = await exec_api.request("GET", "executions", params={"label": "team"})
+    assert labelled.json["executions"] == []
+    assert states[other.id] == "failed"
+    assert states[final.id] == "succeeded"
+    for execution in (*damaged.values(), damaged_end):
+        deleted = await exec_api.request("DELETE", "executions", execution.id)
+        assert deleted.status == 204
+        assert (await exec_api.request("GET", "executions", execution.id)).status == 404
 
 
 async def next_heartbeat(url: str) -> None:

@@ -45,7 +45,7 @@ async def test_what_was_acknowledged_survives_a_kill(url: str, new_store: NewSto
         acknowledged.update(line.strip() for line in child.stdout if line.endswith("\n"))
     store = new_store(url)
 
-    lost = {execution.id for execution in await store.lost()}
+    lost = set(await store.lost())
 
     assert acknowledged <= lost
     for execution_id in acknowledged:

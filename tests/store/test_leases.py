@@ -50,7 +50,7 @@ async def test_a_closed_store_leaves_its_executions(url: str, new_store: NewStor
 
     await first.close()
 
-    assert await second.lost() == [waiting]
+    assert await second.lost() == [waiting.id]
     assert await second.finish(ended(waiting), result=b"")
     assert await second.lost() == []
 
@@ -61,7 +61,7 @@ async def test_a_gone_process_is_noticed_at_once(url: str, new_store: NewStore) 
     dead = new_store(url, new_instance(pid=pid, process_start_time=start))
     execution = await stored(dead)
 
-    assert await new_store(url).lost() == [execution]
+    assert await new_store(url).lost() == [execution.id]
 
 
 async def test_a_reused_process_id_is_no_sign_of_life(url: str, new_store: NewStore) -> None:
@@ -69,7 +69,7 @@ async def test_a_reused_process_id_is_no_sign_of_life(url: str, new_store: NewSt
     dead = new_store(url, new_instance(process_start_time=1_000_000.0))
     execution = await stored(dead)
 
-    assert await new_store(url).lost() == [execution]
+    assert await new_store(url).lost() == [execution.id]
 
 
 async def test_a_suspended_server_of_the_same_host_lives(
@@ -96,7 +96,7 @@ async def test_another_host_is_known_by_its_heartbeat(
     assert await store.lost() == []
 
     age(instance, 30)
-    assert await store.lost() == [execution]
+    assert await store.lost() == [execution.id]
 
     await remote.heartbeat()
     assert await store.lost() == []
@@ -189,7 +189,7 @@ async def test_a_dropped_lease_comes_back_with_the_next_heartbeat(
     execution = await stored(first)
     with connected(url) as connection:
         connection.execute(text("DELETE FROM exec_leases"))
-    assert await second.lost() == [execution]
+    assert await second.lost() == [execution.id]
 
     await first.heartbeat()
 
