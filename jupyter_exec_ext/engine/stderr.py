@@ -10,6 +10,8 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import anyio
@@ -34,6 +36,9 @@ MIN_HIDDEN_LENGTH = 4
 """Shorter values of environment variables occur in any text by chance, and are no secrets."""
 
 HIDDEN = "***"
+
+BOX_EDGES = " \t|\u2502"
+"""What stands around each line of a text that was wrapped in a box, as rich does."""
 
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"^([+ \t]*(?:export |declare -x )?([A-Za-z_]\w*)=).*$", re.MULTILINE)
@@ -108,7 +113,7 @@ class _Pipe:
             os.close(self.writing_fd)
 
     def text(self) -> str:
-        """Return the end of what was written, from the beginning of a line."""
+        """Return the end of what was written, from the beginning of a line if it has any."""
         data = self._end
         if len(data) == KEPT_BYTES:
             data = data.partition(b"\n")[2] or data
@@ -138,13 +143,14 @@ def _last_lines(text: str) -> tuple[str, ...]:
     for line in reversed(lines):
         if room <= 0:
             break
-        kept.append(line[:room])
+        # The end: the kept text can begin in the middle of a value that has to be hidden.
+        kept.append(line[-room:])
         room -= len(line)
     return tuple(reversed(kept))
 
 
 def _without_values(text: str, environment: Mapping[str, str | None]) -> str:
-    """Return *text* without the values of environment variables."""
+    """Return *text* without the values of environment variables, also over several lines."""
     inherited = os.environ
     text = _ASSIGNMENT.sub(
         lambda found: (
@@ -154,9 +160,39 @@ def _without_values(text: str, environment: Mapping[str, str | None]) -> str:
     )
     secret = (value for name, value in inherited.items() if _SECRET_NAME.search(name))
     given = (value for value in environment.values() if value is not None)
-    for form in sorted(_forms((*given, *secret)), key=len, reverse=True):
+    forms = sorted(_forms((*given, *secret)), key=len, reverse=True)
+    for form in forms:
         text = text.replace(form, HIDDEN)
-    return text
+    return _without_split(text, forms)
+
+
+def _without_split(text: str, forms: Iterable[str]) -> str:
+    """Return *text* without the parts of *forms* that line breaks and the edges of a box divide."""
+    lines = text.split("\n")
+    parts = [line.strip(BOX_EDGES) for line in lines]
+    joined = "".join(parts)
+    is_hidden = bytearray(len(joined))
+    for form in forms:
+        start = joined.find(form)
+        while start >= 0:
+            end = start + len(form)
+            is_hidden[start:end] = b"\1" * len(form)
+            start = joined.find(form, end)
+    shown = []
+    end = 0
+    for line, part in zip(lines, parts, strict=True):
+        start, end = end, end + len(part)
+        left, _, right = line.partition(part) if part else (line, "", "")
+        shown.append(left + _without_marked(part, is_hidden[start:end]) + right)
+    return "\n".join(shown)
+
+
+def _without_marked(text: str, is_hidden: bytearray) -> str:
+    """Return *text* with `HIDDEN` for each run of characters that *is_hidden* marks."""
+    if not any(is_hidden):
+        return text
+    runs = groupby(zip(text, is_hidden, strict=True), key=itemgetter(1))
+    return "".join(HIDDEN if marked else "".join(char for char, _ in run) for marked, run in runs)
 
 
 def _forms(values: Iterable[str]) -> set[str]:

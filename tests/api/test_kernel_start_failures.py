@@ -75,6 +75,38 @@ async def test_values_of_the_environment_are_not_in_the_record(
         assert part not in text
 
 
+async def test_a_value_that_is_written_in_pieces_is_not_in_the_record(
+    exec_api: ExecApi, jp_data_dir: Path
+) -> None:
+    """Not over several writes or lines, in a box, nor where the kept text begins in a value."""
+    code = (
+        "import os, sys\n"
+        "def write(*texts): [os.write(2, text.encode()) for text in texts]\n"
+        "one, two, three = (os.environ[name] for name in ('ONE', 'TWO', 'THREE'))\n"
+        "if sys.argv[2] == 'cut':\n"
+        "    write(one + 'x' * (16_384 - 6))\n"
+        "    sys.exit(1)\n"
+        "write('one=', one[:7], one[7:], '\\n')\n"
+        "write('two=' + two[:7] + '\\n', two[7:] + ' after\\n')\n"
+        "write(f'| {three[:5]} |\\n| {three[5:10]} |\\n', f'| {three[10:]} | last\\n')\n"
+        "sys.exit('the end')"
+    )
+    inputs = {"ONE": "quiet-harbour", "TWO": "yellow-bicycle", "THREE": "cracked-saucer"}
+    details = {}
+    for name in ("pieces", "cut"):
+        install_kernel(
+            jp_data_dir, name, [sys.executable, "-c", code, "{connection_file}", name], "echo"
+        )
+
+        record = await exec_api.run_code("1", kernel_name=name, inputs=inputs)
+
+        details[name] = record["error"]["details"]
+    assert details["pieces"] == [
+        "one=***", "two=***", "*** after", "| *** |", "| *** |", "| *** | last", "the end",
+    ]  # fmt: skip
+    assert details["cut"] == ["x" * 4_000]
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [
