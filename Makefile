@@ -15,26 +15,32 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 
-# What an editable install copies from; everything else is read from the tree.
-INSTALLED_FROM := pyproject.toml $(wildcard jupyter-config/*/*.json)
+LAB := labextension-stub
+LAB_SOURCES := $(addprefix $(LAB)/,install.json package.json tsconfig.json yarn.lock) \
+  $(shell find $(LAB)/schema $(LAB)/src $(LAB)/style -type f)
+# An editable install copies these files and the front end that is built from its sources;
+# everything else is read from the tree.
+INSTALLED_FROM := pyproject.toml $(wildcard jupyter-config/*/*.json) $(LAB_SOURCES)
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 # What is measured against is kept out of the environment of the tests.
 VENV_BENCH := .venv-bench
 BENCH := $(VENV_BENCH)/.installed
 
+lab: export PATH := $(abspath $(VENV))/bin:$(PATH)
+
 .DEFAULT_GOAL := help
 # The checks stop at the first that fails, also under -j.
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers docs docs-check pytest bench format clean
+.PHONY: help demo test lint types layers docs docs-check lab pytest e2e bench format clean
 
 help:  ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO)  ## Run the example notebook through a real Jupyter Server
 	$(VENV)/bin/jupyter-exec run examples/penguins.ipynb -i SPECIES=Adelie -i MIN_MASS=3500 -o mean_mass -o table --save-to out.ipynb
 
-test: lint types layers docs-check pytest  ## Run every check
+test: lint types layers docs-check lab pytest e2e  ## Run every check
 	@printf '\nAll checks passed.\n'
 
 lint: $(DEV)  ## Check style and format
@@ -54,6 +60,12 @@ docs-check: $(DEV)  ## Check that docs/api.md is what the code says
 	@printf '\n=== API reference\n'
 	$(PY) -m jupyter_exec_ext.api.reference --check docs/api.md
 
+lab: $(DEV)  ## Check style and types of the JupyterLab front end, and run its unit tests
+	@printf '\n=== Front end\n'
+	$(PY) -m jupyter_exec_ext.api.reference --openapi $(LAB)/openapi.json
+	@cd $(LAB) && jlpm install --immutable >../$(VENV)/jlpm.log || { cat ../$(VENV)/jlpm.log; exit 1; }
+	cd $(LAB) && jlpm lint && jlpm test
+
 # Exit code 5 means that nothing is marked serial (or PYTEST_ARGS chose nothing there).
 pytest: $(DEV)  ## Run the tests, with coverage
 	@printf '\n=== Tests\n'
@@ -63,6 +75,12 @@ pytest: $(DEV)  ## Run the tests, with coverage
 	$(PYTEST) --cov-append -m serial || [ $$? -eq 5 ]
 	@printf '\n=== Coverage\n'
 	$(PY) -m coverage report --fail-under=90
+
+# In a process of its own: the event loop of Playwright keeps running, and asynchronous tests need one
+# that does not.
+e2e: $(DEV)  ## Run the tests of the front end in JupyterLab and Chromium
+	@printf '\n=== Front end in JupyterLab\n'
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(LAB)/e2e
 
 bench: $(BENCH)  ## Measure the speed beside what does the same without the service
 	$(VENV_BENCH)/bin/python -m bench $(BENCH_ARGS)
@@ -75,7 +93,8 @@ format: $(DEV)  ## Repair style and format
 	$(PY) -m ruff format
 
 clean:  ## Remove the virtual environment and all that was generated
-	rm -rf $(VENV) $(VENV_BENCH) build dist out.ipynb .coverage .coverage.* htmlcov
+	rm -rf $(VENV) $(VENV_BENCH) jupyter_exec_ext/labextension $(addprefix $(LAB)/,lib node_modules openapi.json)
+	rm -rf build dist out.ipynb .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -101,12 +120,14 @@ $(PY):
 
 # The demo's packages are among the development ones, so either stamp tells of them.
 $(DEMO): $(INSTALLED_FROM) | $(PY)
-	@echo "Installing jupyter_exec_ext and what the demo needs (a minute the first time) ..."
+	@echo "Installing jupyter_exec_ext and what the demo needs, and building the JupyterLab front end"
+	@echo "(two minutes the first time, half a minute after a change) ..."
 	@$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
 
 $(DEV): $(INSTALLED_FROM) | $(PY)
-	@echo "Installing jupyter_exec_ext and its development tools (a minute the first time) ..."
+	@echo "Installing jupyter_exec_ext and its development tools, and building the JupyterLab front end"
+	@echo "(two minutes the first time, half a minute after a change) ..."
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(DEMO) $@
 

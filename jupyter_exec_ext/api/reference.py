@@ -266,8 +266,10 @@ def main(arguments: list[str] | None = None) -> int:
     # As a program this module stands above all layers; as a part of this one it knows none above.
     routes: Any = importlib.import_module("jupyter_exec_ext.routes")
     if options.openapi:
-        document = json.dumps(build_document(routes.ROUTES), indent=1)
-        options.path.write_text(f"{document}\n", encoding="utf-8")
+        text = json.dumps(build_document(routes.ROUTES), indent=1) + "\n"
+        # The front end is built again after a newer file in its folder.
+        if not _has_text(options.path, text):
+            options.path.write_text(text, encoding="utf-8")
         return 0
     app: Any = importlib.import_module("jupyter_exec_ext.app")
     sections = [
@@ -282,12 +284,16 @@ def main(arguments: list[str] | None = None) -> int:
     text = "\n\n".join(section.strip() for section in sections) + "\n"
     if not options.check:
         options.path.write_text(text, encoding="utf-8")
-    elif not options.path.is_file() or options.path.read_text(encoding="utf-8") != text:
+    elif not _has_text(options.path, text):
         sys.stderr.write(
             f"{options.path} is not up to date: {COMMAND} {options.path} writes it anew\n"
         )
         return 1
     return 0
+
+
+def _has_text(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":
