@@ -67,6 +67,19 @@ class PayloadView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExecutionCountView:
+    """The number that the kernel gave to the execution of a cell, as in `In [3]`.
+
+    Attributes:
+        cell_index: 0-based, in the notebook; 0 for a piece of code.
+        execution_count: The kernel counts from 1, over all requests of all its clients.
+    """
+
+    cell_index: int
+    execution_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultView:
     """What the run left; partial while it runs.
 
@@ -79,6 +92,8 @@ class ResultView:
         exit_codes: Of each step of a command that ran to its end, 128 and more for a signal; a
             step that had nothing to do has none.
         outputs: nbformat output objects of all cells that ran, in document order.
+        execution_counts: The execution counts of the cells that have begun, in document order;
+            ``None`` when there are none.
         payloads: What the kernel requested of its client, in the order of the cells, but for pages
             (`obj?`), which are outputs; ``None`` when it requested nothing.
         variables: By name, one entry for each that was asked for, once they are gathered.
@@ -95,6 +110,7 @@ class ResultView:
     value_data: MimeBundle | None = None
     exit_codes: dict[CommandStep, int] | None = None
     outputs: list[Output]
+    execution_counts: list[ExecutionCountView] | None = None
     payloads: list[PayloadView] | None = None
     variables: dict[str, VariableView]
     notebook_path: str | None = None

@@ -445,6 +445,7 @@ class EventType(StrEnum):
     CLEAR = "clear"
     COMM = "comm"
     PAYLOAD = "payload"
+    EXECUTION_COUNT = "execution_count"
     GAP = "gap"
 
 
@@ -457,7 +458,10 @@ class Event:
         cell_index: The cell that published it; 0 for what only the execution itself tells.
         content: The content of the kernel's message (see `engine.contents`), or what the record
             says: ``{"state"}``, its ``progress``, ``input_request`` or ``error``, and at the end
-            ``{"state", "duration_seconds"}``.
+            ``{"state", "duration_seconds"}``. Progress that ends a cell also has its
+            ``execution_count`` and, in a notebook, its index as ``ended_cell_index``.
+        time: When it came, by the server's clock; of merged text, when its first part came.
+            ``None`` for events that releases without this field stored.
         published_bytes: How much the run had published in all, what was left out included, when
             this was stored; 0 where a later event of the same writing tells it.
     """
@@ -466,4 +470,5 @@ class Event:
     type: EventType
     cell_index: int
     content: dict[str, Any]
+    time: datetime | None = None
     published_bytes: int = 0

@@ -82,8 +82,10 @@ class CellsRun:
     """One run of cells. Tells its progress by callbacks, its outputs through the sink.
 
     Attributes:
-        on_cell: Called with the cell that begins and how many are done; with ``None`` at the end.
-        on_count: Called with a cell's index and the kernel's prompt number for it.
+        on_cell: Called with the cell that begins, how many are done, and the cell that has just
+            ended; with ``None`` where there is no such cell.
+        on_count: Called with a cell's index and the kernel's prompt number for it, when the kernel
+            announces the number and again when the cell ends. ``None`` where there is none.
         is_abandoned: Asked when the run is cancelled: if true, the kernel is left as it is.
         max_value_bytes: Largest value, of an expression or a variable, that is read.
         max_text_bytes: How much printed text the sink keeps at most; ``None`` if all of it.
@@ -99,7 +101,7 @@ class CellsRun:
     subshell: Subshell | None
     interrupt_grace_seconds: float
     max_value_bytes: int
-    on_cell: Callable[[Cell | None, int], None]
+    on_cell: Callable[[Cell | None, int, Cell | None], None]
     on_count: Callable[[int, int | None], None]
     is_abandoned: Callable[[], bool]
     max_text_bytes: int | None = None
@@ -213,8 +215,9 @@ class CellsRun:
         """
         if self.subshell is not None:
             await self._prepare_subshell()
+        ended: Cell | None = None
         for done, cell in enumerate(cells):
-            self.on_cell(cell, done)
+            self.on_cell(cell, done, ended)
             cell_deadline = deadline
             if cell_timeout_seconds is not None:
                 cell_deadline = min(deadline, time.monotonic() + cell_timeout_seconds)
@@ -247,10 +250,11 @@ class CellsRun:
                     cell_index=cell.index,
                 )
                 is_over = True
+            ended = cell
             if is_over:
-                self.on_cell(None, done + 1)
+                self.on_cell(None, done + 1, ended)
                 return
-        self.on_cell(None, len(cells))
+        self.on_cell(None, len(cells), ended)
 
     async def _prepare_subshell(self) -> None:
         """Leave in the kernel what reads values: a first request beside others brings none."""
@@ -263,9 +267,14 @@ class CellsRun:
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Return the contents of the reply and of the last error published; ``None`` without."""
         published: dict[str, Any] | None = None
+        is_announced = False
 
         def publish(message: Message) -> None:
-            nonlocal published
+            nonlocal published, is_announced
+            if message["msg_type"] == "execute_input" and not is_announced:
+                # User code can publish such messages too: only the first is the kernel's own.
+                is_announced = True
+                self.on_count(cell.index, _count_of(message["content"]))
             event = event_of(message)
             if event is not None:
                 event_type, content = event
@@ -399,9 +408,9 @@ class CellsRun:
         return self.runner.close()
 
 
-def _count_of(reply: Mapping[str, Any]) -> int | None:
-    """Return the prompt number, which anybody's code can forge, where it is one."""
-    count = reply.get("execution_count")
+def _count_of(content: Mapping[str, Any]) -> int | None:
+    """Return the execution count if it is a sane integer. User code can send any value."""
+    count = content.get("execution_count")
     return count if type(count) is int and 0 <= count < 2**53 else None
 
 

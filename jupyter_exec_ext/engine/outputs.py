@@ -98,6 +98,9 @@ class OutputFold(NotebookClient):
     def apply(self, event: Event) -> None:
         """Fold one event in, whose content is not changed; a malformed one changes nothing."""
         content = event.content
+        if event.type is EventType.EXECUTION_COUNT:
+            self.nb.cells[event.cell_index]["execution_count"] = content["execution_count"]
+            return
         if event.type is EventType.PAYLOAD:
             payloads = self._payloads.setdefault(event.cell_index, [])
             payloads.append(content["payload"])
@@ -124,10 +127,6 @@ class OutputFold(NotebookClient):
             self._cells_waiting_to_clear.add(event.cell_index)
         else:
             self._cells_waiting_to_clear.discard(event.cell_index)
-
-    def set_execution_count(self, cell_index: int, count: int | None) -> None:
-        """Note the kernel's prompt number of a cell."""
-        self.nb.cells[cell_index]["execution_count"] = count
 
     def execution_count(self, cell_index: int) -> int | None:
         """Return the kernel's prompt number of a cell; ``None`` before it ran."""

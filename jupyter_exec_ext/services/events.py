@@ -21,7 +21,10 @@ PUBLISHED_TYPES = frozenset(
         EventType.PAYLOAD,
     }
 )
-"""What a kernel published; all other events tell of the execution itself."""
+"""What a kernel published that counts as output; limits apply to it."""
+
+FOLDED_TYPES = PUBLISHED_TYPES | {EventType.EXECUTION_COUNT}
+"""What adds up to the outputs of cells; all other events report on the execution itself."""
 
 
 def published_bytes_of(event: Event) -> int:
@@ -45,7 +48,7 @@ def closing_events(final: Execution, *, after: int) -> list[Event]:
     end = {"state": final.state.value, "duration_seconds": final.duration_seconds}
     told.append((EventType.END, {key: value for key, value in end.items() if value is not None}))
     return [
-        Event(number=number, type=event_type, cell_index=0, content=content)
+        Event(number=number, type=event_type, cell_index=0, content=content, time=final.end_time)
         for number, (event_type, content) in enumerate(told, after + 1)
     ]
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 import anyio
 
@@ -86,6 +87,7 @@ class Follower:
         self._live_of = live_of
         self._is_following = is_following
         self._is_new = after is None
+        self._created_time: datetime | None = None
         self._seen_number = after or 0
         self._read_number = after or 0
         self._last_number: int | None = None
@@ -129,6 +131,9 @@ class Follower:
     async def _next(self) -> list[Event]:
         """Return what is there to read now."""
         live = self._live_of(self._id)
+        if self._is_new:
+            execution = await self._store.get(self._id) if live is None else live.execution
+            self._created_time = execution.created_time
         if live is None:
             return await self._next_stored()
         journal = live.journal
@@ -180,7 +185,8 @@ class Follower:
         """Return what a reader is shown of the events *found*, and remember that they were."""
         shown = []
         if self._is_new:
-            shown.append(_event(0, EventType.STATE, state=State.PENDING.value))
+            content = {"state": State.PENDING.value}
+            shown.append(_event(0, EventType.STATE, content, self._created_time))
             self._is_new = False
         for event in found:
             if self._last_number is not None and event.number > self._last_number:
@@ -271,8 +277,8 @@ class Following:
                 self._followers.discard(follower)
 
     def so_far(self, execution_id: str) -> Follower:
-        """Read what an execution has told until now."""
-        return self._follower(execution_id, after=None, is_following=False)
+        """Read the stored and the newest events of an execution until now, from number 1 on."""
+        return self._follower(execution_id, after=0, is_following=False)
 
     def _follower(self, execution_id: str, *, after: int | None, is_following: bool) -> Follower:
         return Follower(
@@ -328,8 +334,10 @@ def _decoded(rows: Iterable[EventRow]) -> list[Event]:
     return [decode_event(row) for row in rows]
 
 
-def _event(number: int, event_type: EventType, **content: int | str) -> Event:
-    return Event(number=number, type=event_type, cell_index=0, content=content)
+def _event(
+    number: int, event_type: EventType, content: dict[str, Any], time: datetime | None
+) -> Event:
+    return Event(number=number, type=event_type, cell_index=0, content=content, time=time)
 
 
 def _gap(seen_number: int, following: Event) -> Event:
@@ -337,5 +345,5 @@ def _gap(seen_number: int, following: Event) -> Event:
     number = following.number - 1
     if following.type in (EventType.ERROR, EventType.END):
         # The server ended without a word, and what it had not stored nobody knows.
-        return _event(number, EventType.GAP)
-    return _event(number, EventType.GAP, lost=number - seen_number)
+        return _event(number, EventType.GAP, {}, following.time)
+    return _event(number, EventType.GAP, {"lost": number - seen_number}, following.time)

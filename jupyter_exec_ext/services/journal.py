@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -187,7 +188,8 @@ class Journal:
     ) -> "Entry":
         self._close_open()
         self.last_number += 1
-        entry = Entry(_event(self.last_number, event_type, cell_index, content), size)
+        event = _event(self.last_number, event_type, cell_index, content)
+        entry = Entry(replace(event, time=datetime.now(UTC)), size)
         self._pending[self.last_number] = entry
         return entry
 
@@ -208,8 +210,19 @@ class Journal:
         self._fold.connect(channels.msg_session, channels.send_comm)
 
     def set_execution_count(self, cell_index: int, count: int | None) -> None:
-        """Note the kernel's prompt number of a cell."""
-        self._fold.set_execution_count(cell_index, count)
+        """Take the kernel's prompt number of a cell; a number that is not new adds no event."""
+        if count is None or count == self._fold.execution_count(cell_index):
+            return
+        self._fold_held()
+        content = {"execution_count": count}
+        size = size_as_json(content)
+        entry = self._append(EventType.EXECUTION_COUNT, content, cell_index, size)
+        self._fold.apply(entry.event)
+        self.has_news.fire()
+
+    def execution_count(self, cell_index: int) -> int | None:
+        """Return the kernel's prompt number of a cell; ``None`` while it has none."""
+        return self._fold.execution_count(cell_index)
 
     def cells(self, indexes: Iterable[int]) -> list[CellResult]:
         """Return what these cells have published so far; the outputs must not be changed."""

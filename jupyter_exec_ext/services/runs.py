@@ -429,8 +429,16 @@ def _show_question(live: Live, question: InputRequest | None) -> None:
     live.change(input_request=question)
 
 
-def _show_progress(live: Live, total: int, cell: Cell | None, done: int) -> None:
-    """Show how far *live* has come: which cell runs, ``None`` for none, and how many are done."""
+def _show_progress(
+    live: Live, total: int, cell: Cell | None, done: int, ended: Cell | None
+) -> None:
+    """Show how far *live* has come.
+
+    Args:
+        cell: The cell that runs now; ``None`` for none.
+        done: How many cells have ended.
+        ended: The cell that has just ended; ``None`` at the start.
+    """
     is_notebook = isinstance(live.execution.source, NotebookSource)
     progress = Progress(
         done=done,
@@ -439,5 +447,13 @@ def _show_progress(live: Live, total: int, cell: Cell | None, done: int) -> None
         current_cell_index=cell.index if cell and is_notebook else None,
     )
     live.change(progress=progress)
-    if live.journal is not None:
-        live.journal.tell(EventType.PROGRESS, facts_of(progress))
+    if live.journal is None:
+        return
+    content = facts_of(progress)
+    if ended is not None:
+        count = live.journal.execution_count(ended.index)
+        if is_notebook:
+            content["ended_cell_index"] = ended.index
+        if count is not None:
+            content["execution_count"] = count
+    live.journal.tell(EventType.PROGRESS, content)

@@ -123,17 +123,17 @@ class _Entry:
     name: str
     execution_id: str | None
     data: bytearray
-    published_time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def event(self) -> Event:
         content: dict[str, Any] = {
-            "published_time": self.published_time.isoformat().replace("+00:00", "Z"),
             "name": self.name,
             "text": self.data.decode(),
+            "execution_id": self.execution_id,
         }
-        if self.execution_id is not None:
-            content["execution_id"] = self.execution_id
-        return Event(number=self.number, type=EventType.STREAM, cell_index=0, content=content)
+        return Event(
+            number=self.number, type=EventType.STREAM, cell_index=0, content=content, time=self.time
+        )
 
 
 class SessionLogReader:
@@ -184,8 +184,15 @@ class SessionLogReader:
             lost = event.number - self._seen_number - 1
             if lost > 0:
                 number = event.number - 1
-                gap = Event(number=number, type=EventType.GAP, cell_index=0, content={"lost": lost})
-                shown.append(gap)
+                shown.append(
+                    Event(
+                        number=number,
+                        type=EventType.GAP,
+                        cell_index=0,
+                        content={"lost": lost},
+                        time=event.time,
+                    )
+                )
             shown.append(event)
             self._seen_number = event.number
         return shown

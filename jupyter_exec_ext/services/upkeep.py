@@ -27,7 +27,7 @@ from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services.events import (
-    PUBLISHED_TYPES,
+    FOLDED_TYPES,
     closing_events,
     decode_event,
     encode_events,
@@ -251,7 +251,7 @@ def _fold_in(fold: OutputFold, rows: Iterable[EventRow]) -> list[Event]:
     for event in map(decode_event, rows):
         if event.type is EventType.GAP:
             continue
-        if event.type in PUBLISHED_TYPES:
+        if event.type in FOLDED_TYPES:
             try:
                 fold.apply(event)
             except Exception:  # noqa: BLE001, S112 - the caller reports how many there were

@@ -40,12 +40,14 @@ def _one_line(event: Event) -> bytes:
 def event_view(event: Event) -> dict[str, Any]:
     """Return *event* as clients see it."""
     shown: dict[str, Any] = {"id": event.number, "type": event.type.value}
+    if event.time is not None:
+        shown["time"] = event.time
     content = event.content
     match event.type:
         case EventType.ERROR:
             return {**shown, "error": content}
-        case EventType.STREAM if "published_time" in content:  # Of the log of a session.
-            return {**shown, **content}
+        case EventType.STREAM if "execution_id" in content:  # Of the log of a session.
+            return {**shown, **{key: value for key, value in content.items() if value is not None}}
         case EventType.STREAM:
             more = {"name": content["name"], "text": content["text"]}
         case EventType.OUTPUT:
@@ -61,6 +63,8 @@ def event_view(event: Event) -> dict[str, Any]:
             more = {"payload": content["payload"]}
         case EventType.CLEAR:
             more = {"wait": content["wait"]}
+        case EventType.EXECUTION_COUNT:
+            more = {"execution_count": content["execution_count"]}
         case _:
             return {**shown, **content}
     if "step" in content:

@@ -61,6 +61,13 @@ def full_view(execution: Execution, result: Result) -> dict[str, Any]:
         "outputs": result.outputs,
         **left,
     }
+    counts = [
+        {"cell_index": cell.cell_index, "execution_count": cell.execution_count}
+        for cell in result.cells
+        if cell.execution_count is not None
+    ]
+    if counts:
+        shown["result"]["execution_counts"] = counts
     payloads = [
         {"cell_index": cell.cell_index, "payload": payload}
         for cell in result.cells

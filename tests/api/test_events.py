@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -46,9 +47,9 @@ async def test_all_that_happens_is_told_in_order(
     record = await exec_api.final(record)
     assert ids_of(events) == list(range(len(events)))
     told = [event for event in events if "cell_index" not in event]
-    assert told[:2] == [
-        {"id": 0, "type": "state", "state": "pending"},
-        {"id": 1, "type": "state", "state": "running"},
+    assert [(event["id"], event["type"], event["state"]) for event in told[:2]] == [
+        (0, "state", "pending"),
+        (1, "state", "running"),
     ]
     assert [(event["type"], event.get("done")) for event in told[2:]] == [
         ("progress", 0),
@@ -63,15 +64,54 @@ async def test_all_that_happens_is_told_in_order(
     assert told[-1].items() >= {"state": "failed", "duration_seconds": duration}.items()
     of_first = [event for event in events if event.get("cell_index") == 0]
     assert [event["type"] for event in of_first] == [
-        *("stream", "output", "update", "stream", "clear", "stream", "output")
+        "execution_count",
+        *("stream", "output", "update", "stream", "clear", "stream", "output"),
     ]
-    assert of_first[1].items() >= {"display_id": "d"}.items()
-    assert of_first[2]["display_id"] == "d"
-    assert of_first[2]["data"] == {"text/plain": "second"}
-    assert of_first[4]["wait"] is True
+    assert of_first[2].items() >= {"display_id": "d"}.items()
+    assert of_first[3]["display_id"] == "d"
+    assert of_first[3]["data"] == {"text/plain": "second"}
+    assert of_first[5]["wait"] is True
     assert text_of(events) == "one\ntwo\n"
     shown = [event["output"] for event in events if event["type"] == "output"]
     assert shown[1:] == record["result"]["outputs"][1:]
+
+
+async def test_every_event_has_its_time(exec_api: ExecApi, following: FollowingClient) -> None:
+    """The moment when it occurred: from the record's creation to its end, in order."""
+    start = datetime.now(UTC)
+    record = await exec_api.run_cells(
+        "import time\nprint('a', flush=True)\ntime.sleep(0.3)\n1", "2"
+    )
+
+    events = await following.events(record)
+
+    times = [datetime.fromisoformat(event["time"]) for event in events]
+    assert times == sorted(times)
+    assert start < times[0]
+    assert times[-1] < datetime.now(UTC)
+    assert events[0]["time"] == record["created_time"]
+    assert events[-1]["time"] == record["end_time"]
+    printed, shown = (
+        datetime.fromisoformat(next(e["time"] for e in events if e["type"] == kind))
+        for kind in ("stream", "output")
+    )
+    assert shown - printed > timedelta(seconds=0.2)
+    ndjson = {"Accept": "application/x-ndjson"}
+    assert await following.events(record, headers=ndjson) == events
+
+
+async def test_events_that_were_stored_without_a_time_have_none(
+    exec_app: ExecApp, following: FollowingClient, keep_final: Any
+) -> None:
+    """As those of a release before the field."""
+    record = {"id": (await keep_final(state=State.PENDING)).id}
+    content = {"state": "running"}
+    old = {"number": 1, "type": "state", "cell_index": 0, "content": content, "published_bytes": 0}
+
+    async with following.stream(record) as stream:
+        await stream.until("state", state="pending")
+        await exec_app.store.append_events(record["id"], [(1, msgspec.json.encode(old))])
+        assert await stream.next() == {"id": 1, "type": "state", "state": "running"}
 
 
 async def test_events_come_while_it_runs(exec_api: ExecApi, following: FollowingClient) -> None:
@@ -218,7 +258,7 @@ async def test_a_silent_stream_shows_that_it_lives(
     record = await exec_api.start("nb.ipynb")
 
     async with following.stream(record, headers={"Accept": accept}) as stream:
-        await stream.until("progress")
+        await stream.until("execution_count")
         reading = asyncio.create_task(stream.rest())
         async with asyncio.timeout(WAIT_SECONDS):
             while stream.heartbeat_count < 2:
@@ -279,7 +319,9 @@ async def test_one_that_never_ran_has_an_end_too(
         await exec_api.request("POST", "executions", record["id"], "cancel", body="")
         rest = await stream.rest()
 
-    assert rest == [{"id": 1, "type": "end", "state": "cancelled"}]
+    record = await exec_api.final(record)
+    end_time = record["end_time"]
+    assert rest == [{"id": 1, "type": "end", "time": end_time, "state": "cancelled"}]
     assert (await following.events(record))[1:] == rest
 
 
@@ -326,7 +368,8 @@ async def test_one_that_another_server_runs_is_followed(
         await stream.until("stream", text="a")
         closing = [*map(encode_event, closing_events(final, after=1))]
         await exec_app.store.finish(final, result=msgspec.json.encode(Result()), events=closing)
-        assert await stream.rest() == [{"id": 2, "type": "end", "state": "succeeded"}]
+        end = {"id": 2, "type": "end", "time": "2026-01-01T12:00:00Z", "state": "succeeded"}
+        assert await stream.rest() == [end]
 
 
 async def test_the_end_of_the_record_ends_the_stream(

@@ -87,10 +87,10 @@ async def test_late_output_is_in_the_log_of_the_session(exec_api: ExecApi) -> No
     open_gate(exec_api, session, "end")
     ended = await exec_api.final(other)
 
-    assert lines[-1] | {"published_time": ""} == {
+    assert lines[-1] | {"time": ""} == {
         "id": len(lines),
         "type": "stream",
-        "published_time": "",
+        "time": "",
         "name": "stdout",
         "text": "of task task\n",
         "execution_id": second["id"],
