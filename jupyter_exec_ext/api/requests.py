@@ -14,6 +14,7 @@ from jupyter_exec_ext.core.models import (
     OnBusy,
     OnError,
     OnKernelDeath,
+    Origin,
     Source,
 )
 from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
@@ -43,6 +44,22 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             description='Where the executed notebook is written: a path, or `"in_place"`.'
             " Absent: it stays with the record."
         ),
+    ] = None
+
+
+class OriginBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The notebook and the cell that a piece of code comes from; lists can be filtered by both."""
+
+    path: Annotated[
+        str,
+        msgspec.Meta(
+            description="The path of the notebook, 1 to 1,024 characters. The server compares it"
+            " word for word and does not read the notebook."
+        ),
+    ]
+    cell_id: Annotated[
+        str | None,
+        msgspec.Meta(description="The id of the cell in this notebook, 1 to 1,024 characters."),
     ] = None
 
 
@@ -173,6 +190,10 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = False
     labels: _Labels = {}
     annotations: _Annotations = {}
+    origin: Annotated[
+        OriginBody | None,
+        msgspec.Meta(description="Where the `code` comes from, to find the execution by."),
+    ] = None
     description: _Description = ""
 
     @property
@@ -206,6 +227,8 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         elsewhere = ("code", "notebook", "command", "cancel_on_disconnect")
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
         given = {name: value for name, value in fields.items() if name not in elsewhere}
+        if self.origin is not None:
+            given["origin"] = Origin(path=self.origin.path, cell_id=self.origin.cell_id)
         return NewExecution(source=self.source, **given)
 
 

@@ -177,6 +177,7 @@ class ExecutionRecord(Execution):
         description: As given by the client.
         labels: As given by the client.
         annotations: As given by the client; empty in lists.
+        origin: The notebook and the cell that the code comes from, as given by the client.
         input_names: Whose values are kept nowhere.
         variable_names: What is gathered after the run.
         on_error: What happens after a cell that failed.

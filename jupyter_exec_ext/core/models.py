@@ -75,6 +75,19 @@ class CodeSource(Source):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The notebook and the cell that a piece of code comes from, as the client names them.
+
+    Attributes:
+        path: The path of the notebook, which need not exist.
+        cell_id: The id of the cell in the notebook; ``None`` when the client gave none.
+    """
+
+    path: str
+    cell_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotebookSource(Source):
     """A notebook of the server, whole or some of its cells.
 
@@ -336,6 +349,7 @@ class Execution:
         kernel_id: The kernel it runs or ran in; ``None`` before it has one.
         annotations: What the client wants to find in the record again; nothing is looked up by
             it, and lists leave it out.
+        origin: The notebook and cell that the code comes from; ``None`` when the client named none.
         idempotency_key: The client's own name for the request; ``None`` when it gave none.
         stdin_count: How many answers to ``input()`` were prepared, which are never stored;
             ``None`` when none were, and somebody may answer while it runs.
@@ -368,6 +382,7 @@ class Execution:
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
     input_names: list[str] = field(default_factory=list)
     variable_names: list[str] = field(default_factory=list)
     stdin_count: int | None = None
@@ -405,6 +420,7 @@ class NewExecution:
         inputs: JSON values by name; see `core.inputs`.
         stdin: Answers to what the code asks, in order; when they run out it meets the end of its
             input. ``None`` lets it wait for somebody to answer.
+        origin: The notebook and cell that a piece of code comes from.
         idempotency_key: The same request with the same key is accepted once.
     """
 
@@ -424,6 +440,7 @@ class NewExecution:
     on_kernel_death: OnKernelDeath = OnKernelDeath.FAIL
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
     description: str = ""
     idempotency_key: str | None = None
 

@@ -23,7 +23,7 @@ class Announcer:
 
     def execution(self, execution: Execution) -> None:
         """Tell that an execution is in the state it is in now."""
-        source = execution.source
+        source, origin = execution.source, execution.origin
         self._emit(
             EXECUTION_SCHEMA_ID,
             {
@@ -34,6 +34,8 @@ class Announcer:
                 "session_name": execution.session_name,
                 "kernel_name": execution.kernel_name,
                 "path": source.path if isinstance(source, NotebookSource) else None,
+                "origin_path": origin.path if origin is not None else None,
+                "origin_cell_id": origin.cell_id if origin is not None else None,
                 "owner": execution.owner,
                 "error_code": execution.error.code if execution.error is not None else None,
             },

@@ -5,6 +5,9 @@ from jupyter_exec_ext.core.limits import MAX_SECONDS, Limits
 from jupyter_exec_ext.core.models import CodeSource, CommandSource, NewExecution, OnBusy
 from jupyter_exec_ext.core.sessions import NewSession, SessionSettings
 
+MAX_ORIGIN_LENGTH = 1_024
+"""In characters, of the path of a notebook and of the id of a cell that code comes from."""
+
 MAX_NAME_LENGTH = 256
 """In characters, of a session, a variable and an idempotency key."""
 
@@ -32,6 +35,7 @@ def check_request(new: NewExecution, limits: Limits) -> None:
         )
     _check_words(new.labels, new.description, limits)
     _check_annotations(new.annotations, limits)
+    _check_origin(new)
 
 
 def check_session(new: NewSession, limits: Limits) -> None:
@@ -60,6 +64,18 @@ def _check_source(new: NewExecution, limits: Limits) -> None:
         raise InvalidArgumentError(
             "code has no cells; timeout_seconds limits it", target="cell_timeout_seconds"
         )
+
+
+def _check_origin(new: NewExecution) -> None:
+    if new.origin is None:
+        return
+    if not isinstance(new.source, CodeSource):
+        raise InvalidArgumentError("origin requires code", target="origin")
+    for name, text in (("path", new.origin.path), ("cell_id", new.origin.cell_id)):
+        if text is not None and not 0 < len(text) <= MAX_ORIGIN_LENGTH:
+            raise InvalidArgumentError(
+                f"{name} must have 1 to {MAX_ORIGIN_LENGTH} characters", target=f"origin.{name}"
+            )
 
 
 def check_code(code: str, limits: Limits) -> None:

@@ -488,6 +488,7 @@ def _execution_of(
         description=new.description,
         labels=new.labels,
         annotations=new.annotations,
+        origin=new.origin,
         input_names=sorted(new.inputs),
         variable_names=new.variable_names,
         stdin_count=None if new.stdin is None else len(new.stdin),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
-from sqlalchemy import Column, ColumnElement, Select, Table, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Select, Table, exists, select, tuple_, union_all
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError
 from jupyter_exec_ext.core.models import Execution, ExecutionType
@@ -21,6 +21,7 @@ from jupyter_exec_ext.store.records import (
     encode,
     label_term,
     microseconds_of,
+    origin_term,
 )
 from jupyter_exec_ext.store.tables import executions, labels, sessions
 
@@ -38,6 +39,8 @@ class Filters:
         state: Any of these; empty means every state.
         path: The notebook's path, whole.
         label: A label's name and its value; ``None`` as the value means any.
+        origin_path: The path of the notebook that the code comes from, whole.
+        origin_cell_id: The id of the cell that the code comes from, whole.
         created_after: This moment included.
         created_before: This moment not included.
     """
@@ -47,9 +50,21 @@ class Filters:
     type: str | None = None
     path: str | None = None
     label: tuple[str, str | None] | None = None
+    origin_path: str | None = None
+    origin_cell_id: str | None = None
     owner: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+    @property
+    def terms(self) -> list[str]:
+        """What chosen executions have in the table of labels, the rarest first."""
+        terms = []
+        if self.origin_path is not None or self.origin_cell_id is not None:
+            terms.append(origin_term(self.origin_path, self.origin_cell_id))
+        if self.label is not None:
+            terms.append(label_term(*self.label))
+        return terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +105,11 @@ def conditions_of(filters: Filters) -> list[ColumnElement[bool]]:
         value = getattr(filters, name)
         if value is not None:
             conditions.append(table[name] == clean_text(value))
-    if filters.label is not None:
-        labelled = select(labels.c.execution_id).where(
-            labels.c.server_id == table.server_id, labels.c.term == label_term(*filters.label)
+    for term in filters.terms:
+        having = select(labels.c.execution_id).where(
+            labels.c.server_id == table.server_id, labels.c.term == term
         )
-        conditions.append(table.id.in_(labelled))
+        conditions.append(table.id.in_(having))
     return [*conditions, *_time_conditions(executions, filters)]
 
 
@@ -161,7 +176,8 @@ def page_statement(query: ListQuery, server_id: str) -> Select[Any]:
     """Return the statement for a page and one row more, which tells whether another page follows.
 
     An index gives the rows in the order of the list for any filter and any pair of filters, so
-    that a page takes as long among a million records as among a thousand. There are few types and
+    that a page takes as long among a million records as among a thousand; but of an origin and a
+    label together, the label is looked up for each execution of the origin. There are few types and
     states: instead of an index for each, a list that is narrowed by one other column is put
     together from the lists of each type and state.
 
@@ -169,7 +185,8 @@ def page_statement(query: ListQuery, server_id: str) -> Select[Any]:
         InvalidArgumentError: The page size, order or token cannot be used; ``target`` tells which.
     """
     filters = query.filters
-    if filters.label is None:
+    terms = filters.terms
+    if not terms:
         table, key = executions, (executions.c.created_time, executions.c.id)
     else:
         table, key = labels, (labels.c.created_time, labels.c.execution_id)
@@ -178,12 +195,15 @@ def page_statement(query: ListQuery, server_id: str) -> Select[Any]:
         for name in ("session_id", "path", "owner")
         if (value := getattr(filters, name)) is not None
     ]
-    if filters.label is not None:
-        exact.append(labels.c.term == label_term(*filters.label))
+    exact += [labels.c.term == term for term in terms[:1]]
     kinds = [_any_kind_conditions(table, filters)]
     if len(exact) < 2 and (exact or kinds != [[]]):
         kinds = _kind_conditions(table, filters)
     common = [table.c.server_id == server_id, *exact, *_time_conditions(table, filters)]
+    for term in terms[1:]:
+        others = labels.alias()
+        is_same = (others.c.execution_id == labels.c.execution_id) & (others.c.term == term)
+        common.append(exists().where(is_same))
     lists = [
         _cut(select(*key), [*common, *kind], key, query, server_id).subquery() for kind in kinds
     ]

@@ -161,6 +161,30 @@ def label_terms(labels: Mapping[str, str]) -> set[str]:
     return {label_term(name, value) for name, text in labels.items() for value in (None, text)}
 
 
+def origin_term(path: str | None, cell_id: str | None) -> str:
+    """Return what stands for an origin of this path, of this cell id, or of both."""
+    # A single backslash is in no clean text, so this differs from every label.
+    parts = ["" if part is None else clean_text(part) for part in (path, cell_id)]
+    return hashlib.blake2b("\\@".join(["", *parts]).encode(), digest_size=16).hexdigest()
+
+
+def has_terms(execution: Execution) -> bool:
+    """Whether `terms_of` returns any."""
+    return bool(execution.labels) or execution.origin is not None
+
+
+def terms_of(execution: Execution) -> set[str]:
+    """Return what lists find *execution* by, besides the columns of its row."""
+    terms = label_terms(execution.labels)
+    origin = execution.origin
+    if origin is not None:
+        terms.add(origin_term(origin.path, None))
+        if origin.cell_id is not None:
+            terms.add(origin_term(None, origin.cell_id))
+            terms.add(origin_term(origin.path, origin.cell_id))
+    return terms
+
+
 def microseconds_of(moment: datetime) -> int:
     """Return the aware *moment* as microseconds since 1970 in UTC."""
     return (moment - _EPOCH) // _MICROSECOND

@@ -27,9 +27,9 @@ from jupyter_exec_ext.store.records import (
     all_columns,
     clean_text,
     decode_execution,
-    label_terms,
     microseconds_of,
     moment_of,
+    terms_of,
 )
 from jupyter_exec_ext.store.signing import Signer
 from jupyter_exec_ext.store.tables import (
@@ -141,7 +141,8 @@ class Rows:
                     execution_id=row["id"], source=notebook, signature=signature
                 )
             )
-        if execution.labels:
+        terms = terms_of(execution)
+        if terms:
             copied = {name: row[name] for name in LABEL_COPIES}
             connection.execute(
                 insert(labels),
@@ -152,7 +153,7 @@ class Rows:
                         "term": term,
                         **copied,
                     }
-                    for term in sorted(label_terms(execution.labels))
+                    for term in sorted(terms)
                 ],
             )
         return str(row["id"])
@@ -185,15 +186,15 @@ class Rows:
         key: str,
         values: Mapping[str, Any],
         *,
-        has_labels: bool = False,
+        has_terms: bool = False,
     ) -> None:
         """Set columns of an execution.
 
         Args:
-            has_labels: Whether its state changes and its labels have copies of it.
+            has_terms: Whether its state changes and its labels or origin have copies of it.
         """
         connection.execute(_CHANGE, {"key": key, **values})
-        if has_labels:
+        if has_terms:
             connection.execute(_CHANGE_LABELS, {"key": key, "state": values["state"]})
 
     def add_result(self, connection: Connection, key: str, result: bytes) -> None:

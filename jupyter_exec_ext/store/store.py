@@ -27,6 +27,7 @@ from jupyter_exec_ext.store.records import (
     changing_columns,
     clean_text,
     decode_execution,
+    has_terms,
 )
 from jupyter_exec_ext.store.rows import Adopted, EventRow, Rows
 from jupyter_exec_ext.store.sessions import SessionStore
@@ -207,7 +208,7 @@ class Store:
             key = self._rows.changeable(connection, execution.id)
             if key is None:
                 return False
-            self._rows.change(connection, key, values, has_labels=bool(execution.labels))
+            self._rows.change(connection, key, values, has_terms=has_terms(execution))
             return True
 
         return await self._database.write(work)
@@ -277,7 +278,7 @@ class Store:
             key = self._rows.changeable(connection, execution.id)
             if key is None:
                 return False
-            self._rows.change(connection, key, values, has_labels=bool(execution.labels))
+            self._rows.change(connection, key, values, has_terms=has_terms(execution))
             self._rows.add_result(connection, key, result)
             self._rows.write_events(connection, key, events, drop)
             return True

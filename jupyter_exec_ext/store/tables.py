@@ -123,8 +123,9 @@ def _execution_id(**kwargs: Any) -> Column[str]:
 
 
 labels = Table(
-    # Of each label two rows: one of its name, one of its name and value. Beside them are copies
-    # of the columns of the execution by which lists of a label are narrowed and ordered.
+    # Two rows for each label: one of its name, one of its name and value. An origin has a row for
+    # its path, one for its cell id and one for both. Each row has copies of the columns of the
+    # execution by which lists of a label or an origin are narrowed and ordered.
     "exec_label_terms",
     metadata,
     _execution_id(primary_key=True),

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jupyter_exec_ext.core.errors import InvalidArgumentError
+from jupyter_exec_ext.core.models import Origin
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.store.store import Filters, ListQuery, Store
 
@@ -32,7 +33,10 @@ async def test_filters_narrow_the_list(store: Store) -> None:
     two = new_execution(
         "b.ipynb", owner="bob", created_time=at(2), labels={"team": "x", "kind": "y"}
     )
-    three = new_execution("a.ipynb", owner="ann", created_time=at(3), labels={"team": "z"})
+    three = new_execution(
+        "a.ipynb", owner="ann", created_time=at(3), labels={"team": "z"},
+        origin=Origin(path="team", cell_id="z"),
+    )  # fmt: skip
     for execution in (one, two, three):
         await store.insert(execution, notebook=b"")
     await store.update(running(two))
@@ -48,6 +52,11 @@ async def test_filters_narrow_the_list(store: Store) -> None:
     assert await ids(store, label=("team", None)) == [two.id, three.id]
     assert await ids(store, label=("team", "z")) == [three.id]
     assert await ids(store, label=("x", None)) == []
+    assert await ids(store, origin_path="team") == [three.id]
+    assert await ids(store, origin_path="team", origin_cell_id="z") == [three.id]
+    assert await ids(store, origin_cell_id="z", label=("team", "z")) == [three.id]
+    assert await ids(store, origin_cell_id="z", label=("team", "x")) == []
+    assert await ids(store, origin_path="z") == await ids(store, origin_cell_id="team") == []
     assert await ids(store, state=(State.PENDING, State.RUNNING)) == [one.id, two.id]
     assert await ids(store, state=(State.CANCELLED,)) == []
     assert await ids(store, created_after=at(2), created_before=at(3)) == [two.id]

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from sqlalchemy import Connection, Select, text
 
-from jupyter_exec_ext.core.models import CodeSource
+from jupyter_exec_ext.core.models import CodeSource, Origin
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.store import tables
 from jupyter_exec_ext.store.listing import (
@@ -36,6 +36,8 @@ HALVES: dict[str, tuple[Any, ...]] = {
     "type": ("code", "notebook"),
     "path": ("", "n1.ipynb"),
     "label": (("team", "a"), ("team", "b"), ("team", None)),
+    "origin_path": ("a.ipynb", "b.ipynb"),
+    "origin_cell_id": ("c1", "c2"),
     "owner": ("ann", "bob"),
     "created_after": (START,),
     "created_before": (START + timedelta(days=1_000),),
@@ -48,6 +50,8 @@ RARE: dict[str, Any] = {
     "type": "command",
     "path": "none.ipynb",
     "label": ("none", None),
+    "origin_path": "none.ipynb",
+    "origin_cell_id": "none",
     "owner": "nobody",
     "created_after": START + timedelta(days=1_000),
     "created_before": START,
@@ -59,11 +63,12 @@ async def fill(store: Store, url: str, count: int) -> None:
     """Store *count* records: in one half every column is another one than in the other half."""
     labels = ({"team": "a"}, {"team": "b"})
     one = new_execution(
-        type="code", source=CodeSource(code="1"), session_id="s0", owner="ann", labels=labels[0]
-    )
+        type="code", source=CodeSource(code="1"), session_id="s0", owner="ann", labels=labels[0],
+        origin=Origin(path="a.ipynb", cell_id="c1"),
+    )  # fmt: skip
     two = new_execution(
         "n1.ipynb", session_id="s1", owner="bob", labels=labels[1],
-        created_time=START + timedelta(seconds=1),
+        origin=Origin(path="b.ipynb", cell_id="c2"), created_time=START + timedelta(seconds=1),
     )  # fmt: skip
     for execution in (one, two):
         await store.insert(execution, notebook=None)
@@ -94,6 +99,8 @@ async def fill(store: Store, url: str, count: int) -> None:
 def questions() -> Iterator[dict[str, Any]]:
     """Yield each filter and each pair of filters, with values that match many and none."""
     for names in (*combinations(HALVES, 1), *combinations(HALVES, 2)):
+        if "label" in names and set(names) & {"origin_path", "origin_cell_id"}:
+            continue  # The label is looked up for each execution of the origin.
         many = [HALVES[name] for name in names]
         yield {name: values[0] for name, values in zip(names, many, strict=True)}
         yield {name: values[-1] for name, values in zip(names, many, strict=True)}
@@ -209,6 +216,9 @@ async def test_lists_of_each_kind_are_whole_and_in_order(store: Store, url: str)
         ({"path": "n1.ipynb", "owner": "bob", "type": "notebook"}, 30),
         ({"path": "n1.ipynb", "owner": "bob", "type": "code"}, 0),
         ({"label": ("team", "a"), "session_id": "s0", "state": (State.SUCCEEDED,)}, 30),
+        ({"label": ("team", "a"), "origin_path": "a.ipynb"}, 30),
+        ({"label": ("team", "a"), "origin_path": "b.ipynb"}, 0),
+        ({"origin_cell_id": "c2", "state": (State.RUNNING,)}, 30),
     ):
         for order_by in ("created_time", "-created_time"):
             filters = Filters(**question)
