@@ -16,7 +16,7 @@ class Server {
     kernels: ['execute']
   };
 
-  readonly settings = serverWith((request, url) => {
+  readonly settings = serverWith((_, url) => {
     if (this.isDown) {
       throw new TypeError('Failed to fetch');
     }
