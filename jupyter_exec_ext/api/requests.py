@@ -178,12 +178,14 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = OnBusy.QUEUE
     on_kernel_death: Annotated[
-        OnKernelDeath,
+        OnKernelDeath | None,
         msgspec.Meta(
             description="What to do when the session loses its kernel, and so its variables,"
-            " while this execution waits: fail with `SessionLost`, or run in a fresh one."
+            " while this execution waits: fail with `SessionLost`, or run in a fresh one. Without"
+            " it, the execution runs in a fresh kernel where code ended the kernel, as by `exit()`,"
+            " and fails otherwise."
         ),
-    ] = OnKernelDeath.FAIL
+    ] = None
     cancel_on_disconnect: Annotated[
         bool,
         msgspec.Meta(description="Cancel it when this request, which waits, is cut off."),

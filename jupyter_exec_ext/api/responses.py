@@ -181,7 +181,8 @@ class ExecutionRecord(Execution):
         input_names: Whose values are kept nowhere.
         variable_names: What is gathered after the run.
         on_error: What happens after a cell that failed.
-        on_kernel_death: What happens when the session loses its kernel while this waits.
+        on_kernel_death: What happens when the session loses its kernel while this waits; ``None``
+            where the client did not choose.
         created_time: When it was accepted.
         start_time: When its turn came.
         end_time: When it became final.

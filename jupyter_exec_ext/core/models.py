@@ -355,6 +355,8 @@ class Execution:
             ``None`` when none were, and somebody may answer while it runs.
         position: 0-based place among the executions that wait; ``None`` once it left the queue.
         started: Whether the first request was sent to the kernel: if not, no code ran.
+        on_kernel_death: What happens when the session loses its kernel while this waits. ``None``
+            means ``continue`` where code ended the kernel, as by ``exit()``, else ``fail``.
         kernel_lost: Why the session's kernel was lost before this execution, which therefore
             ran in a fresh one, without the variables of those before it.
         timeout_seconds: For the whole run, waiting not counted; ``None`` means no limit of its own.
@@ -389,7 +391,7 @@ class Execution:
     timeout_seconds: float | None = None
     cell_timeout_seconds: float | None = None
     on_error: OnError = OnError.STOP
-    on_kernel_death: OnKernelDeath = OnKernelDeath.FAIL
+    on_kernel_death: OnKernelDeath | None = None
     position: int | None = None
     started: bool = False
     kernel_lost: ExecutionError | None = None
@@ -437,7 +439,7 @@ class NewExecution:
     cell_timeout_seconds: float | None = None
     on_error: OnError = OnError.STOP
     on_busy: OnBusy = OnBusy.QUEUE
-    on_kernel_death: OnKernelDeath = OnKernelDeath.FAIL
+    on_kernel_death: OnKernelDeath | None = None
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     origin: Origin | None = None

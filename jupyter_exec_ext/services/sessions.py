@@ -431,7 +431,7 @@ class SessionService:
                 await self._wait_for_end(session)
                 return False
             session.is_ending = True
-            await self._turns.fail_waiting(session, error, all_of_them=True)
+            await self._turns.fail_waiting(session, error)
             for live in (session.running, *session.side):
                 if live is not None:
                     live.stop(error)

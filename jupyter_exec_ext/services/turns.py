@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from jupyter_exec_ext.core.errors import RunError, SessionLostError, TooManyError
 from jupyter_exec_ext.core.limits import Limits
@@ -158,7 +158,10 @@ class Turns:
             await self._runs.run(live)
             if session is not None:
                 # Before the next one begins: it may not be meant for a fresh kernel.
-                await self.notice_loss(session)
+                code_exit = live.execution.code_exit
+                await self.notice_loss(
+                    session, by_code=code_exit is not None and code_exit.kernel_ended
+                )
         finally:
             if session is None:
                 self._running_count -= 1
@@ -170,30 +173,33 @@ class Turns:
             self.settle(live)
         self._dispatch(session)
 
-    async def notice_loss(self, session: LiveSession) -> None:
-        """Look what became of the session's kernel, and tell those that wait for it."""
+    async def notice_loss(self, session: LiveSession, *, by_code: bool = False) -> None:
+        """Note whether the session lost its kernel, and fail what must not run in a fresh one.
+
+        Args:
+            by_code: Whether code ended the kernel, as by ``exit()``.
+        """
         kernel = session.kernels.kernel
         loss = await session.kernels.loss()
         if loss is None or session.kernels.kernel is not kernel or session.is_ending:
             return
         if not session.has_noticed(loss):
             session.lose_kernel(loss)
-            await self.fail_waiting(
-                session, SessionLostError(f"the session lost its kernel: {loss}")
+            choices = (OnKernelDeath.FAIL,) if by_code else (OnKernelDeath.FAIL, None)
+            await self._fail(
+                [live for live in session.queue if live.execution.on_kernel_death in choices],
+                SessionLostError(f"the session lost its kernel: {loss}"),
             )
 
-    async def fail_waiting(
-        self, session: LiveSession, error: RunError, *, all_of_them: bool = False
-    ) -> None:
-        """Make final what waits in *session*, but for what is to go on without its variables.
+    async def fail_waiting(self, session: LiveSession, error: RunError) -> None:
+        """Make final what waits in *session*, and what waits for a fresh kernel in its folder."""
+        in_its_folder = [live for live in self._queue if live.beside is session]
+        await self._fail([*session.queue, *in_its_folder], error)
 
-        Args:
-            all_of_them: Those as well, and what waits for a fresh kernel in its folder.
-        """
-        beside = [live for live in self._queue if live.beside is session] if all_of_them else []
-        for live in (*session.queue, *beside):
-            goes_on = live.execution.on_kernel_death is OnKernelDeath.CONTINUE
-            if live in self._queue_of(live) and (all_of_them or not goes_on):
+    async def _fail(self, waiting: Iterable[Live], error: RunError) -> None:
+        for live in waiting:
+            # A client can cancel it while the one before it is stored.
+            if live in self._queue_of(live):
                 await self._end_waiting(live, State.FAILED, error_of(error))
 
     async def _end_waiting(self, live: Live, state: State, error: ExecutionError | None) -> None:

@@ -52,6 +52,35 @@ async def test_exit_without_a_session(exec_api: ExecApi, jp_serverapp: Any) -> N
     assert jp_serverapp.kernel_manager.list_kernels() == []
 
 
+async def test_what_waits_when_code_ends_the_kernel_runs_in_a_fresh_one(
+    exec_api: ExecApi,
+) -> None:
+    """An exit is not a death of the kernel: only what requests `on_kernel_death: fail` fails."""
+    session = await exec_api.new_session()
+    await exec_api.run_code("x = 1", session_id=session["id"])
+    exits = await exec_api.start_code("exit() if input() else None", session_id=session["id"])
+    await exec_api.until(exits, lambda shown: "input_request" in shown)
+    code = "'x' in globals()"
+    waiting = [
+        await exec_api.start_code(code, session_id=session["id"], **fields)
+        for fields in ({}, {"on_kernel_death": "fail"}, {"on_kernel_death": "continue"}, {})
+    ]
+
+    await exec_api.request("POST", "executions", exits["id"], "input", json={"value": "go"})
+    exits = await exec_api.final(exits)
+    next_one, fails, continues, last = [await exec_api.final(record) for record in waiting]
+
+    assert (exits["state"], exits["code_exit"]) == ("succeeded", {"kernel_ended": True})
+    for record in (next_one, continues, last):
+        assert (record["state"], record["result"]["value"]) == ("succeeded", False)
+    assert next_one["kernel_lost"]["code"] == "KernelDied"
+    assert "the code ended the kernel" in next_one["kernel_lost"]["message"]
+    assert not [record for record in (continues, last) if "kernel_lost" in record]
+    assert "on_kernel_death" not in next_one
+    assert (fails["state"], fails["error"]["code"]) == ("failed", "SessionLost")
+    assert (fails["started"], fails["on_kernel_death"]) == (False, "fail")
+
+
 async def test_exit_in_a_kernel_of_another_client(exec_api: ExecApi, jp_serverapp: Any) -> None:
     """The server restarts it; the next execution of the attached session waits for that."""
     kernel_id = await jp_serverapp.kernel_manager.start_kernel(kernel_name="python3", path="")

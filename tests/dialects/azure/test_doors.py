@@ -451,6 +451,27 @@ async def test_a_kernel_that_dies_fails_what_runs_and_is_replaced(pool: Pool) ->
     assert after["result"]["executionResult"] == "False"
 
 
+async def test_a_run_that_waits_when_code_ends_the_kernel_has_a_fresh_one(
+    pool: Pool, exec_api: ExecApi
+) -> None:
+    """An `exit()` of the code before it is no failure of the run that waits."""
+    await pool.run("kept = 1")
+    wait = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n"
+    exits = asyncio.create_task(pool.run(wait + "exit()"))
+    second = asyncio.create_task(pool.run("'kept' in globals()"))
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (await _native_session(exec_api, "both"))["pending_count"] != 1:
+            await asyncio.sleep(0.02)
+    await pool.upload("go")
+
+    assert (await exits)["status"] == "Succeeded"
+    shown = await second
+    record = await exec_api.get({"id": shown["id"]})
+
+    assert (shown["status"], shown["result"]["executionResult"]) == ("Succeeded", "False")
+    assert "the code ended the kernel" in record["kernel_lost"]["message"]
+
+
 async def test_runs_of_a_session_wait_for_each_other(pool: Pool) -> None:
     """And those of others do not."""
     wait = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n"
