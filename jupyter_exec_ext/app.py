@@ -44,6 +44,7 @@ from jupyter_exec_ext.services.folders import Folders
 from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
 from jupyter_exec_ext.services.launches import Launches
+from jupyter_exec_ext.services.merging import MergedStreams
 from jupyter_exec_ext.services.notebook_files import NotebookFiles
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.openings import SessionOpener
@@ -270,6 +271,13 @@ class ExecApp(ExtensionApp):
             sessions=self.sessions,
             files=self.files,
             following=self.following,
+            merged=MergedStreams(
+                executions=self.executions,
+                sessions=self.sessions,
+                turns=self.turns,
+                following=self.following,
+                store=self.store,
+            ),
             kernelspecs=kernelspecs,
             notebooks=notebooks,
             notebook_files=NotebookFiles(

@@ -27,7 +27,12 @@ from jupyter_exec_ext.api.sessions import (
     SessionHandler,
     SessionsHandler,
 )
-from jupyter_exec_ext.api.streams import EventsHandler, LogHandler, SessionLogHandler
+from jupyter_exec_ext.api.streams import (
+    EventsHandler,
+    LogHandler,
+    MergedEventsHandler,
+    SessionLogHandler,
+)
 from jupyter_exec_ext.dialects.azure import AZURE
 from jupyter_exec_ext.dialects.backendai import BACKENDAI
 from jupyter_exec_ext.dialects.base import Dialect
@@ -39,6 +44,7 @@ ROUTES = (
     Route("exec/", CapabilitiesHandler),
     Route("exec/openapi.json", ContractHandler),
     Route("exec/docs", DocsHandler),
+    Route("exec/events", MergedEventsHandler),
     Route("exec/executions", ExecutionsHandler),
     Route("exec/executions/{execution_id}", ExecutionHandler),
     Route("exec/executions/{execution_id}/cancel", CancelHandler),
@@ -82,6 +88,7 @@ def handlers(
     of_executions = {"executions": services.executions}
     of_streams = {**of_executions, "following": services.following}
     arguments |= {EventsHandler: of_streams, LogHandler: of_streams}
+    arguments[MergedEventsHandler] = {**of_streams, "merged": services.merged}
     of_sessions = {"sessions": services.sessions}
     arguments[SessionLogHandler] = {**of_streams, **of_sessions}
     arguments |= dict.fromkeys(

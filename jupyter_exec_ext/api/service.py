@@ -35,6 +35,8 @@ FEATURES = [
     "cancel",
     "log",
     "events",
+    "merged_events",
+    "origin",
     "wait",
 ]
 

@@ -13,16 +13,18 @@ from jupyter_exec_ext.api.operations import CONTENT_RANGE, Answer, Parameter, op
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecutionNotFoundError,
+    MalformedRequestError,
     ServerStoppingError,
 )
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.following import Following, LogFold, LogReader, log_size
+from jupyter_exec_ext.services.merging import MAX_ENDED, MAX_EXECUTIONS, Cursor, MergedStreams
 from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.ranges import read_range, read_start
-from jupyter_exec_ext.web.reading import read_flag, read_position
+from jupyter_exec_ext.web.reading import read_flag, read_position, read_time
 from jupyter_exec_ext.web.rights import authorized
 from jupyter_exec_ext.web.streams import (
     NDJSON_HEARTBEAT,
@@ -80,7 +82,48 @@ class _Handler(ExecHandler):
         self.limits = limits
 
 
-class EventsHandler(_Handler):
+class _EventsHandler(_Handler):
+    """What the handlers of events share."""
+
+    @property
+    def last_event(self) -> tuple[str, str | None]:
+        """The last event that the client has, ``None`` without one, after its parameter's name."""
+        header = self.request.headers.get("Last-Event-ID")
+        if header:
+            return "Last-Event-ID", header
+        return "after", self.get_query_argument("after", None) or None
+
+    async def send_events(self, follower: LogReader) -> None:
+        """Send what *follower* reads until nothing more can come; 204 if nothing follows at all."""
+        is_ndjson = NDJSON in self.request.headers.get("Accept", "").lower()
+        content_type, encode, heartbeat = (
+            (NDJSON, encode_ndjson, NDJSON_HEARTBEAT)
+            if is_ndjson
+            else (SSE, encode_sse, SSE_HEARTBEAT)
+        )
+        self.when_gone(follower.close)
+        data = await _read(follower, encode, seconds=0)
+        if follower.has_ended and not data:
+            self.set_status(HTTPStatus.NO_CONTENT)
+            self.finish()
+            return
+        self.set_header("Content-Type", content_type)
+        self.set_header("Vary", "Accept")
+        self.set_header("X-Accel-Buffering", "no")
+        # When the client leaves, or the execution is deleted, there is nobody to tell.
+        with contextlib.suppress(StreamClosedError, ExecutionNotFoundError):
+            while True:
+                self.write(data or heartbeat)
+                # While a slow client takes it only the connection holds it.
+                del data
+                await self.flush_within(self.limits.transfer_timeout_seconds)
+                if follower.has_ended:
+                    break
+                data = await _read(follower, encode, seconds=self.limits.heartbeat_seconds)
+        self.finish(set_content_type=content_type)
+
+
+class EventsHandler(_EventsHandler):
     """What happens in one execution, as it happens."""
 
     @operation(
@@ -97,41 +140,107 @@ class EventsHandler(_Handler):
     @authorized(action="read", resource="executions")
     async def get(self, execution_id: str) -> None:
         """Send events until the last."""
-        after = self.read_after()
-        is_ndjson = NDJSON in self.request.headers.get("Accept", "").lower()
-        content_type, encode, heartbeat = (
-            (NDJSON, encode_ndjson, NDJSON_HEARTBEAT)
-            if is_ndjson
-            else (SSE, encode_sse, SSE_HEARTBEAT)
-        )
+        after = read_position(*self.last_event)
         with self.following.follow(execution_id, after=after, user=self.share_key) as follower:
-            self.when_gone(follower.close)
-            data = await _read(follower, encode, seconds=0)
-            if follower.has_ended and not data:
-                self.set_status(HTTPStatus.NO_CONTENT)
-                self.finish()
-                return
-            self.set_header("Content-Type", content_type)
-            self.set_header("Vary", "Accept")
-            self.set_header("X-Accel-Buffering", "no")
-            # When the client leaves, or the execution is deleted, there is nobody to tell.
-            with contextlib.suppress(StreamClosedError, ExecutionNotFoundError):
-                while True:
-                    self.write(data or heartbeat)
-                    # While a slow client takes it only the connection holds it.
-                    del data
-                    await self.flush_within(self.limits.transfer_timeout_seconds)
-                    if follower.has_ended:
-                        break
-                    data = await _read(follower, encode, seconds=self.limits.heartbeat_seconds)
-        self.finish(set_content_type=content_type)
+            await self.send_events(follower)
 
-    def read_after(self) -> int | None:
-        """Return the number of the last event that the client has; ``None`` when it has none."""
-        header = self.request.headers.get("Last-Event-ID")
-        if header:
-            return read_position("Last-Event-ID", header)
-        return read_position("after", self.get_query_argument("after", None))
+
+class MergedEventsHandler(_EventsHandler):
+    """What happens in several executions, as it happens."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        *,
+        executions: ExecutionService,
+        merged: MergedStreams,
+        following: Following,
+        limits: Limits,
+    ) -> None:
+        """Take the services."""
+        super().initialize(executions=executions, following=following, limits=limits)
+        self.merged = merged
+
+    @operation(
+        "Follow several executions",
+        description="One stream with the events of the executions of a session, new ones included,"
+        " or of a list of executions. Each event has its `execution_id` and a `cursor`, which is"
+        " the `id` of the server-sent event. The stream ends when nothing more can come; 204"
+        " reports that nothing follows. The guide describes it.",
+        parameters=(
+            Parameter(
+                name="session_id",
+                description="The session whose executions are followed: those that are not final,"
+                " and all that come later.",
+                schema={"type": "string"},
+            ),
+            Parameter(
+                name="id",
+                description="An execution to follow; can be given up to"
+                f" {MAX_EXECUTIONS} times, without `session_id`.",
+                schema={"type": "array", "items": {"type": "string"}, "maxItems": MAX_EXECUTIONS},
+            ),
+            Parameter(
+                name="created_after",
+                description="With `session_id`: also the executions that are final already, if they"
+                f" were created then or later; at most {MAX_ENDED}. A request that resumes a stream"
+                " ignores it.",
+                schema={"type": "string", "format": "date-time"},
+            ),
+            Parameter(
+                name="Last-Event-ID",
+                description="The `cursor` of the last event that the client has: only what follows"
+                " is sent. The other parameters must be the same as before.",
+                schema={"type": "string"},
+                place="header",
+            ),
+            Parameter(
+                name="after",
+                description="A `cursor` as in `Last-Event-ID`, for clients that cannot set the"
+                " header, which wins.",
+                schema={"type": "string"},
+            ),
+        ),
+        answers={HTTPStatus.OK: (SSE, NDJSON), HTTPStatus.NO_CONTENT: None},
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    )
+    @authenticated
+    @authorized(action="read", resource="executions")
+    async def get(self) -> None:
+        """Send events until nothing more can come."""
+        session_id = self.get_query_argument("session_id", None)
+        ids = list(dict.fromkeys(self.get_query_arguments("id")))
+        created_after = read_time("created_after", self.get_query_argument("created_after", None))
+        if (session_id is None) == (not ids):
+            raise MalformedRequestError("exactly one of session_id and id is given", target="id")
+        if len(ids) > MAX_EXECUTIONS:
+            raise MalformedRequestError(f"at most {MAX_EXECUTIONS} ids are taken", target="id")
+        if session_id is None and created_after is not None:
+            raise MalformedRequestError("created_after requires session_id", target="created_after")
+        after = self.read_cursor()
+        followed = (
+            self.merged.follow_executions(ids, after=after, user=self.share_key)
+            if session_id is None
+            else self.merged.follow_session(
+                session_id, after=after, created_after=created_after, user=self.share_key
+            )
+        )
+        async with followed as reader:
+            await self.send_events(reader)
+
+    def read_cursor(self) -> Cursor | None:
+        """Return the position that the client has reached; ``None`` when it has none."""
+        name, text = self.last_event
+        try:
+            return None if text is None else Cursor.decode(text)
+        except ValueError as error:
+            raise MalformedRequestError(
+                f"{name} must be the cursor of an event of this stream", target=name
+            ) from error
 
 
 class _LogHandler(_Handler):

@@ -1,6 +1,7 @@
 """Lets tasks wait for a change."""
 
 import asyncio
+from collections.abc import Iterable
 
 
 class Signal:
@@ -19,15 +20,31 @@ class Signal:
 
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after *seconds* without one."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        timer = loop.call_later(seconds, _wake, future)
+        await wait_for_any((self,), seconds)
+
+    def add(self, future: asyncio.Future[None]) -> None:
+        """Let the next change end *future*, until `discard`."""
         self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.remove(future)
-            timer.cancel()
+
+    def discard(self, future: asyncio.Future[None]) -> None:
+        """Leave *future* as it is from now on."""
+        self._waiting.discard(future)
+
+
+async def wait_for_any(signals: Iterable[Signal], seconds: float) -> None:
+    """Return at the next change that one of *signals* reports, or after *seconds* without one."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    timer = loop.call_later(seconds, _wake, future)
+    watched = tuple(signals)
+    for signal in watched:
+        signal.add(future)
+    try:
+        await future
+    finally:
+        for signal in watched:
+            signal.discard(future)
+        timer.cancel()
 
 
 def _wake(future: asyncio.Future[None]) -> None:

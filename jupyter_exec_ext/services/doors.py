@@ -7,6 +7,7 @@ from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.files import FileService
 from jupyter_exec_ext.services.following import Following
 from jupyter_exec_ext.services.kernelspecs import Kernelspecs
+from jupyter_exec_ext.services.merging import MergedStreams
 from jupyter_exec_ext.services.notebook_files import NotebookFiles
 from jupyter_exec_ext.services.notebooks import Notebooks
 from jupyter_exec_ext.services.sessions import SessionService
@@ -21,6 +22,7 @@ class Services:
     sessions: SessionService
     files: FileService
     following: Following
+    merged: MergedStreams
     kernelspecs: Kernelspecs
     notebooks: Notebooks
     notebook_files: NotebookFiles

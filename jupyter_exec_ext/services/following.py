@@ -97,6 +97,14 @@ class Follower:
         self.is_waiting = False
         self.has_ended = False
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be events to read; true where only the store can tell."""
+        live = self._live_of(self._id)
+        if live is None or live.execution.state.is_final:
+            return True
+        return live.journal is not None and live.journal.last_number > self._read_number
+
     def close(self) -> None:
         """End what is done within the scope."""
         self.scope.cancel()
@@ -244,7 +252,7 @@ class Following:
             ServerStoppingError: The server stops.
         """
         follower = self._follower(execution_id, after=after, is_following=True)
-        with self._admitted(follower, user):
+        with self.admitted(follower, user):
             yield follower
 
     @contextmanager
@@ -261,11 +269,17 @@ class Following:
             ServerStoppingError: The server stops.
         """
         reader = SessionLogReader(log, after=after, is_following=True)
-        with self._admitted(reader, user):
+        with self.admitted(reader, user):
             yield reader
 
     @contextmanager
-    def _admitted(self, follower: LogReader, user: str) -> Iterator[None]:
+    def admitted(self, follower: LogReader, user: str) -> Iterator[None]:
+        """Count *follower* in the share of *user*, and end it when the server stops.
+
+        Raises:
+            TooManyError: The user has a share of the streams already, or all are in use.
+            ServerStoppingError: The server stops.
+        """
         if self._is_closed:
             raise ServerStoppingError("the server is stopping")
         with self._shares.hold(user):
@@ -279,6 +293,10 @@ class Following:
     def so_far(self, execution_id: str) -> Follower:
         """Read the stored and the newest events of an execution until now, from number 1 on."""
         return self._follower(execution_id, after=0, is_following=False)
+
+    def reader(self, execution_id: str, after: int | None) -> Follower:
+        """Return a reader of an execution to its end; see `admitted`."""
+        return self._follower(execution_id, after=after, is_following=True)
 
     def _follower(self, execution_id: str, *, after: int | None, is_following: bool) -> Follower:
         return Follower(

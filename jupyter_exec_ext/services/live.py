@@ -139,6 +139,7 @@ class LiveSession:
         transfer_count: How many uploads to its folder and downloads from there go on.
         used_at: When it was last used, by `time.monotonic`.
         changed: Fires when something of it changed.
+        listeners: Called with the id of each execution that is accepted for it.
     """
 
     def __init__(self, record: Session, kernels: KernelSession, log: SessionLog) -> None:
@@ -156,6 +157,7 @@ class LiveSession:
         self.transfer_count = 0
         self.used_at = time.monotonic()
         self.changed = Signal()
+        self.listeners: set[Callable[[str], None]] = set()
         self._noticed: RunError | None = None
 
     @property

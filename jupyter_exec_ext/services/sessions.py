@@ -174,6 +174,10 @@ class SessionService:
                 raise RunsElsewhereError(f"session {stored.id}", "alive")
         raise SessionEndedError(session_id, target=target)
 
+    def live(self, session_id: str) -> LiveSession | None:
+        """Return a session of this process until its end is complete; ``None`` without one."""
+        return self._sessions.get(session_id)
+
     @asynccontextmanager
     async def used(self, session_id: str, *, may_have_ended: bool) -> AsyncIterator[Session]:
         """Give the record of a session, which meanwhile does not end for being idle.

@@ -105,6 +105,8 @@ class Turns:
         self._on_activity()
         session = live.session or live.beside
         if session is not None:
+            for listener in session.listeners:
+                listener(live.execution.id)
             session.touch()
             if session.is_ending:
                 error = error_of(SessionLostError("the session ended meanwhile"))

@@ -28,6 +28,8 @@ from jupyter_exec_ext.store.records import (
     clean_text,
     decode_execution,
     has_terms,
+    microseconds_of,
+    moment_of,
 )
 from jupyter_exec_ext.store.rows import Adopted, EventRow, Rows
 from jupyter_exec_ext.store.sessions import SessionStore
@@ -329,6 +331,35 @@ class Store:
             ),
             next_page_token=token,
         )
+
+    async def ended(
+        self,
+        session_id: str,
+        *,
+        ended_after: datetime | None,
+        created_after: datetime | None,
+        limit: int | None,
+    ) -> builtins.list[tuple[str, datetime]]:
+        """Return final executions of a session, each with its end, in the order of their ends.
+
+        Args:
+            ended_after: Only those that ended then or later; ``None`` for all.
+            created_after: Only those that were created then or later; ``None`` for all.
+            limit: How many at most; ``None`` for all.
+        """
+        statement = (
+            self._rows.final_keys()
+            .add_columns(executions.c.end_time)
+            .where(executions.c.session_id == clean_text(session_id))
+            .order_by(executions.c.end_time, executions.c.id)
+            .limit(limit)
+        )
+        if ended_after is not None:
+            statement = statement.where(executions.c.end_time >= microseconds_of(ended_after))
+        if created_after is not None:
+            statement = statement.where(executions.c.created_time >= microseconds_of(created_after))
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return [(row.id, moment_of(row.end_time)) for row in rows]
 
     async def counts(self, filters: Filters) -> dict[str, int]:
         """Return how many executions *filters* choose of each notebook.

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from jupyter_exec_ext.core.models import Event, EventType
+from jupyter_exec_ext.services.merging import MergedEvent
 
 SSE_HEARTBEAT = b": heartbeat\n\n"
 NDJSON_HEARTBEAT = b'{"type":"heartbeat"}\n'
@@ -18,8 +19,8 @@ Encoding = Callable[[Iterable[Event]], bytes]
 def encode_sse(events: Iterable[Event]) -> bytes:
     """Return *events* as server-sent events, whose ``data`` is one line of JSON."""
     return b"".join(
-        b"id: %d\nevent: %s\ndata: %s\n\n"
-        % (event.number, event.type.value.encode(), _one_line(event))
+        b"id: %s\nevent: %s\ndata: %s\n\n"
+        % (_position_of(event).encode(), event.type.value.encode(), _one_line(event))
         for event in events
     )
 
@@ -27,6 +28,11 @@ def encode_sse(events: Iterable[Event]) -> bytes:
 def encode_ndjson(events: Iterable[Event]) -> bytes:
     """Return *events* as lines of JSON."""
     return b"".join(_one_line(event) + b"\n" for event in events)
+
+
+def _position_of(event: Event) -> str:
+    """Return what a client sends as ``Last-Event-ID`` to get what follows *event*."""
+    return event.cursor if isinstance(event, MergedEvent) else str(event.number)
 
 
 def _one_line(event: Event) -> bytes:
@@ -42,6 +48,9 @@ def event_view(event: Event) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": event.number, "type": event.type.value}
     if event.time is not None:
         shown["time"] = event.time
+    if isinstance(event, MergedEvent):
+        shown["execution_id"] = event.execution_id
+        shown["cursor"] = event.cursor
     content = event.content
     match event.type:
         case EventType.ERROR:

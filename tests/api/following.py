@@ -43,7 +43,8 @@ class Stream:
             if line == "" and fields:
                 event: EventData = json.loads(fields["data"])
                 assert list(fields) == ["id", "event", "data"]
-                assert (event["id"], event["type"]) == (int(fields["id"]), fields["event"])
+                assert fields["id"] == event.get("cursor", str(event["id"]))
+                assert event["type"] == fields["event"]
                 return event
             if line == ": heartbeat":
                 self.heartbeat_count += 1
@@ -80,7 +81,27 @@ class FollowingClient:
         self, record: EventData, *, what: str = "events", **kwargs: Any
     ) -> AsyncIterator[Stream]:
         """Open a stream of an execution."""
-        path = f"executions/{record['id']}/{what}"
+        async with self._open(f"executions/{record['id']}/{what}", **kwargs) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def merged(
+        self, *, after: str | None = None, is_sse: bool = True, **params: Any
+    ) -> AsyncIterator[Stream]:
+        """Open a stream of several executions, after the event with a cursor."""
+        headers = {} if is_sse else {"Accept": "application/x-ndjson"}
+        if after is not None:
+            # As a browser does, and as programs do.
+            headers, params = (
+                ({"Last-Event-ID": after}, params)
+                if is_sse
+                else (headers, params | {"after": after})
+            )
+        async with self._open("events", params=params, headers=headers) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def _open(self, path: str, **kwargs: Any) -> AsyncIterator[Stream]:
         async with self.http.stream("GET", path, **kwargs) as response:
             if response.status_code not in (200, 206):
                 await response.aread()
