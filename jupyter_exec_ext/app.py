@@ -225,6 +225,7 @@ class ExecApp(ExtensionApp):
         )
         self.turns = Turns(
             runs=runs,
+            store=self.store,
             supervisor=self.supervisor,
             limits=limits,
             on_activity=self.note_activity,

@@ -1,6 +1,7 @@
 """REST handlers of executions."""
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, get_args
@@ -17,11 +18,15 @@ from jupyter_exec_ext.api.responses import (
     ExecutionRecord,
     ExecutionState,
 )
-from jupyter_exec_ext.core.errors import MalformedRequestError
+from jupyter_exec_ext.core.errors import (
+    ExecutionNotFoundError,
+    MalformedRequestError,
+    UnreadableRowError,
+)
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import ExecutionType, NewExecution, NotebookSource
 from jupyter_exec_ext.core.states import State
-from jupyter_exec_ext.services.executions import ExecutionService
+from jupyter_exec_ext.services.executions import ExecutionService, unknown_predecessor
 from jupyter_exec_ext.store.listing import Filters, ListQuery
 from jupyter_exec_ext.web.handler import ExecHandler
 from jupyter_exec_ext.web.reading import (
@@ -232,6 +237,7 @@ class ExecutionsHandler(_Handler):
             "write contents (with `save_to`)",
             "write exec-sessions (with `session_name`)",
             "read executions (to see more than `id` and `state` of another user's execution)",
+            "read executions (to run `after` another user's execution)",
         ),
     )
     @authenticated
@@ -262,6 +268,10 @@ class ExecutionsHandler(_Handler):
             await self.require("read", "contents")
             if new.source.save_to is not None:
                 await self.require("write", "contents")
+        if new.after is not None:
+            with suppress(ExecutionNotFoundError, UnreadableRowError):
+                if not await self.may_view(await self.executions.get(new.after)):
+                    raise unknown_predecessor()
 
     @operation(
         "List executions",

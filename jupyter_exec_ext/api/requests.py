@@ -196,6 +196,13 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         OriginBody | None,
         msgspec.Meta(description="Where the `code` comes from, to find the execution by."),
     ] = None
+    after: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="The id of an execution that must succeed before this one begins. If it"
+            " fails or is cancelled, this one ends as `cancelled` with `PredecessorNotSucceeded`."
+        ),
+    ] = None
     description: _Description = ""
 
     @property

@@ -178,6 +178,7 @@ class ExecutionRecord(Execution):
         labels: As given by the client.
         annotations: As given by the client; empty in lists.
         origin: The notebook and the cell that the code comes from, as given by the client.
+        after: The id of the execution that must succeed before this one begins.
         input_names: Whose values are kept nowhere.
         variable_names: What is gathered after the run.
         on_error: What happens after a cell that failed.

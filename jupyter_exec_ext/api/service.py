@@ -37,6 +37,7 @@ FEATURES = [
     "events",
     "merged_events",
     "origin",
+    "after",
     "wait",
 ]
 

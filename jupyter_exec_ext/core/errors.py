@@ -453,6 +453,12 @@ class SessionLostError(RunError):
     code = "SessionLost"
 
 
+class PredecessorError(RunError):
+    """The execution that this one should run ``after`` did not succeed, so no code was sent."""
+
+    code = "PredecessorNotSucceeded"
+
+
 class SessionIdleError(RunError):
     """The session ended since it was not used for its idle time-out."""
 

@@ -350,6 +350,8 @@ class Execution:
         annotations: What the client wants to find in the record again; nothing is looked up by
             it, and lists leave it out.
         origin: The notebook and cell that the code comes from; ``None`` when the client named none.
+        after: The id of the execution that must succeed before this one may begin; ``None`` when it
+            waits for no other execution.
         idempotency_key: The client's own name for the request; ``None`` when it gave none.
         stdin_count: How many answers to ``input()`` were prepared, which are never stored;
             ``None`` when none were, and somebody may answer while it runs.
@@ -385,6 +387,7 @@ class Execution:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     origin: Origin | None = None
+    after: str | None = None
     input_names: list[str] = field(default_factory=list)
     variable_names: list[str] = field(default_factory=list)
     stdin_count: int | None = None
@@ -423,6 +426,8 @@ class NewExecution:
         stdin: Answers to what the code asks, in order; when they run out it meets the end of its
             input. ``None`` lets it wait for somebody to answer.
         origin: The notebook and cell that a piece of code comes from.
+        after: The id of an execution: this one runs once that has succeeded, and ends as cancelled
+            if that does not. ``None`` waits for no other execution.
         idempotency_key: The same request with the same key is accepted once.
     """
 
@@ -443,6 +448,7 @@ class NewExecution:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     origin: Origin | None = None
+    after: str | None = None
     description: str = ""
     idempotency_key: str | None = None
 

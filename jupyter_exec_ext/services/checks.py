@@ -25,6 +25,8 @@ def check_request(new: NewExecution, limits: Limits) -> None:
             )
     _check_source(new, limits)
     _check_session_choice(new)
+    if new.after is not None and new.on_busy is not OnBusy.QUEUE:
+        raise InvalidArgumentError("after requires on_busy to be queue", target="on_busy")
     _check_key(new.idempotency_key)
     _check_variable_names(new.variable_names, limits)
     if new.stdin is not None and len(new.stdin) > limits.max_stdin_answers:

@@ -15,6 +15,7 @@ from jupyter_exec_ext import threads
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecError,
+    ExecutionNotFoundError,
     IdempotencyConflictError,
     InvalidArgumentError,
     NoInputRequestError,
@@ -61,7 +62,7 @@ from jupyter_exec_ext.services.notebooks import (
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.shares import Shares
 from jupyter_exec_ext.services.supervisor import Supervisor
-from jupyter_exec_ext.services.turns import Turns
+from jupyter_exec_ext.services.turns import Predecessor, Turns
 from jupyter_exec_ext.store.listing import Filters, ListQuery, Page
 from jupyter_exec_ext.store.records import clean_text
 from jupyter_exec_ext.store.store import Store
@@ -113,6 +114,7 @@ class ExecutionService:
         if known is not None:
             return known
         environment = environment_of(new.inputs, max_inputs=self._limits.max_inputs)
+        predecessor = await self._predecessor_of(new)
         if isinstance(new.source, NotebookSource):
             await self._notebooks.check_save_target(new.source.save_to)
         session, is_new = await self._session_of(new, owner)
@@ -122,15 +124,30 @@ class ExecutionService:
             )
         try:
             if session is None:
-                return await self._accept(new, owner, environment, None)
+                return await self._accept(new, owner, environment, None, predecessor)
             async with session.lock:
-                return await self._accept(new, owner, environment, session, is_new=is_new)
+                return await self._accept(
+                    new, owner, environment, session, predecessor, is_new=is_new
+                )
         except (SessionBusyError, TooManyError):
             # It may be this very request, sent twice at once, that leaves no room for itself.
             known = await self._find_same(new)
             if known is None:
                 raise
             return known
+
+    async def _predecessor_of(self, new: NewExecution) -> Predecessor | None:
+        """Return the execution that *new* runs after; ``None`` without one.
+
+        Raises:
+            InvalidArgumentError: There is no such execution.
+        """
+        if new.after is None:
+            return None
+        try:
+            return await self._turns.predecessor(new.after)
+        except (ExecutionNotFoundError, UnreadableRowError):
+            raise unknown_predecessor() from None
 
     async def _session_of(self, new: NewExecution, owner: str) -> tuple[LiveSession | None, bool]:
         """Return the lasting session that *new* asks for, ``None`` for one of its own.
@@ -176,19 +193,24 @@ class ExecutionService:
         owner: str,
         environment: Environment,
         session: LiveSession | None,
+        predecessor: Predecessor | None,
         *,
         is_new: bool = False,
     ) -> Execution:
         """Store an execution and queue it; its session accepts no other meanwhile."""
         used = None if new.fresh_kernel else session
         is_side = used is not None and _is_for_subshell(new, used)
-        self._turns.reserve(used, waiting_bytes_of(new.source, environment, new.stdin))
+        may_begin = predecessor is None or predecessor.state is State.SUCCEEDED
+        waiting_bytes = waiting_bytes_of(new.source, environment, new.stdin)
+        self._turns.reserve(used, waiting_bytes, is_held=not may_begin)
         try:
             snapshot, kernel_name = await self._prepare(new, session, environment)
             execution = _execution_of(new, owner, kernel_name, snapshot, session)
             if is_new:
                 execution = replace(execution, session_created=True)
-            if is_side or (used and not used.is_busy and await used.kernels.is_ready()):
+            if is_side or (
+                used and may_begin and not used.is_busy and await used.kernels.is_ready()
+            ):
                 # It begins at once: one write instead of two.
                 execution = replace(advance(execution, State.RUNNING), started=True)
             try:
@@ -216,7 +238,7 @@ class ExecutionService:
             on_state=self._on_state,
         )
         self._on_state(execution)
-        await self._turns.enqueue(live)
+        await self._turns.enqueue(live, predecessor)
         return self._shown(live)
 
     async def _prepare(
@@ -448,6 +470,11 @@ class ExecutionService:
         return notebook
 
 
+def unknown_predecessor() -> InvalidArgumentError:
+    """Return the error for an ``after`` that names no execution that the user may see."""
+    return InvalidArgumentError("after must be the id of an execution", target="after")
+
+
 def _is_for_subshell(new: NewExecution, session: LiveSession) -> bool:
     """Whether *new* runs beside what *session* runs.
 
@@ -489,6 +516,7 @@ def _execution_of(
         labels=new.labels,
         annotations=new.annotations,
         origin=new.origin,
+        after=new.after,
         input_names=sorted(new.inputs),
         variable_names=new.variable_names,
         stdin_count=None if new.stdin is None else len(new.stdin),

@@ -40,6 +40,7 @@ class Live:
         session: The lasting session it runs in; ``None`` for one of its own.
         beside: The lasting session in whose folder it runs, with a kernel of its own.
         is_side: Whether it runs in a subshell, beside what its session runs.
+        is_held: Whether it waits for the execution that it runs after.
         on_state: Called with the record at each change of its state.
         changed: Fires at each change of ``execution``.
         scope: Cancelling it stops the run; ``None`` while it waits.
@@ -56,6 +57,7 @@ class Live:
     session: "LiveSession | None" = None
     beside: "LiveSession | None" = None
     is_side: bool = False
+    is_held: bool = False
     on_state: Callable[[Execution], None]
     changed: Signal = field(default_factory=Signal)
     scope: anyio.CancelScope | None = None
@@ -162,14 +164,14 @@ class LiveSession:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an execution accepted now would have to wait."""
-        return self.running is not None or bool(self.queue)
+        """Whether an execution accepted now would have to wait for another one in the session."""
+        return self.running is not None or any(not live.is_held for live in self.queue)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing of it waits or runs, and nobody moves its files."""
         is_accepting = self.lock.locked()
-        is_used = self.is_busy or self.side or self.transfer_count
+        is_used = self.running or self.queue or self.side or self.transfer_count
         return not (is_used or is_accepting or self.kernels.is_changing)
 
     def touch(self) -> None:

@@ -3,8 +3,16 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from jupyter_exec_ext.core.errors import RunError, SessionLostError, TooManyError
+from jupyter_exec_ext.core.errors import (
+    ExecutionNotFoundError,
+    PredecessorError,
+    RunError,
+    SessionLostError,
+    TooManyError,
+    UnreadableRowError,
+)
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.core.models import EventType, ExecutionError, OnKernelDeath
 from jupyter_exec_ext.core.states import State, advance
@@ -12,6 +20,7 @@ from jupyter_exec_ext.engine.cells import error_of
 from jupyter_exec_ext.services.live import Live, LiveSession
 from jupyter_exec_ext.services.runs import RunService
 from jupyter_exec_ext.services.supervisor import Supervisor
+from jupyter_exec_ext.store.store import Store
 
 MAX_WAITING_BYTES = 256_000_000
 """How much memory the code, inputs and prepared answers of all waiting executions may take."""
@@ -19,26 +28,51 @@ MAX_WAITING_BYTES = 256_000_000
 RETRY_AFTER_SECONDS = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predecessor:
+    """The execution that another one runs after.
+
+    Attributes:
+        id: The id of the execution.
+        live: The execution itself, if this process had it when it was looked up.
+        stored_state: Otherwise the state in the store. A record that is no longer there counts as
+            failed.
+    """
+
+    id: str
+    live: Live | None = None
+    stored_state: State = State.FAILED
+
+    @property
+    def state(self) -> State:
+        """The state now, as far as this process knows."""
+        return self.stored_state if self.live is None else self.live.execution.state
+
+
 class Turns:
     """The live executions, and the decision when each one runs.
 
     An execution with a session of its own waits for a place among those that run; in a lasting
-    session each waits for the one before it.
+    session each waits for the one before it. An execution that runs after another one keeps its
+    place in the queue until that has succeeded, and those behind it may begin before it.
     """
 
     def __init__(
         self,
         *,
         runs: RunService,
+        store: Store,
         supervisor: Supervisor,
         limits: Limits,
         on_activity: Callable[[], None],
     ) -> None:
         self._runs = runs
+        self._store = store
         self._supervisor = supervisor
         self._limits = limits
         self._on_activity = on_activity
         self._live: dict[str, Live] = {}
+        self._successors: dict[str, list[Live]] = {}
         self._queue: deque[Live] = deque()
         self._running_count = 0
         self._pending_count = 0
@@ -76,8 +110,13 @@ class Turns:
     def _queue_of(self, live: Live) -> deque[Live]:
         return self._queue if live.session is None else live.session.queue
 
-    def reserve(self, session: LiveSession | None, waiting_bytes: int) -> None:
+    def reserve(
+        self, session: LiveSession | None, waiting_bytes: int, *, is_held: bool = False
+    ) -> None:
         """Hold a place for an execution that is being accepted, until `release`.
+
+        Args:
+            is_held: Whether it waits for another execution in any case.
 
         Raises:
             TooManyError: As many wait already as may, or their inputs take too much memory.
@@ -88,6 +127,7 @@ class Turns:
             has_to_wait = session.is_busy
             if len(session.queue) >= self._limits.max_pending_per_session:
                 raise _too_many(f"{len(session.queue)} executions wait in this session already")
+        has_to_wait |= is_held
         if has_to_wait and self._pending_count + self._accepting_count >= self._limits.max_pending:
             raise _too_many(f"{self._pending_count} executions are waiting already")
         if waiting_bytes and self._waiting_bytes + waiting_bytes > MAX_WAITING_BYTES:
@@ -98,8 +138,26 @@ class Turns:
         """Give back the place that `reserve` held."""
         self._accepting_count -= 1
 
-    async def enqueue(self, live: Live) -> None:
-        """Let *live*, which is stored, wait for its turn; or run at once, if it runs already."""
+    async def predecessor(self, execution_id: str) -> Predecessor:
+        """Return the execution with this id, for another one that runs after it.
+
+        Raises:
+            ExecutionNotFoundError: This server has none with this id.
+            UnreadableRowError: The record is damaged.
+        """
+        live = self._live.get(execution_id)
+        if live is not None:
+            return Predecessor(id=execution_id, live=live)
+        state = (await self._store.get(execution_id)).state
+        # It may have been resumed here while the store was read.
+        return Predecessor(id=execution_id, live=self._live.get(execution_id), stored_state=state)
+
+    async def enqueue(self, live: Live, predecessor: Predecessor | None = None) -> None:
+        """Let *live*, which is stored, wait for its turn; or run at once, if it runs already.
+
+        Args:
+            predecessor: The execution that *live* runs after; ``None`` for none.
+        """
         await self._supervisor.start()
         self._live[live.execution.id] = live
         self._on_activity()
@@ -122,6 +180,11 @@ class Turns:
         self._queue_of(live).append(live)
         self._pending_count += 1
         self._waiting_bytes += live.waiting_bytes
+        if predecessor is not None:
+            live.is_held = True
+            self._successors.setdefault(predecessor.id, []).append(live)
+            if predecessor.state.is_final:
+                await self._decide_successors(predecessor.id, predecessor.state)
         self._dispatch(live.session)
         if live.execution.state is State.PENDING:
             live.snapshot = None
@@ -131,11 +194,15 @@ class Turns:
         if self._supervisor.is_stopping:
             return
         if session is not None:
-            if session.running is None and session.queue and not session.is_ending:
-                self._begin(self._leave_queue(session.queue[0]))
+            first = _first_ready(session.queue)
+            if session.running is None and first is not None and not session.is_ending:
+                self._begin(self._leave_queue(first))
             return
-        while self._queue and self._running_count < self._limits.max_running:
-            self._begin(self._leave_queue(self._queue[0]))
+        while self._running_count < self._limits.max_running:
+            first = _first_ready(self._queue)
+            if first is None:
+                return
+            self._begin(self._leave_queue(first))
 
     def _leave_queue(self, live: Live) -> Live:
         self._queue_of(live).remove(live)
@@ -158,6 +225,8 @@ class Turns:
         session = live.session
         try:
             await self._runs.run(live)
+            # First, since others in the session fail if the kernel is lost.
+            await self._decide_successors(live.execution.id, live.execution.state)
             if session is not None:
                 # Before the next one begins: it may not be meant for a fresh kernel.
                 code_exit = live.execution.code_exit
@@ -208,6 +277,44 @@ class Turns:
         self._leave_queue(live)
         await self._runs.end_without_result(live, state, error)
         self.settle(live)
+        await self._decide_successors(live.execution.id, live.execution.state)
+
+    async def _decide_successors(self, execution_id: str, state: State) -> None:
+        """Let those that run after an execution begin if it succeeded, else cancel them.
+
+        What runs after an execution that is cancelled here is cancelled with it.
+
+        Args:
+            state: The final state of the execution.
+        """
+        decided = deque([(execution_id, state)])
+        while decided:
+            execution_id, state = decided.popleft()
+            for live in self._successors.pop(execution_id, ()):
+                if live.execution.state is not State.PENDING:
+                    continue
+                if state is State.SUCCEEDED:
+                    live.is_held = False
+                    self._dispatch(live.session)
+                    continue
+                outcome = "was cancelled" if state is State.CANCELLED else "failed"
+                error = PredecessorError(
+                    f"execution {execution_id}, after which this one should run, {outcome}"
+                )
+                self._leave_queue(live)
+                decided.append((live.execution.id, State.CANCELLED))
+                await self._runs.end_without_result(live, State.CANCELLED, error_of(error))
+                self.settle(live)
+
+    async def decide_held(self) -> None:
+        """Decide what runs after executions that are not, or no longer, of this process."""
+        for execution_id in [key for key in self._successors if key not in self._live]:
+            try:
+                predecessor = await self.predecessor(execution_id)
+            except (ExecutionNotFoundError, UnreadableRowError):
+                predecessor = Predecessor(id=execution_id)
+            if predecessor.state.is_final:
+                await self._decide_successors(execution_id, predecessor.state)
 
     async def cancel(self, live: Live) -> None:
         """Stop exactly this execution: at once if it waits, else its run ends soon."""
@@ -246,6 +353,11 @@ class Turns:
                 return
             if live.execution.state is State.PENDING:
                 await self._end_waiting(live, State.FAILED, error_of(error))
+
+
+def _first_ready(queue: Iterable[Live]) -> Live | None:
+    """Return the first execution of *queue* that waits for no other execution."""
+    return next((live for live in queue if not live.is_held), None)
 
 
 def _too_many(message: str) -> TooManyError:

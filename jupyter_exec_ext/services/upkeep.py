@@ -44,7 +44,7 @@ from jupyter_exec_ext.services.notebooks import (
 from jupyter_exec_ext.services.runs import final_record
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.supervisor import log_defect
-from jupyter_exec_ext.services.turns import Turns
+from jupyter_exec_ext.services.turns import Predecessor, Turns
 from jupyter_exec_ext.store.records import MAX_REPORTED_ROWS
 from jupyter_exec_ext.store.store import EventRow, Store
 
@@ -121,7 +121,13 @@ class Upkeep:
     async def _do_round(self) -> None:
         await self._store.open()
         await self._store.heartbeat()
-        for step in (self._turns.store_unstored, self.recover, self._purge):
+        steps = (
+            self._turns.store_unstored,
+            self.recover,
+            self._turns.decide_held,
+            self._purge,
+        )
+        for step in steps:
             with self._reporting(f"the round, {step.__name__}"):
                 await step()
 
@@ -178,12 +184,21 @@ class Upkeep:
         elif not await self._can_resume(execution):
             await self._settle(execution)
         elif adopted.is_signed:
-            await self._turns.enqueue(Live(execution=execution, on_state=self._on_state))
+            live = Live(execution=execution, on_state=self._on_state)
+            await self._turns.enqueue(live, await self._predecessor_of(execution))
         else:
             self._log.warning(
                 "execution %s is not resumed: this server has not signed it", execution.id
             )
             await self._settle(execution, _NOT_SIGNED)
+
+    async def _predecessor_of(self, execution: Execution) -> Predecessor | None:
+        if execution.after is None:
+            return None
+        try:
+            return await self._turns.predecessor(execution.after)
+        except (ExecutionNotFoundError, UnreadableRowError):
+            return Predecessor(id=execution.after)
 
     async def _can_resume(self, execution: Execution) -> bool:
         """Whether *execution* can still run as it was asked for.

@@ -75,6 +75,30 @@ def test_a_killed_server_leaves_a_true_store(start_server: Start) -> None:
     assert len(listed) == 22
 
 
+def test_a_chain_outlives_a_killed_server(start_server: Start) -> None:
+    """What ran after the execution that the crash ended is cancelled; another chain goes on."""
+    server = start_server("--ExecApp.max_running=1")
+    running = server.start(server.write_notebook("slow.ipynb", SLEEP))
+    quick = server.write_notebook("quick.ipynb", "print('resumed')")
+    second = server.start(quick, after=running["id"])
+    third = server.start(quick, after=second["id"])
+    free = server.start(quick)
+    last = server.start(quick, after=free["id"])
+    server.until(running["id"], lambda record: "here" in record["result"]["stdout"])
+
+    server.kill()
+
+    again = start_server("--ExecApp.max_running=1")
+    for record in (second, third):
+        ended = again.until(record["id"], lambda record: record["state"] == "cancelled")
+        assert ended["error"]["code"] == "PredecessorNotSucceeded"
+        assert ended["started"] is False
+    assert again.get(running["id"])["error"]["code"] == "ServerRestarted"
+    resumed = [again.get(record["id"], wait=60) for record in (free, last)]
+    assert [record["state"] for record in resumed] == ["succeeded", "succeeded"]
+    assert resumed[0]["end_time"] <= resumed[1]["start_time"]
+
+
 def test_a_killed_server_leaves_nothing_of_a_command(start_server: Start) -> None:
     """Its process goes with the kernel; its output so far is in the record, its end is not."""
     server = start_server()
