@@ -141,7 +141,8 @@ class LiveSession:
         transfer_count: How many uploads to its folder and downloads from there go on.
         used_at: When it was last used, by `time.monotonic`.
         changed: Fires when something of it changed.
-        listeners: Called with the id of each execution that is accepted for it.
+        listeners: Called with the record of each execution that is accepted for it, and again when
+            the execution is final.
     """
 
     def __init__(self, record: Session, kernels: KernelSession, log: SessionLog) -> None:
@@ -159,7 +160,7 @@ class LiveSession:
         self.transfer_count = 0
         self.used_at = time.monotonic()
         self.changed = Signal()
-        self.listeners: set[Callable[[str], None]] = set()
+        self.listeners: set[Callable[[Execution], None]] = set()
         self._noticed: RunError | None = None
 
     @property

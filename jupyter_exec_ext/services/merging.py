@@ -17,7 +17,7 @@ from jupyter_exec_ext.core.errors import (
     InvalidArgumentError,
     SessionEndedError,
 )
-from jupyter_exec_ext.core.models import Event, EventType
+from jupyter_exec_ext.core.models import Event, EventType, Execution
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.engine.signals import wait_for_any
 from jupyter_exec_ext.services.executions import ExecutionService
@@ -110,7 +110,7 @@ class _Member:
 
     Attributes:
         number: That of the last event that was sent; ``None`` before the first.
-        end: When it ended, where the store had this at the start; see `End`.
+        end: When it ended, as far as that is known; see `End`.
         next_time: When the store is read again, by `time.monotonic`, for an execution that another
             server process runs.
     """
@@ -175,6 +175,13 @@ class MergedReader:
             )
         elif end is not None:
             self._members[execution_id].end = end
+
+    def note(self, execution: Execution) -> None:
+        """Take the record of an execution of the session, which is new or final."""
+        if execution.end_time is None:
+            self.add(execution.id)
+        elif execution.id in self._members:
+            self._members[execution.id].end = _end(execution.end_time, execution.id)
 
     def close(self) -> None:
         """End what is done within the scope."""
@@ -357,7 +364,7 @@ class MergedStreams:
         cursor = after or Cursor(ended=(microseconds_of(datetime.now(UTC)), bytes(16)))
         reader = self._reader(cursor, session=session, is_of_session=True)
         if session is not None:
-            session.listeners.add(reader.add)
+            session.listeners.add(reader.note)
         try:
             for live in self._turns.all():
                 if live.execution.session_id == session_id and not live.execution.state.is_final:
@@ -379,7 +386,7 @@ class MergedStreams:
                 yield reader
         finally:
             if session is not None:
-                session.listeners.discard(reader.add)
+                session.listeners.discard(reader.note)
 
     async def _ended(
         self,

@@ -164,7 +164,7 @@ class Turns:
         session = live.session or live.beside
         if session is not None:
             for listener in session.listeners:
-                listener(live.execution.id)
+                listener(live.execution)
             session.touch()
             if session.is_ending:
                 error = error_of(SessionLostError("the session ended meanwhile"))
@@ -329,6 +329,10 @@ class Turns:
     def settle(self, live: Live) -> None:
         """Forget *live* if its final record is stored; else `store_unstored` tries again."""
         self._on_activity()
+        session = live.session or live.beside
+        if session is not None:
+            for listener in session.listeners:
+                listener(live.execution)
         if live.beside is not None:
             live.beside.side.discard(live)
             live.beside.touch()
