@@ -45,6 +45,22 @@ class NotebookBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             " Absent: it stays with the record."
         ),
     ] = None
+    content: Annotated[
+        msgspec.Raw | msgspec.UnsetType,
+        msgspec.Meta(
+            description="The notebook itself, an object as in a file. It runs as if it were in the"
+            " file at `path`, which is not read and need not exist. Absent or null: the file.",
+            extra_json_schema={"type": ["object", "null"]},
+        ),
+    ] = msgspec.UNSET
+
+    @property
+    def content_bytes(self) -> bytes | None:
+        """The notebook as JSON; ``None`` for that of the file."""
+        if isinstance(self.content, msgspec.UnsetType):
+            return None
+        content = bytes(self.content)
+        return None if content == b"null" else content
 
 
 class OriginBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -224,7 +240,10 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             return CommandSource(**steps)
         assert self.notebook is not None
         return NotebookSource(
-            path=self.notebook.path, cells=self.notebook.cells, save_to=self.notebook.save_to
+            path=self.notebook.path,
+            cells=self.notebook.cells,
+            save_to=self.notebook.save_to,
+            has_content=self.notebook.content_bytes is not None or None,
         )
 
     def to_domain(self) -> NewExecution:
@@ -238,7 +257,8 @@ class ExecutionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         given = {name: value for name, value in fields.items() if name not in elsewhere}
         if self.origin is not None:
             given["origin"] = Origin(path=self.origin.path, cell_id=self.origin.cell_id)
-        return NewExecution(source=self.source, **given)
+        content = None if self.notebook is None else self.notebook.content_bytes
+        return NewExecution(source=self.source, notebook_content=content, **given)
 
 
 class InputBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

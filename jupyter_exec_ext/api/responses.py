@@ -147,6 +147,7 @@ class SourceView:
         path: API path, relative to the server's root.
         cells: The chosen cells, as in the request; ``None`` for all.
         save_to: Where the executed notebook is written, as in the request.
+        has_content: True when the request had the content of the notebook.
         clean: The first step of a command, as in the request; its beginning in lists.
         build: The second step.
         exec: The last step.
@@ -156,6 +157,7 @@ class SourceView:
     path: str | None = None
     cells: list[str | int] | dict[str, str | int] | None = None
     save_to: str | None = None
+    has_content: bool | None = None
     clean: str | list[str] | None = None
     build: str | list[str] | None = None
     exec: str | list[str] | None = None

@@ -38,6 +38,7 @@ FEATURES = [
     "merged_events",
     "origin",
     "after",
+    "notebook_content",
     "wait",
 ]
 

@@ -98,6 +98,8 @@ class NotebookSource(Source):
             Cells always run in document order.
         save_to: Where the executed notebook is written: an API path, ``"in_place"``, or ``None``
             to keep it with the record only.
+        has_content: True when the request had the content of the notebook; ``None`` when the file
+            at ``path`` was read.
     """
 
     type: ClassVar[ExecutionType] = "notebook"
@@ -105,6 +107,7 @@ class NotebookSource(Source):
     path: str
     cells: list[str | int] | dict[str, str | int] | None = None
     save_to: str | None = None
+    has_content: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,6 +418,8 @@ class NewExecution:
     """A request to run something, as every door hands it in.
 
     Attributes:
+        notebook_content: The JSON of a notebook, in UTF-8, that runs as if it were the file at the
+            path of the source; ``None`` reads the file.
         session_id: A lasting session to run in; ``None`` for one by name, or of its own.
         session_name: The same by name; it is created when no session has the name.
         session_path: API path of the folder that the session with that name works in; ``None``
@@ -432,6 +437,7 @@ class NewExecution:
     """
 
     source: Source
+    notebook_content: bytes | None = None
     session_id: str | None = None
     session_name: str | None = None
     session_path: str | None = None

@@ -158,7 +158,7 @@ class ExecutionService:
             asked = NewSession(
                 name=new.session_name, kernel_name=new.kernel_name, path=new.session_path
             )
-            complete = partial(self._complete, source=new.source)
+            complete = partial(self._complete, new=new)
             try:
                 return await self._sessions.of_name(asked, owner=owner, complete=complete)
             except (InvalidArgumentError, SessionDiffersError) as error:
@@ -174,16 +174,16 @@ class ExecutionService:
             )
         return session, False
 
-    async def _complete(self, asked: NewSession, *, source: Source) -> NewSession:
-        """Return *asked* with the folder and the kernel that *source* has without a session.
+    async def _complete(self, asked: NewSession, *, new: NewExecution) -> NewSession:
+        """Return *asked* with the folder and the kernel that *new* has without a session.
 
         A notebook that cannot be run is refused here, before a session is created for it.
         """
-        if not isinstance(source, NotebookSource):
+        if not isinstance(new.source, NotebookSource):
             return asked
-        snapshot = await self._notebooks.read(source, max_bytes=self._limits.max_notebook_bytes)
+        snapshot = await self._read(new.source, new.notebook_content)
         kernel_name = await self._kernelspecs.choose(asked.kernel_name, snapshot.kernel_name)
-        folder = source.path.strip("/").rpartition("/")[0]
+        folder = new.source.path.strip("/").rpartition("/")[0]
         path = folder if asked.path is None else asked.path
         return replace(asked, kernel_name=kernel_name, path=path)
 
@@ -247,9 +247,7 @@ class ExecutionService:
         """Return what will run, and in a kernel of which name."""
         snapshot = None
         if isinstance(new.source, NotebookSource):
-            snapshot = await self._notebooks.read(
-                new.source, max_bytes=self._limits.max_notebook_bytes
-            )
+            snapshot = await self._read(new.source, new.notebook_content)
         if session is not None:
             kernel_name = session.record.kernel_name
         else:
@@ -264,6 +262,13 @@ class ExecutionService:
         snapshot = snapshot or snapshot_of_source(new.source, kernel_name)
         assert snapshot is not None
         return snapshot, kernel_name
+
+    async def _read(self, source: NotebookSource, content: bytes | None) -> Snapshot:
+        """Return the notebook that runs: *content*, or the file at the path for ``None``."""
+        max_bytes = self._limits.max_notebook_bytes
+        if content is None:
+            return await self._notebooks.read(source, max_bytes=max_bytes)
+        return await self._notebooks.read_content(source, content, max_bytes=max_bytes)
 
     async def _fingerprint_of(self, new: NewExecution) -> str | None:
         if new.idempotency_key is None:

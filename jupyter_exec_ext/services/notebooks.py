@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ from jupyter_exec_ext.services.notebook_format import FIELD, open_notebook
 from jupyter_exec_ext.store.store import Store
 
 IN_PLACE = "in_place"
+
+CONTENT_FIELD = "notebook.content"
+"""The field of a request that has a notebook itself."""
 
 SKIP_TAG = "skip-execution"
 MAY_FAIL_TAG = "raises-exception"
@@ -180,6 +183,52 @@ class Notebooks:
         path = source.path.strip("/")
         async with self.lock(path):
             text = await self.text(path, max_bytes=max_bytes)
+        return await self._snapshot(source, text)
+
+    async def read_content(
+        self, source: NotebookSource, content: bytes, *, max_bytes: int
+    ) -> Snapshot:
+        """Choose the cells of *content*, a notebook as JSON in UTF-8, as if it were in the file.
+
+        The file at the path of *source* need not exist, but its folder must.
+
+        Raises:
+            InvalidArgumentError: No notebook can be at the path.
+            InvalidNotebookError: The content is not a notebook that can be run.
+            TooLargeError: It has more than *max_bytes*, or too many cells.
+            UnknownCellError: It lacks a chosen cell.
+        """
+        path = source.path.strip("/")
+        if not await self._has_place(path):
+            raise InvalidArgumentError(
+                "the path must be that of a file in an existing folder; the file need not exist",
+                target=FIELD,
+            )
+        if len(content) > max_bytes:
+            raise TooLargeError(f"a notebook has at most {max_bytes} bytes", target=CONTENT_FIELD)
+        try:
+            text = await threads.run_if_large(bytes.decode, content)
+            snapshot = await self._snapshot(source, text)
+        except UnicodeDecodeError as error:
+            raise InvalidNotebookError("this is not text in UTF-8", target=CONTENT_FIELD) from error
+        except (InvalidNotebookError, TooLargeError) as error:
+            error.target = CONTENT_FIELD
+            raise
+        if source.save_to != IN_PLACE:
+            return snapshot
+        # What must not change until it is replaced is the file, not the content.
+        return replace(snapshot, digest=await self._digest_of_file(path))
+
+    async def _digest_of_file(self, path: str) -> str:
+        """Return the digest of the notebook at *path*; empty for what is not a notebook."""
+        try:
+            async with self.lock(path):
+                text = await self.text(path, max_bytes=sys.maxsize)
+            return await threads.run_sync(_digest_of_text, text)
+        except (NotebookNotFoundError, InvalidNotebookError, TooLargeError):
+            return ""
+
+    async def _snapshot(self, source: NotebookSource, text: str) -> Snapshot:
         notary: Any = self._contents_manager.notary if source.save_to is not None else None
         snapshot, signature = await threads.run_sync(_snapshot_of, text, source.cells, notary)
         # The notary's store is for the event loop's thread only.
@@ -234,12 +283,15 @@ class Notebooks:
         target = "notebook.save_to"
         if not is_plain(path) or not path.endswith(".ipynb"):
             raise InvalidArgumentError("this is not the path of a notebook", target=target)
-        try:
-            can_save = await self._can_save(path)
-        except (HTTPError, OSError, ValueError) as error:
-            raise InvalidArgumentError("no notebook can be saved here", target=target) from error
-        if not can_save:
+        if not await self._has_place(path):
             raise InvalidArgumentError("no notebook can be saved here", target=target)
+
+    async def _has_place(self, path: str) -> bool:
+        """Whether *path* can be that of a notebook which the caller may see and save."""
+        try:
+            return is_plain(path) and await self._can_save(path)
+        except (HTTPError, OSError, ValueError):
+            return False
 
     async def _can_save(self, path: str) -> bool:
         """Whether *path* is a file, or nothing yet, in a folder, and not hidden.
@@ -332,9 +384,13 @@ def _snapshot_of(
     return snapshot, signature
 
 
+def _digest_of_text(text: str) -> str:
+    return _digest(open_notebook(text).content)
+
+
 def _has_digest(text: str, digest: str) -> bool:
     try:
-        return _digest(open_notebook(text).content) == digest
+        return _digest_of_text(text) == digest
     except (InvalidNotebookError, TooLargeError):
         return False
 
