@@ -153,7 +153,9 @@ class MergedReader:
         self._session = session
         self._is_of_session = is_of_session
         self._ended = cursor.ended
-        self._numbers = {key: n for key, n in cursor.numbers.items() if n is not None}
+        self._numbers: dict[str, int | None] = {
+            key: number for key, number in cursor.numbers.items() if number is not None
+        }
         self._members: dict[str, _Member] = {}
         for execution_id, number in cursor.numbers.items():
             self.add(execution_id, number=number)
@@ -248,23 +250,28 @@ class MergedReader:
         return [*self._merged(member, found)]
 
     def _merged(self, member: _Member, found: Iterable[Event]) -> Iterator[MergedEvent]:
+        """Yield the events *found* of *member*, each with the position after it."""
+        others = self._other_numbers(member)
         for event in found:
             member.number = event.number
-            if event.type is EventType.END and event.time is not None:
-                self._ended = max(self._ended, _end(event.time, member.id))
-            is_over = event.type is EventType.END
+            numbers = {**others, member.id: event.number}
+            if event.type is EventType.END and self._is_of_session:
+                if event.time is not None:
+                    self._ended = max(self._ended, _end(event.time, member.id))
+                numbers = self._other_numbers(member)
             yield MergedEvent(
                 **{part.name: getattr(event, part.name) for part in fields(event)},
                 execution_id=member.id,
-                cursor=self._cursor(member, is_over=is_over).encode(),
+                cursor=Cursor(ended=self._ended, numbers=numbers).encode(),
             )
-
-    def _cursor(self, current: _Member, *, is_over: bool) -> Cursor:
-        """Return the position after the last event of *current* that was sent."""
         if not self._is_of_session:
-            self._numbers[current.id] = current.number or 0
-            return Cursor(numbers={**self._numbers})
-        numbers: dict[str, int | None] = {} if is_over else {current.id: current.number}
+            self._numbers[member.id] = member.number
+
+    def _other_numbers(self, current: _Member) -> dict[str, int | None]:
+        """Return what a cursor has of the executions besides *current*."""
+        if not self._is_of_session:
+            return self._numbers
+        numbers = {}
         for member in self._members.values():
             if member is current or self._is_pending(member):
                 continue
@@ -272,7 +279,7 @@ class MergedReader:
             # What has not begun and ended later is found by its end.
             if member.number is not None or end is None or end <= self._ended:
                 numbers[member.id] = member.number
-        return Cursor(ended=self._ended, numbers=numbers)
+        return numbers
 
     async def _wait(self, seconds: float) -> None:
         """Wait for news, and for more of them to come with them."""

@@ -22,14 +22,19 @@ def notebook(*sources: str, **fields: Any) -> dict[str, Any]:
         for number, source in enumerate(sources)
     ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    content = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
+    content: dict[str, Any] = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": metadata,
+        "cells": cells,
+    }
     return content | fields
 
 
 async def submit(exec_api: ExecApi, content: Any, path: str = "a/nb.ipynb", **more: Any) -> Answer:
     source = {key: more.pop(key) for key in ("cells", "save_to") if key in more}
     headers = more.pop("headers", {})
-    body = {"notebook": {"path": path, "content": content, **source}, **more}
+    body: dict[str, Any] = {"notebook": {"path": path, "content": content, **source}, **more}
     return await exec_api.request(
         "POST", "executions", params={"wait": 60}, json=body, headers=headers
     )
