@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from jupyter_exec_ext.app import ExecApp
+from jupyter_exec_ext.store.store import Store
 from tests.conftest import ExecApi
+from tests.store.builders import new_instance
 
 WAIT = "!sleep 300"
 PYTHON_GATE = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)"
@@ -198,7 +200,10 @@ async def test_the_stop_of_the_server_ends_a_chain(
     await exec_api.until_printed(first, "sleep")
 
     await exec_app.stop_extension()
-    states = [(await exec_app.store.get(one["id"])).state for one in (first, second, third)]
+
+    store = Store(exec_app.db_url, new_instance(exec_app.store._rows.server_id))
+    states = [(await store.get(one["id"])).state for one in (first, second, third)]
+    await store.close()
 
     assert states[0] == "failed"
     assert {*states[1:]} <= {"failed", "cancelled"}
