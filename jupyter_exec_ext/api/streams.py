@@ -13,6 +13,7 @@ from jupyter_exec_ext.api.operations import CONTENT_RANGE, Answer, Parameter, op
 from jupyter_exec_ext.core.errors import (
     ConflictError,
     ExecutionNotFoundError,
+    InvalidArgumentError,
     MalformedRequestError,
     ServerStoppingError,
 )
@@ -216,11 +217,11 @@ class MergedEventsHandler(_EventsHandler):
         ids = list(dict.fromkeys(self.get_query_arguments("id")))
         created_after = read_time("created_after", self.get_query_argument("created_after", None))
         if (session_id is None) == (not ids):
-            raise MalformedRequestError("exactly one of session_id and id is given", target="id")
+            raise InvalidArgumentError("give either session_id or id", target="session_id")
         if len(ids) > MAX_EXECUTIONS:
             raise MalformedRequestError(f"at most {MAX_EXECUTIONS} ids are taken", target="id")
         if session_id is None and created_after is not None:
-            raise MalformedRequestError("created_after requires session_id", target="created_after")
+            raise InvalidArgumentError("created_after requires session_id", target="created_after")
         after = self.read_cursor()
         followed = (
             self.merged.follow_executions(ids, after=after, user=self.share_key)
@@ -238,7 +239,7 @@ class MergedEventsHandler(_EventsHandler):
         try:
             return None if text is None else Cursor.decode(text)
         except ValueError as error:
-            raise MalformedRequestError(
+            raise InvalidArgumentError(
                 f"{name} must be the cursor of an event of this stream", target=name
             ) from error
 

@@ -223,6 +223,7 @@ async def test_every_answer_is_as_described(
     contract.seen.clear()
     every, one = "/exec/executions", "/exec/executions/{execution_id}"
     sessions, session = "/exec/sessions", "/exec/sessions/{session_id}"
+    merged = "/exec/events"
 
     async def visit(verb: str, path: str, *, key: str = NOBODY, **kwargs: Any) -> Answer:
         parts = re.sub(r"\{\w+\}", key, path).removeprefix("/exec/")
@@ -240,6 +241,8 @@ async def test_every_answer_is_as_described(
         assert (await visit(verb, path, body="x" * 30_001)).status == 413
         if path.startswith((one, session)):
             assert (await visit(verb, path, body=bodies.get(path, b""))).status == 404
+        elif path == merged:
+            assert (await visit(verb, path)).status == 422
         elif path not in (every, sessions):
             assert (await visit(verb, path)).status == 200
 
@@ -255,6 +258,7 @@ async def test_every_answer_is_as_described(
     with exec_app.following.follow(running):
         for path, params in ((f"{one}/events", {}), (f"{one}/log", {"follow": "true"})):
             assert (await visit("get", path, key=running, params=params)).status == 429
+        assert (await visit("get", merged, params={"id": running})).status == 429
     pending = (await visit("post", every, json=gate, params={"view": "basic"})).json["id"]
     assert (await visit("post", every, json=gate)).status == 429
     assert (await visit("delete", one, key=running)).status == 409
@@ -290,6 +294,11 @@ async def test_every_answer_is_as_described(
     ndjson = {"Accept": "application/x-ndjson"}
     assert (await visit("get", f"{one}/events", key=key, headers=ndjson)).status == 200
     assert (await visit("get", f"{one}/events", key=key, params={"after": 99})).status == 204
+    events = await visit("get", merged, params={"id": key}, headers=ndjson)
+    assert events.status == 200
+    cursor = json.loads(events.body.splitlines()[-1])["cursor"]
+    assert (await visit("get", merged, params={"id": key, "after": cursor})).status == 204
+    assert (await visit("get", merged, params={"id": NOBODY})).status == 404
     assert (await visit("post", f"{one}/input", key=key, json={"value": "x"})).status == 409
     assert (await visit("get", one, key=key, params={"view": "basic"})).status == 200
     page = await visit("get", every, params={"page_size": 1})
@@ -340,6 +349,8 @@ async def tour_of_sessions(
     assert (await visit("post", sessions, json={"name": "a"})).status == 200
     assert (await visit("post", sessions, json={"name": elsewhere.name})).status == 409
     assert (await visit("delete", session, key=elsewhere.id)).status == 409
+    followed = await visit("get", "/exec/events", params={"session_id": elsewhere.id})
+    assert followed.status == 409
     assert (await visit("post", sessions, json={})).status == 429
     assert (await visit("get", sessions)).status == 200
     assert (await visit("get", sessions, params={"page_token": "x"})).status == 422

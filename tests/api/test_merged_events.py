@@ -184,20 +184,20 @@ async def test_requests_that_cannot_be_followed(
     record = await exec_api.run_code("1", session_id=session["id"])
     one = {"id": [record["id"]]}
     for status, target, params in (
-        (400, "id", {}),
-        (400, "id", {"session_id": session["id"], **one}),
+        (422, "session_id", {}),
+        (422, "session_id", {"session_id": session["id"], **one}),
         (400, "id", {"id": [f"{number}" for number in range(MAX_EXECUTIONS + 1)]}),
-        (400, "created_after", {"created_after": "2026-01-01T00:00:00Z", **one}),
+        (422, "created_after", {"created_after": "2026-01-01T00:00:00Z", **one}),
         (400, "created_after", {"created_after": "x", "session_id": session["id"]}),
-        (400, "Last-Event-ID", {"after": "7", **one}),
-        (400, "after", {"after": "????", "is_sse": False, **one}),
+        (422, "Last-Event-ID", {"after": "7", **one}),
+        (422, "after", {"after": "????", "is_sse": False, **one}),
         (404, None, {"id": [record["id"], "none"]}),
         (404, None, {"session_id": "none"}),
     ):
         async with refused(following, status, target, **params):
             pass
     far = Cursor(ended=(2**63 - 1, NEVER[1])).encode()
-    async with refused(following, 400, "after", after=far, is_sse=False, **one):
+    async with refused(following, 422, "after", after=far, is_sse=False, **one):
         pass
 
 

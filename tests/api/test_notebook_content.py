@@ -134,7 +134,7 @@ async def test_it_is_saved_in_place(exec_api: ExecApi) -> None:
         assert result["notebook_path"] == expected
         assert "save_conflict" not in result
         saved = json.loads((exec_api.root / expected).read_text())
-        assert saved["cells"][0]["source"] == "'edited'"
+        assert "".join(saved["cells"][0]["source"]) == "'edited'"
         assert saved["cells"][0]["execution_count"] == 1
     answer = await submit(exec_api, notebook("'edited'"), path, save_to="copy.ipynb")
     assert answer.json["result"]["notebook_path"] == "copy.ipynb"

@@ -50,6 +50,7 @@ USEFUL: dict[str, list[Any]] = {
     "execution_id": [KNOWN_ID],
     "follow": [True, False],
     "force": [True, False],
+    "id": [[KNOWN_ID]],
     "idle_timeout_seconds": [0, 60],
     "inputs": [{}, {"SPECIES": "Adelie", "N": 3, "NONE": None}],
     "kernel_id": [echo_kernel.NAME],
@@ -72,6 +73,8 @@ NOT_TOGETHER = ("cell_timeout_seconds", "kernel_id", "on_busy", "session_id", "s
 
 ACCEPTED = ["2xx", "304", "404", "409", "412", "416", "422", "429"]
 """Answers to what fits the contract; with 422 the server says that it cannot be done even so."""
+
+MERGED_EVENTS = "GET /exec/events"
 
 FOLLOWED_TO_THE_END_OF_THE_SESSION = ("GET /exec/sessions/{session_id}/log",)
 """Operations that with ``follow`` answer as long as the session lives."""
@@ -176,16 +179,23 @@ class Calls(requests.Session):
         """Put what is there in the place of what stands for it."""
         for name, value in case.path_parameters.items():
             if value == KNOWN_ID:
-                self._known_id = self._known_id or self._server.start(NOTEBOOK)["id"]
-                case.path_parameters[name] = self._known_id
+                case.path_parameters[name] = self._known_execution()
             if value == KNOWN_SESSION:
                 self._known_session = self._known_session or self._new_session()
                 case.path_parameters[name] = self._known_session
+        if case.operation.label == MERGED_EVENTS and is_useful:
+            # A stream of a session lasts as long as that, and no random text is a cursor.
+            case.query = {"id": [self._known_execution()]}
+            case.headers.clear()
         if case.operation.label in FOLLOWED_TO_THE_END_OF_THE_SESSION and case.query:
             case.query.pop("follow", None)
         if is_useful and isinstance(case.body, dict):
             for name in NOT_TOGETHER:
                 case.body.pop(name, None)
+
+    def _known_execution(self) -> str:
+        self._known_id = self._known_id or self._server.start(NOTEBOOK)["id"]
+        return self._known_id
 
     def _new_session(self) -> str:
         """Create a session, after the end of all those that nobody asked for."""
