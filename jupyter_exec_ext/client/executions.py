@@ -44,6 +44,7 @@ class ExecClient(SessionMethods):
         stdin: Sequence[str] | None = None,
         cells: Sequence[str | int] | Mapping[str, str | int] | None = None,
         save_to: str | None = None,
+        content: Mapping[str, Any] | None = None,
         kernel_name: str | None = None,
         inputs: Mapping[str, Any] | None = None,
         variable_names: Sequence[str] = (),
@@ -51,6 +52,8 @@ class ExecClient(SessionMethods):
         cell_timeout_seconds: float | None = None,
         on_error: Literal["stop", "continue"] | None = None,
         labels: Mapping[str, str] | None = None,
+        origin: Mapping[str, str] | None = None,
+        after: str | None = None,
         description: str | None = None,
         wait_seconds: float | None = None,
     ) -> Record:
@@ -62,6 +65,9 @@ class ExecClient(SessionMethods):
             notebook: API path, relative to the server root; ``None`` to execute something else.
             command: The steps ``clean``, ``build`` and ``exec``: each for a shell, or a list of
                 arguments.
+            content: The notebook, to run as if it were the file at the path; ``None`` runs that.
+            origin: The ``path`` of the notebook and the ``cell_id`` that the code comes from.
+            after: The id of the execution that must succeed first.
             session_name: The session to run in; created when there is none with the name.
             session_path: API path of the folder that this session works in; ``None`` means the
                 notebook's folder, or a new one for code and commands, when it is created.
@@ -69,7 +75,10 @@ class ExecClient(SessionMethods):
             wait_seconds: Wait so long for the end; the record is then final or not.
         """
         body = {
-            "notebook": given({"path": notebook, "cells": cells, "save_to": save_to}) or None,
+            "notebook": given(
+                {"path": notebook, "cells": cells, "save_to": save_to, "content": content}
+            )
+            or None,
             "code": code,
             "command": None if command is None else dict(command),
             "session_id": session_id,
@@ -83,6 +92,8 @@ class ExecClient(SessionMethods):
             "cell_timeout_seconds": cell_timeout_seconds,
             "on_error": on_error,
             "labels": dict(labels) if labels else None,
+            "origin": None if origin is None else dict(origin),
+            "after": after,
             "description": description,
         }
         return self._json(

@@ -32,6 +32,7 @@ RIGHTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("GET", "exec/"): [READ],
     ("GET", "exec/openapi.json"): [READ],
     ("GET", "exec/docs"): [READ],
+    ("GET", "exec/events"): [READ],
     ("GET", "exec/executions"): [READ],
     ("POST", "exec/executions"): RUN,
     ("DELETE", "exec/executions"): [WRITE],
@@ -298,6 +299,22 @@ async def test_who_may_not_read_sees_the_id_and_the_state_alone(
         assert answer.json["id"] == created.json["id"]
     assert cancelled.json == {"id": slow["id"], "state": "cancelled"}
     assert "seen" in own["result"]["stdout"]
+
+
+async def test_who_may_not_read_cannot_run_after_another_users_execution(
+    exec_api: ExecApi, recorder: Recorder, echo_kernel_name: str
+) -> None:
+    """An id of another user's execution is refused as one that is unknown."""
+    body = {"code": "1", "kernel_name": echo_kernel_name}
+    other = await exec_api.run_code(**body)
+    recorder.denied = {READ}
+
+    refused = await exec_api.request("POST", "executions", json=body | {"after": other["id"]})
+    unknown = await exec_api.request("POST", "executions", json=body | {"after": "unknown"})
+
+    assert_refused(refused, 422, "InvalidArgument")
+    assert refused.body == unknown.body
+    assert refused.json["target"] == "after"
 
 
 async def test_a_page_of_another_origin_can_do_nothing_with_the_users_cookie(

@@ -57,6 +57,20 @@ def test_a_request_has_only_what_was_given(server: Scripted, client: ExecClient)
     ]
 
 
+def test_a_notebook_and_what_it_runs_after_are_sent(server: Scripted, client: ExecClient) -> None:
+    """The content beside the path; code with its origin."""
+    server.answer(202, {"id": "1"})
+    server.answer(202, {"id": "2"})
+
+    client.create("a.ipynb", content={"cells": []}, after="0")
+    client.create(code="1", origin={"path": "a.ipynb", "cell_id": "c"})
+
+    assert [request[3] for request in server.requests] == [
+        {"notebook": {"path": "a.ipynb", "content": {"cells": []}}, "after": "0"},
+        {"code": "1", "origin": {"path": "a.ipynb", "cell_id": "c"}},
+    ]
+
+
 def test_a_command_is_sent_as_it_is(server: Scripted, client: ExecClient) -> None:
     """Each step is a text or a list."""
     server.answer(202, {"id": "1"})
