@@ -16,6 +16,7 @@ from jupyter_exec_ext.core.errors import (
     ExecutionNotFoundError,
     InvalidArgumentError,
     SessionEndedError,
+    StoreUnavailableError,
 )
 from jupyter_exec_ext.core.models import Event, EventType, Execution
 from jupyter_exec_ext.core.states import State
@@ -24,6 +25,7 @@ from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.following import (
     ELSEWHERE_POLL_SECONDS,
     PACE_SECONDS,
+    RETRY_SECONDS,
     Follower,
     Following,
 )
@@ -159,6 +161,7 @@ class MergedReader:
         self._members: dict[str, _Member] = {}
         for execution_id, number in cursor.numbers.items():
             self.add(execution_id, number=number)
+        self._has_begun = False
         self.scope = anyio.CancelScope()
         self.is_waiting = False
         self.has_ended = False
@@ -192,15 +195,19 @@ class MergedReader:
     async def read(self, *, seconds: float) -> list[Event]:
         """Return the next events of one execution; none when none come in *seconds*.
 
+        A store that fails is tried again, but not for the first read.
+
         Raises:
-            StoreUnavailableError: The store failed at the first read of an execution.
+            StoreUnavailableError: The store failed at the first read.
         """
         deadline = time.monotonic() + seconds
         while True:
             for member in self._readable():
                 events = await self._read_member(member)
                 if events:
+                    self._has_begun = True
                     return events
+            self._has_begun = True
             if not self._members and (self._session is None or self._session.log.is_closed):
                 self.has_ended = True
                 return []
@@ -240,6 +247,11 @@ class MergedReader:
             found = await member.follower.read(seconds=0)
         except ExecutionNotFoundError:  # It was deleted.
             self._members.pop(member.id, None)
+            return []
+        except StoreUnavailableError:
+            if not self._has_begun:
+                raise
+            member.next_time = time.monotonic() + RETRY_SECONDS
             return []
         if self._live_of(member.id) is None:
             member.next_time = 0.0 if found else time.monotonic() + ELSEWHERE_POLL_SECONDS
