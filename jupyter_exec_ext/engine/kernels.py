@@ -18,7 +18,7 @@ from jupyter_exec_ext.core.errors import (
     RunError,
 )
 from jupyter_exec_ext.engine.channels import Channel, KernelChannels, Message, ZmqChannels
-from jupyter_exec_ext.engine.languages import Language
+from jupyter_exec_ext.engine.languages import Language, language_of
 from jupyter_exec_ext.engine.launching import (
     CLOSE_SECONDS,
     Launch,
@@ -260,9 +260,20 @@ class Kernel:
             while not self.channels.can_be_asked:
                 await self.check()
                 await anyio.sleep(STDIN_POLL_SECONDS)
+        if self.keeping is not Keeping.FOREIGN:
+            self._prepare()
         self._is_ready = True
         if self._stderr is not None:
             self._stderr.release()
+
+    def _prepare(self) -> None:
+        """Send what a fresh kernel of a tested implementation must do before its first cell."""
+        language = language_of(str(self.language_info.get("name", "")))
+        if language is None or self.implementation not in language.implementations:
+            return
+        request = language.prepare_kernel()
+        if request is not None:
+            self.channels.send("execute_request", request.content(), channel="shell")
 
     @property
     def fate(self) -> RunError | None:

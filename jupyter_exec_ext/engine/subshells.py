@@ -69,13 +69,7 @@ async def interrupt_blocked(kernel: Kernel) -> None:
 async def _run_aside(kernel: Kernel, request: Request) -> None:
     """Run a request of ours in a subshell that ends with it."""
     subshell = await Subshell.create(kernel)
-    content = {
-        "code": request.code,
-        "silent": True,
-        "store_history": False,
-        "user_expressions": request.user_expressions,
-        # ipykernel has one switch for all its shells: what runs must not lose it.
-        "allow_stdin": True,
-    }
+    # ipykernel has one switch for all its shells: what runs must not lose it.
+    content = request.content(allow_stdin=True)
     await ask(kernel, "execute_request", content, subshell_id=subshell.subshell_id)
     await subshell.close()

@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from jupyter_exec_ext.app import ExecApp
-from tests.conftest import ExecApi
+from tests.conftest import WAIT_SECONDS, ExecApi
 
 SLEEP = "import time, os; print(os.getpid(), flush=True); time.sleep(60)"
 
@@ -452,3 +452,33 @@ async def test_a_subshell_has_no_inputs_of_its_own(exec_api: ExecApi) -> None:
     )
 
     assert (answer.status, answer.json["target"]) == (422, "inputs")
+
+
+async def test_no_kernel_of_ours_gathers_much_text_into_one_message(
+    exec_api: ExecApi, kernel_manager: Any
+) -> None:
+    """That holds from the first cell on, also after a restart; what is printed stays the same."""
+    session = await exec_api.new_session()
+    for _ in range(2):
+        record = await exec_api.run_code(
+            "import sys; assert sys.stdout.write('x' * 2_000_000) == 2_000_000\n"
+            "for _ in range(2_000): print('y' * 999)",
+            session_id=session["id"],
+        )
+        assert record["result"]["stdout"] == "x" * 2_000_000 + ("y" * 999 + "\n") * 2_000
+
+        client = kernel_manager.get_kernel(record["kernel_id"]).client()
+        client.start_channels(shell=True, iopub=True, stdin=False, hb=False, control=False)
+        try:
+            await client.wait_for_ready()
+            message_id = client.execute("print('x' * 2_000_000)")
+            lengths: list[int] = []
+            while sum(lengths) < 2_000_001:
+                message = await client.get_iopub_msg(timeout=WAIT_SECONDS)
+                if message["parent_header"].get("msg_id") == message_id:
+                    lengths.append(len(message["content"].get("text", "")))
+        finally:
+            client.stop_channels()
+        assert max(lengths) < 300_000
+
+        await exec_api.request("POST", "sessions", session["id"], "restart", body="")

@@ -37,6 +37,9 @@ PIECES = ((1_000, 900, 12), (10_000, 900, 4), (100_000, 900, 3), (5_000_000, 30,
 ZeroMQ in the kernel drops what is above a thousand messages that a busy server did not receive yet.
 """
 
+GATHERED = "for _ in range(30_000): print('y' * 9_999)"
+"""Prints 300 MB that ipykernel gathers into messages of its own choice."""
+
 PIECES_CODE = """\
 import sys
 for _ in range({count}):
@@ -47,8 +50,8 @@ for _ in range({count}):
 MAX_PIECES_PEAK_BYTES = 64_000_000
 QUEUED_PIECES = 4
 MAX_PIECES_ANSWER_SECONDS = 0.1
-MAX_TRIES = 3
-MAX_PEAK_BYTES = 250_000_000
+MAX_TRIES = 5
+MAX_PEAK_BYTES = 100_000_000
 MAX_SETTLED_BYTES = 64_000_000
 MAX_SETTLING_SECONDS = 10
 MAX_ANSWER_SECONDS = 1.0
@@ -258,3 +261,23 @@ def test_pieces_of_any_size_take_little_memory(start_server: Start) -> None:
                     break
             else:
                 pytest.fail(f"pieces of {size} bytes: {tries}")
+
+
+def test_text_that_a_kernel_gathers_takes_little_memory(start_server: Start) -> None:
+    """What ipykernel gathers is bounded too, for Jupyter Server's own connection to the kernel."""
+    _, server = started_pair(start_server)
+    notebook = server.write_notebook("gathered.ipynb", GATHERED)
+    peaks: list[int] = []
+    for _ in range(MAX_TRIES):
+        with watching(server, f"{server.url}api/status") as use:
+            record = server.get(server.start(notebook)["id"], wait=WAIT_SECONDS, view="basic")
+        assert record["state"] == "succeeded"
+        truncated = server.get(record["id"])["result"]["truncated"]
+        assert truncated["kept_bytes"] == 10_000_000
+        assert truncated["total_bytes"] == 300_000_000 or truncated["has_uncounted"]
+        # Messages queue while other processes have the processor: the best try counts.
+        peaks.append(use.peak_bytes)
+        if use.peak_bytes < MAX_PIECES_PEAK_BYTES:
+            break
+    else:
+        pytest.fail(f"peaks: {peaks}")

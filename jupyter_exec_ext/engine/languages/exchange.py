@@ -46,6 +46,17 @@ class Request:
     silent: bool = True
     user_expressions: dict[str, str] = field(default_factory=dict)
 
+    def content(self, *, allow_stdin: bool = False) -> dict[str, Any]:
+        """Return the content of the message."""
+        return {
+            "code": self.code,
+            "silent": self.silent,
+            "store_history": False,
+            "user_expressions": self.user_expressions,
+            "allow_stdin": allow_stdin,
+            "stop_on_error": False,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
@@ -117,6 +128,13 @@ class Language(ABC):
     def variants(self) -> "tuple[Language, ...]":
         """Return the ways to speak to kernels of this language, the preferred one first."""
         return (self,)
+
+    def prepare_kernel(self) -> Request | None:
+        """Return what a fresh kernel must do before its first cell; ``None`` if nothing.
+
+        The caller does not wait for the reply.
+        """
+        return None
 
     def set_environment(self, variables: Mapping[str, str | None]) -> Request:
         """Make *variables* environment variables of the running kernel; ``None`` takes one out.

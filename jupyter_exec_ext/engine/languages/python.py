@@ -77,6 +77,39 @@ def main(data):
             os.environ[name] = value
 """
 
+MAX_GATHERED_CHARACTERS = 250_000
+"""How much printed text a kernel gathers before it sends a message."""
+
+# ipykernel gathers what is printed in 0.2 s into one message, which can be 200 MB, and ZeroMQ
+# receives each message whole. IPython replaces `write` while a cell runs, and puts this one back.
+_LIMIT_GATHERING = """
+import base64, json, sys
+
+def limit_gathering(stream, limit):
+    write, flush = stream.write, stream.flush
+    gathered = 0
+
+    def limited_write(string):
+        nonlocal gathered
+        if isinstance(string, str) and len(string) > limit:
+            for start in range(0, len(string), limit):
+                limited_write(string[start:start + limit])
+            return len(string)
+        count = write(string)
+        gathered += len(string)
+        if gathered >= limit:
+            gathered = 0
+            flush()
+        return count
+
+    stream.write = limited_write
+
+def main(data):
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream).__module__ == 'ipykernel.iostream':
+            limit_gathering(stream, json.loads(base64.b64decode(data)))
+"""
+
 _RAISE = """
 import asyncio, base64, ctypes, json, signal, sys, threading, time
 
@@ -160,6 +193,10 @@ class Python(Language):
         """Return this one, and one for kernels that evaluate no user expressions."""
         return (self, PlainPython())
 
+    def prepare_kernel(self) -> Request | None:
+        """Limit how much printed text ipykernel gathers into one message."""
+        return _request(_LIMIT_GATHERING, MAX_GATHERED_CHARACTERS)
+
     def environment_error(self, reply: Reply) -> str | None:
         """Return why setting or restoring failed, without any value; ``None`` when it worked."""
         expressions = reply.content.get("user_expressions")
@@ -221,6 +258,10 @@ class PlainPython(Python):
     def variants(self) -> tuple[Language, ...]:
         """Return this one alone."""
         return (self,)
+
+    def prepare_kernel(self) -> Request | None:
+        """Return ``None``: these kernels gather nothing."""
+        return None
 
     def environment_error(self, reply: Reply) -> str | None:
         """Return why setting or restoring failed, without any value; ``None`` when it worked."""

@@ -6,6 +6,8 @@ import json
 from hypothesis import given
 
 from jupyter_exec_ext.core.models import Variable
+from jupyter_exec_ext.engine.languages import Request
+from jupyter_exec_ext.engine.languages.python import MAX_GATHERED_CHARACTERS
 from tests.engine.languages.conftest import KernelUnderTest
 from tests.engine.languages.samples import json_values, one_kernel_for_all
 
@@ -243,3 +245,30 @@ def test_names_are_found_in_the_form_in_which_python_binds_them(
     python_kernel.run("\u00b5 = 4")
 
     assert python_kernel.read_json("\u00b5", "\u03bc") == [4, 4]
+
+
+def test_a_prepared_kernel_sends_printed_text_in_bounded_messages(
+    python_kernel: KernelUnderTest,
+) -> None:
+    preparation = python_kernel.language.prepare_kernel()
+    assert preparation is not None
+    assert python_kernel.send(preparation).content["status"] == "ok"
+    printed = "é" * 1_000_000 + "\n"
+
+    for code in (
+        "print('é' * 1_000_000)",
+        "for _ in range(1_000): print('é' * 1_000, end='')\nprint()",
+        "import sys; assert sys.stdout.write('é' * 1_000_000 + '\\n') == 1_000_001",
+        "sys.stdout.writelines(['é' * 500_000, 'é' * 500_000, '\\n'])",
+    ):
+        assert python_kernel.run(code) == printed, code
+        texts = [c["text"] for kind, c in python_kernel.published if kind == "stream"]
+        # A piece above the limit starts a message of its own.
+        assert max(map(len, texts)) < 2 * MAX_GATHERED_CHARACTERS, code
+
+    python_kernel.run("sys.stderr.write('x' * 1_000_000); None")
+    errors = [c["text"] for kind, c in python_kernel.published if kind == "stream"]
+    assert "".join(errors) == "x" * 1_000_000
+    assert max(map(len, errors)) < 2 * MAX_GATHERED_CHARACTERS
+    wrong = python_kernel.send(Request(code="sys.stdout.write(1)", silent=False))
+    assert wrong.content["ename"] == "TypeError"
