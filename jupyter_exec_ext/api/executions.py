@@ -249,7 +249,9 @@ class ExecutionsHandler(_Handler):
         await self._require_rights(new)
         seconds, view = self.read_wait(), self.read_view()
         execution = await self.executions.create(new, owner=self.current_user.username)
-        if body.cancel_on_disconnect and seconds:
+        is_cancelled_when_gone = body.cancel_on_disconnect and seconds > 0
+        del body, new  # A notebook in the request is large, and the request may wait for minutes.
+        if is_cancelled_when_gone:
             self.when_gone(lambda: self.executions.cancel_soon(execution.id))
         self.set_header("Location", self.link("executions", execution.id))
         unfinished = HTTPStatus.ACCEPTED

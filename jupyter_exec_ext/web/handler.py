@@ -168,7 +168,10 @@ class ExecHandler(APIHandler):
 
     async def read_body(self, kind: type[T]) -> T:
         """Return the body as a *kind*; raises `MalformedRequestError` naming the field at fault."""
-        return await threads.run_if_large(decode_body, bytes(self._body or b""), kind)
+        body = bytes(self._body or b"")
+        if self._body:
+            self._body = bytearray()  # The request may wait for minutes, and it is read once.
+        return await threads.run_if_large(decode_body, body, kind)
 
     async def require(self, action: str, resource: str) -> None:
         """Ask the server's authorizer for one more right than the verb itself needs.
