@@ -205,15 +205,15 @@ class MergedReader:
             for member in self._readable():
                 events = await self._read_member(member)
                 if events:
-                    self._has_begun = True
-                    return events
+                    break
+            else:
+                events = []
             self._has_begun = True
-            if not self._members and (self._session is None or self._session.log.is_closed):
-                self.has_ended = True
-                return []
+            is_open = self._session is not None and not self._session.log.is_closed
+            self.has_ended = not self._members and not is_open
             left = deadline - time.monotonic()
-            if left <= 0:
-                return []
+            if events or self.has_ended or left <= 0:
+                return events
             await self._wait(left)
 
     def _readable(self) -> list[_Member]:

@@ -145,6 +145,7 @@ async def test_what_cannot_be_waited_for_is_refused(
 
 async def test_a_waiting_execution_holds_nothing(exec_api: ExecApi, where: dict[str, Any]) -> None:
     """Its session is idle, takes others at once, also those that reject a busy one, and lasts."""
+    await exec_api.until_session(where["session_id"], lambda record: record["state"] == "idle")
     blocker = await exec_api.start_code(WAIT, kernel_name="tiny-echo")
     waiting = await exec_api.start_code("1", after=blocker["id"], **where)
 
