@@ -3,6 +3,7 @@
 The tests are plain functions: Playwright's synchronous interface cannot run in an event loop.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,12 +16,21 @@ import urllib.request
 import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 
+BUILT = Path(__file__).parents[2] / "jupyter_exec_ext" / "labextension"
 TOKEN = "secret"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -31,6 +41,15 @@ CHROMIUM_FLAGS = [
 ]
 WAIT_SECONDS = 60.0
 
+INSTALL_SECONDS = 600.0
+
+# The environment that each one is based on, if any, and what it has in addition.
+ENVIRONMENTS = {
+    "newest": ("", "jupyterlab>=4.6,<5", "notebook>=7.6,<8"),
+    "oldest": ("", "jupyterlab==4.4.0"),
+    "collaboration": ("newest", "jupyter-collaboration>=5,<6"),
+}
+
 SETTINGS: dict[str, dict[str, Any]] = {
     # The news toast covers buttons.
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -38,23 +57,36 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+class LabEnvironment(NamedTuple):
+    """Where a JupyterLab is installed that sees the packages of this project.
+
+    Attributes:
+        python: The Python to start it with.
+        lab: The folder with what JupyterLab serves, below ``share/jupyter``.
+    """
+
+    python: Path
+    lab: Path
+
+
 class Lab:
     """A JupyterLab server with folders of its own.
-
-    Args:
-        python: The Python of an environment with JupyterLab, which sees this project.
 
     Attributes:
         root: The folder that the server shows.
         url: The base URL, with a slash at its end.
     """
 
-    def __init__(self, home: Path, python: Path) -> None:
+    def __init__(self, home: Path, environment: LabEnvironment) -> None:
         self._home = home
-        self._python = python
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self.root = home / "work"
         self.root.mkdir(parents=True)
+        # What is built, not what was installed: the two differ while a developer works.
+        extensions = home / "share" / "labextensions"
+        extensions.mkdir(parents=True)
+        (extensions / "jupyter-exec-ext").symlink_to(BUILT)
         for name, values in SETTINGS.items():
             path = home / "settings" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,12 +104,14 @@ class Lab:
             "JUPYTERLAB_SETTINGS_DIR": str(self._home / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(self._home / "workspaces"),
             "JUPYTER_TOKEN": TOKEN,
-            # The kernels, and what installing the project put there: the front end, for one.
-            "JUPYTER_PATH": str(Path(sys.prefix, "share", "jupyter")),
+            "JUPYTERLAB_DIR": str(self._environment.lab),
+            # The front end, and the kernels of this environment.
+            "JUPYTER_PATH": f"{self._home / 'share'}:{Path(sys.prefix, 'share', 'jupyter')}",
+            # The file that enables the server extension.
             "JUPYTER_CONFIG_PATH": str(Path(sys.prefix, "etc", "jupyter")),
         }
         command = [
-            str(self._python),
+            str(self._environment.python),
             "-m",
             "jupyterlab",
             "--no-browser",
@@ -86,6 +120,7 @@ class Lab:
             "--ServerApp.base_url=/user/a%40b/",
             f"--ServerApp.root_dir={self.root}",
             "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
         for stale in (self._home / "runtime").glob("jpserver-*.json"):
             stale.unlink()
@@ -160,32 +195,63 @@ class Lab:
         raise RuntimeError((self._home / "log").read_text())
 
 
-@pytest.fixture(scope="session")
-def lab_python(request: pytest.FixtureRequest) -> Path:
-    """The Python of an environment with JupyterLab, which sees the packages of this one.
+def install(folder: Path, requirements: list[str], *above: Path) -> Path:
+    """Return the Python of an environment that has the requirements; create it if it is missing.
+
+    Args:
+        folder: Where the environment is, or will be.
+        requirements: Packages as pip takes them.
+        above: Folders of packages that the environment sees too.
+    """
+    python = folder / "bin" / "python"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Workers of pytest-xdist share the environments.
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            venv.create(folder, with_pip=True, symlinks=True, clear=True)
+            lines = [f"import site; site.addsitedir({str(packages)!r})\n" for packages in above]
+            (packages_of(folder) / "above.pth").write_text("".join(lines))
+            command = [python, "-m", "pip", "install", "--quiet", *requirements]
+            subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+            (folder / "ready").touch()
+    return python
+
+
+def packages_of(environment: Path) -> Path:
+    """Return the folder of packages of a virtual environment."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return environment / "lib" / version / "site-packages"
+
+
+def lab_environment(config: pytest.Config, name: str) -> LabEnvironment:
+    """Return the environment with this name of `ENVIRONMENTS`.
 
     JupyterLab is not installed into the environment of the tests: its server extensions would be
     started with each server of the other tests.
     """
-    assert request.config.cache is not None
-    folder = Path(request.config.cache.mkdir("jupyterlab")) / "newest"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        venv.create(folder, with_pip=True, symlinks=True, clear=True)
-        packages = sysconfig.get_path("purelib")
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        link = folder / "lib" / version / "site-packages" / "project.pth"
-        link.write_text(f"import site; site.addsitedir({packages!r})\n")
-        install = [python, "-m", "pip", "install", "--quiet", "jupyterlab>=4.6,<5"]
-        subprocess.run(install, check=True, timeout=600)
-        (folder / "ready").touch()
-    return python
+    assert config.cache is not None
+    folder = Path(config.cache.mkdir("jupyterlab"))
+    base, *requirements = ENVIRONMENTS[name]
+    above = [Path(sysconfig.get_path("purelib"))]
+    lab = folder / (base or name)
+    if base:
+        lab_environment(config, base)
+        above.append(packages_of(lab))
+    python = install(folder / name, requirements, *above)
+    return LabEnvironment(python, lab / "share" / "jupyter" / "lab")
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, lab_python: Path) -> Iterator[Lab]:
+def newest(request: pytest.FixtureRequest) -> LabEnvironment:
+    """The newest JupyterLab, with Notebook 7 next to it."""
+    return lab_environment(request.config, "newest")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, newest: LabEnvironment) -> Iterator[Lab]:
     """A JupyterLab whose user may do everything."""
-    server = Lab(tmp_path_factory.mktemp("lab"), lab_python)
+    server = Lab(tmp_path_factory.mktemp("lab"), newest)
     server.start()
     yield server
     server.stop()
@@ -194,7 +260,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, lab_python: Path) -> Iterator[
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium, as the operating system has it."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     expect.set_options(timeout=WAIT_SECONDS * 1000)
@@ -222,15 +288,18 @@ class LabPage:
         self.problems: list[str] = []
         page.set_default_timeout(WAIT_SECONDS * 1000)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("console", self._check_console)
         # JupyterLab asks before a page with unsaved changes is left.
         page.on("dialog", lambda dialog: dialog.accept())
 
     def open(self, *, reset: bool = False) -> None:
         """Load JupyterLab and wait until it has restored its widgets."""
         query = f"token={TOKEN}" + ("&reset" if reset else "")
-        self.page.goto(f"{self._lab.url}lab/workspaces/{self._workspace}?{query}")
-        self.page.wait_for_function("window.jupyterapp")
-        self.page.evaluate("async () => { await window.jupyterapp.restored }")
+        self._load(f"lab/workspaces/{self._workspace}?{query}")
+
+    def open_in_notebook_7(self, path: str) -> None:
+        """Load a page of Notebook 7 and wait until it has restored its widgets."""
+        self._load(f"{path}?token={TOKEN}")
 
     def open_notebook(self, path: str) -> None:
         """Open a notebook and wait until its toolbar is there."""
@@ -290,10 +359,24 @@ class LabPage:
         for label in labels:
             self.page.get_by_role("menuitem", name=label).first.click()
 
+    def _load(self, path: str) -> None:
+        self.page.goto(self._lab.url + path)
+        self.page.wait_for_function("window.jupyterapp")
+        self.page.evaluate("async () => { await window.jupyterapp.restored }")
+
+    def _check_console(self, message: ConsoleMessage) -> None:
+        """Keep errors and warnings of our code, of our requests, and about our packages."""
+        where = message.location["url"]
+        is_ours = "jupyter-exec-ext" in message.text + where or "/exec/" in where
+        # On a busy machine JupyterLab reports plugins that were slow to activate.
+        is_slowness = "to activate" in message.text
+        if is_ours and not is_slowness and message.type in ("error", "warning"):
+            self.problems.append(f"{message.text} ({where})")
+
 
 @pytest.fixture
 def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
-    """Return what opens a page of its own, in an empty workspace; its errors fail the test."""
+    """Return what opens a page of its own, in an empty workspace; its problems fail the test."""
     workspace = "".join(c if c.isalnum() else "-" for c in request.node.name)
     pages: list[LabPage] = []
 

@@ -47,6 +47,8 @@ def test_the_keyboard_alone_runs_and_opens(lab: Lab, page: LabPage) -> None:
     keyboard.press("Control+Shift+C")
     expect(page.page.locator(".lm-CommandPalette-input:visible")).to_be_focused()
     keyboard.type("Run Notebook in Background")
+    active = page.page.locator(".lm-CommandPalette-item.lm-mod-active:visible")
+    expect(active).to_contain_text("Run Notebook in Background")
     keyboard.press("Enter")
     page.dialog.wait_for()
     keyboard.press("Enter")

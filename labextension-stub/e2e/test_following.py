@@ -39,6 +39,25 @@ def test_a_closed_page_comes_back_to_the_running_execution(lab: Lab, open_page: 
     expect(second.details.locator(".jp-exec-Details-cells")).to_contain_text("the last value")
 
 
+def test_two_pages_show_the_same(lab: Lab, open_page: OpenPage) -> None:
+    """What one page starts and the other cancels shows in both; the one that started it reports it."""
+    lab.write_notebook("shared.ipynb", "import time", "time.sleep(600)")
+    first, second = open_page(lab), open_page(lab)
+    first.show_panel()
+    second.show_panel()
+    first.open_notebook("shared.ipynb")
+
+    first.toolbar_button.click(modifiers=["Shift"])
+    second.row("shared.ipynb", "running").get_by_role("button").first.click()
+    expect(second.details.get_by_role("progressbar")).to_have_attribute("value", "1")
+    second.details.get_by_role("button", name="Cancel").click()
+
+    for page in (first, second):
+        page.row("shared.ipynb", "cancelled").wait_for()
+    expect(first.page.locator(".Toastify__toast", has_text="cancelled")).to_be_visible()
+    expect(second.page.locator(".Toastify__toast")).to_have_count(0)
+
+
 def test_a_reload_restores_the_details(lab: Lab, page: LabPage) -> None:
     lab.write_notebook("restored.ipynb", 'print("still here")')
     page.open_notebook("restored.ipynb")

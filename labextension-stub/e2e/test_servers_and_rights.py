@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from e2e.conftest import Lab, OpenPage
+from e2e.conftest import Lab, LabEnvironment, OpenPage
 
 READ_ONLY = """
 from jupyter_server.auth import Authorizer
@@ -23,9 +23,9 @@ c.ServerApp.authorizer_class = ReadOnly
 
 
 @pytest.fixture
-def own_lab(tmp_path: Path, lab_python: Path) -> Iterator[Lab]:
+def own_lab(tmp_path: Path, newest: LabEnvironment) -> Iterator[Lab]:
     """A JupyterLab for one test, not started."""
-    lab = Lab(tmp_path, lab_python)
+    lab = Lab(tmp_path, newest)
     yield lab
     lab.stop()
 
@@ -48,6 +48,9 @@ def test_the_list_is_right_again_when_the_server_is_back(own_lab: Lab, open_page
 
     page.row("stopped.ipynb", "failed").wait_for()
     expect(page.panel.get_by_role("alert")).to_have_count(0)
+    # The browser reports each request that the stopped server did not answer.
+    assert all(problem.startswith("Failed to load resource") for problem in page.problems)
+    page.problems.clear()
 
 
 def test_a_read_only_user_sees_executions_and_starts_none(
