@@ -32,7 +32,7 @@ lab: export PATH := $(abspath $(VENV))/bin:$(PATH)
 .DEFAULT_GOAL := help
 # The checks stop at the first that fails, also under -j.
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers docs docs-check lab pytest e2e bench format clean
+.PHONY: help demo test lint types layers docs docs-check lab pytest e2e screenshots bench format clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ pytest: $(DEV)  ## Run the tests, with coverage
 e2e: $(DEV)  ## Run the tests of the front end in JupyterLab and Chromium
 	@printf '\n=== Front end in JupyterLab\n'
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(LAB)/e2e
+
+screenshots: $(DEV)  ## Write the pictures of the documentation, docs/images
+	$(PY) -m pytest --quiet $(LAB)/e2e/screenshots.py
 
 bench: $(BENCH)  ## Measure the speed beside what does the same without the service
 	$(VENV_BENCH)/bin/python -m bench $(BENCH_ARGS)

@@ -154,7 +154,7 @@ class Lab:
 
     def write_notebook(self, path: str, *sources: str) -> str:
         """Write a notebook of code cells below the root and return *path*."""
-        cells = [
+        cells: list[dict[str, Any]] = [
             {
                 "cell_type": "code",
                 "id": f"c{number}",
@@ -212,7 +212,7 @@ def install(folder: Path, requirements: list[str], *above: Path) -> Path:
             venv.create(folder, with_pip=True, symlinks=True, clear=True)
             lines = [f"import site; site.addsitedir({str(packages)!r})\n" for packages in above]
             (packages_of(folder) / "above.pth").write_text("".join(lines))
-            command = [python, "-m", "pip", "install", "--quiet", *requirements]
+            command = [str(python), "-m", "pip", "install", "--quiet", *requirements]
             subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
             (folder / "ready").touch()
     return python

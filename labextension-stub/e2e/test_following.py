@@ -40,7 +40,7 @@ def test_a_closed_page_comes_back_to_the_running_execution(lab: Lab, open_page: 
 
 
 def test_two_pages_show_the_same(lab: Lab, open_page: OpenPage) -> None:
-    """What one page starts and the other cancels shows in both; the one that started it reports it."""
+    """Both show a start and a cancel of the other; only the one that started the run reports it."""
     lab.write_notebook("shared.ipynb", "import time", "time.sleep(600)")
     first, second = open_page(lab), open_page(lab)
     first.show_panel()

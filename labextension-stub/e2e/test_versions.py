@@ -52,7 +52,7 @@ def test_notebook_7_runs_a_notebook_in_the_background(lab: Lab, page: LabPage) -
 
 def test_jupyterlab_lists_the_front_end_as_enabled(newest: LabEnvironment) -> None:
     """Installing the project did that; the list names the Python package."""
-    command = [newest.python, "-m", "jupyterlab.labextensions", "list"]
+    command = [str(newest.python), "-m", "jupyterlab.labextensions", "list"]
     environment = {**os.environ, "JUPYTER_PATH": str(Path(sys.prefix, "share", "jupyter"))}
 
     listed = subprocess.run(
