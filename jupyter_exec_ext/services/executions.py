@@ -339,10 +339,11 @@ class ExecutionService:
             left = deadline - time.monotonic()
             live = self.live_of(execution_id)
             if live is not None:
-                while not live.execution.state.is_final and left > 0:
+                while not live.execution.state.is_final and not live.is_taken_over and left > 0:
                     await live.changed.wait(left)
                     left = deadline - time.monotonic()
-                return self._shown(live), live.final_result
+                if not live.is_taken_over:
+                    return self._shown(live), live.final_result
             execution = await self._store.get(execution_id)
             if execution.state.is_final or left <= 0:
                 return execution, None
@@ -397,13 +398,14 @@ class ExecutionService:
             RunsElsewhereError: It is another server process's.
         """
         live = self._turns.find(execution_id)
-        if live is None:
-            execution = await self._store.get(execution_id)
-            if not execution.state.is_final:
-                raise RunsElsewhereError(f"execution {execution_id}", execution.state)
-            return execution
-        await self._turns.cancel(live)
-        return live.execution
+        if live is not None:
+            await self._turns.cancel(live)
+            if not live.is_taken_over:
+                return live.execution
+        execution = await self._store.get(execution_id)
+        if not execution.state.is_final:
+            raise RunsElsewhereError(f"execution {execution_id}", execution.state)
+        return execution
 
     def cancel_soon(self, execution_id: str) -> None:
         """Cancel an execution in the background, if it is not final by then."""

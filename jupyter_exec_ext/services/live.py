@@ -48,7 +48,9 @@ class Live:
         snapshot: ``None`` while it waits, since thousands may.
         stdin: Who answers what its code asks; ``None`` until it runs.
         exit_codes: Of the steps of a command that ended so far; ``None`` for what is none.
-        is_stored: Whether the final record is in the store.
+        is_stored: Whether the final record is in the store, or another process's to store.
+        is_taken_over: Whether another process of this server runs or ended it, so that only the
+            store has its record.
     """
 
     execution: Execution
@@ -69,6 +71,7 @@ class Live:
     exit_codes: dict[CommandStep, int] | None = None
     final_result: Result | None = None
     is_stored: bool = False
+    is_taken_over: bool = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -92,6 +95,13 @@ class Live:
         if self.journal is not None:
             self.journal.has_news.fire()
         self.on_state(execution)
+
+    def leave_to_other(self) -> None:
+        """Show only the stored record from now on: another process of this server writes it."""
+        self.is_taken_over = self.is_stored = True
+        self.changed.fire()
+        if self.journal is not None:
+            self.journal.has_news.fire()
 
     def stop(self, error: RunError | None = None) -> None:
         """Let its run end: with *error*, or because a client cancelled it."""

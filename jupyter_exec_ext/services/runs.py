@@ -341,7 +341,10 @@ class RunService:
     async def _end(
         self, live: Live, state: State, error: ExecutionError | None, start: float
     ) -> None:
-        """Make *live* final: save its notebook, store its record, and only then show it."""
+        """Make *live* final: save its notebook, store its record, and only then show it.
+
+        The end of an execution that another process has taken over is not shown.
+        """
         result = live.result()
         if live.journal is not None and live.snapshot is not None and live.execution.started:
             widgets = live.journal.widget_metadata()
@@ -365,7 +368,8 @@ class RunService:
         try:
             await self.store_final(live, final)
         finally:
-            live.change_to(final)
+            if not live.is_taken_over:
+                live.change_to(final)
 
     async def end_without_result(
         self, live: Live, state: State, error: ExecutionError | None
@@ -395,7 +399,9 @@ class RunService:
             events = [*await rows_of(entries), *encode_events(closing)]
             result = await encode_result(live.result())
             try:
-                await self._store.finish(final, result=result, events=events, drop=drop)
+                is_taken = await self._store.finish(final, result=result, events=events, drop=drop)
+                if not is_taken:
+                    live.leave_to_other()
             except ExecutionNotFoundError:
                 notebook = await encode_snapshot(live.snapshot or EMPTY_SNAPSHOT)
                 await self._store.restore(final, notebook=notebook, result=result, events=events)

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from jupyter_exec_ext.app import ExecApp
 from jupyter_exec_ext.core.models import Execution
 from jupyter_exec_ext.core.states import State
+from jupyter_exec_ext.services.announcer import EXECUTION_SCHEMA_ID
+from jupyter_exec_ext.services.events import closing_events, encode_events
 from jupyter_exec_ext.store.store import ListQuery, Store
 from tests.conftest import ExecApi
 from tests.store.builders import connected, ended, new_instance, running
@@ -58,10 +60,28 @@ async def adopted(exec_app: ExecApp, other: Store, record: dict[str, Any]) -> Ex
 async def test_what_waits_does_not_run_here_once_another_instance_has_it(
     exec_app: ExecApp, exec_api: ExecApi, other: Store, has_session: bool
 ) -> None:
-    """Its code starts in one instance only, and the record is what that one stores."""
+    """Its code starts in one instance only, and clients of both see what that one stores."""
     fields = {"session_id": (await exec_api.new_session())["id"]} if has_session else {}
     first = await exec_api.start_code(wait_for_go(exec_api.root), **fields)
     second = await exec_api.start_code(mark(exec_api.root), **fields)
+    told: list[str] = []
+
+    async def listen(logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        if data["execution_id"] == second["id"]:
+            told.append(data["state"])
+
+    server: Any = exec_app.serverapp
+    server.event_logger.add_listener(schema_id=EXECUTION_SCHEMA_ID, listener=listen)
+    waiting = asyncio.create_task(exec_api.get(second, wait=60))
+    following = asyncio.create_task(
+        exec_api.request(
+            "GET",
+            "executions",
+            second["id"],
+            "events",
+            headers={"Accept": "application/x-ndjson"},
+        )
+    )
     execution = await adopted(exec_app, other, second)
     assert execution.state is State.PENDING
 
@@ -74,8 +94,33 @@ async def test_what_waits_does_not_run_here_once_another_instance_has_it(
 
     assert not (exec_api.root / "ran").exists()
     assert (await exec_api.get(second))["state"] == "running"
-    assert await other.finish(ended(running(execution)), result=b"{}")
+    assert not waiting.done()
+    assert not following.done()
+    final = ended(running(execution))
+    await other.finish(final, result=b"{}", events=encode_events(closing_events(final, after=5)))
     assert (await exec_api.get(second))["state"] == "succeeded"
+    assert (await waiting)["state"] == "succeeded"
+    events = [json.loads(line) for line in (await following).body.splitlines()]
+    assert (events[-1]["type"], events[-1]["state"]) == ("end", "succeeded")
+    assert not {"failed", "error"} & {*told, *(event["type"] for event in events)}
+
+
+async def test_a_cancel_here_does_not_reach_what_another_instance_runs(
+    exec_app: ExecApp, exec_api: ExecApi, other: Store
+) -> None:
+    """The client gets the error for it, and the record is what the other instance stores."""
+    first = await exec_api.start_code(wait_for_go(exec_api.root))
+    second = await exec_api.start_code(mark(exec_api.root))
+    execution = await adopted(exec_app, other, second)
+    assert await other.update(running(execution))
+
+    refused = await exec_api.request("POST", "executions", second["id"], "cancel", body="")
+
+    assert (refused.status, refused.json["code"]) == (409, "RunsElsewhere")
+    assert (await exec_api.get(second))["state"] == "running"
+    (exec_api.root / "go").touch()
+    assert (await exec_api.final(first))["state"] == "succeeded"
+    assert not (exec_api.root / "ran").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the kernel waits in a shell")
