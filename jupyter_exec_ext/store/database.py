@@ -5,7 +5,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -107,6 +107,18 @@ def _transaction(engine: Engine, *, is_write: bool) -> Iterator[Connection]:
             yield connection
 
 
+@contextlib.asynccontextmanager
+async def giving_way(min_seconds: float) -> AsyncIterator[None]:
+    """Pause after one of many writes for as long as it took, and for *min_seconds* at least.
+
+    SQLite does not queue those who wait for its write lock: each tries again after some
+    milliseconds, and gets the lock only if nobody has it at that moment.
+    """
+    start = time.monotonic()
+    yield
+    await anyio.sleep(max(min_seconds, time.monotonic() - start))
+
+
 class Database:
     """Runs pieces of work in transactions.
 
@@ -178,9 +190,10 @@ class Database:
         """
         with contextlib.suppress(StoreUnavailableError):
             for _ in range(_GIVE_BACK_STEPS):
-                if not await self._run(self._give_back, self._writes):
+                async with giving_way(_GIVE_BACK_PAUSE_SECONDS):
+                    has_more = await self._run(self._give_back, self._writes)
+                if not has_more:
                     break
-                await anyio.sleep(_GIVE_BACK_PAUSE_SECONDS)
 
     async def _run(self, call: Callable[[Engine], T], turns: anyio.Semaphore) -> T:
         engine = await self._opened()

@@ -42,6 +42,7 @@ _GIVEN_BACK_PAGES = 500
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _PROBE_BYTES = 64 * 1024
 _RETRY_SECONDS = 0.05
+_LOCK_POLL_MILLISECONDS = 10
 
 
 class SqliteBackend:
@@ -155,7 +156,7 @@ class SqliteBackend:
             },
         )
         event.listen(engine, "connect", self._on_connect)
-        event.listen(engine, "begin", _on_begin)
+        event.listen(engine, "begin", self._on_begin)
         return engine
 
     def _on_connect(self, connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
@@ -164,6 +165,21 @@ class SqliteBackend:
         cursor.execute(f"PRAGMA synchronous = {'NORMAL' if self._wal else 'FULL'}")
         cursor.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
         cursor.close()
+
+    def _on_begin(self, connection: Connection) -> None:
+        if not connection.get_execution_options().get("is_write", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # While SQLite waits for the write lock it sleeps longer and longer, up to 100 ms, and can
+        # miss each moment at which another process does not hold the lock. Short waits do not.
+        driver: Any = connection.connection.driver_connection
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        driver.execute(f"PRAGMA busy_timeout = {_LOCK_POLL_MILLISECONDS}")
+        try:
+            while not _began(driver, can_retry=time.monotonic() < deadline):
+                pass
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_seconds * 1_000)}")
 
     def _is_whole(self, engine: Engine) -> bool:
         if self._is_suspect:
@@ -258,9 +274,15 @@ def _unescape(field: str) -> str:
     return field
 
 
-def _on_begin(connection: Connection) -> None:
-    is_write = connection.get_execution_options().get("is_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+def _began(driver: Any, *, can_retry: bool) -> bool:
+    """Begin a transaction that writes; return whether the lock was free."""
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if can_retry and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def _identity_of(path: Path) -> tuple[int, int]:

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-import anyio
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from jupyter_exec_ext.core.errors import ConflictError, UnreadableRowError
 from jupyter_exec_ext.core.models import Execution
-from jupyter_exec_ext.store.database import Database, backend_of
+from jupyter_exec_ext.store.database import Database, backend_of, giving_way
 from jupyter_exec_ext.store.leases import Instance, Leases
 from jupyter_exec_ext.store.listing import (
     Filters,
@@ -39,8 +38,8 @@ from jupyter_exec_ext.store.tables import executions, results
 
 __all__ = ["Adopted", "EventRow", "Filters", "Instance", "ListQuery", "Page", "Store"]
 
-DELETE_SECONDS = 0.025
-"""About how long one transaction of a bulk delete may take, and the pause after it."""
+DELETE_SECONDS = 0.01
+"""About how long one transaction of a bulk delete may take, and the shortest pause after it."""
 
 _DELETED_AT_ONCE = 200
 
@@ -428,15 +427,13 @@ class Store:
         await self._database.write(self._leases.drop_dead)
 
     async def _delete_final(self, keys: Sequence[str]) -> int:
-        # In pieces: a write of minutes would keep all others waiting.
+        # In steps: a write of minutes would keep all others waiting.
         delete = partial(self._rows.delete_final, seconds=DELETE_SECONDS)
         start = count = 0
         while start < len(keys):
-            if start or count:
-                # Other processes cannot queue for the lock of SQLite: they try now and then.
-                await anyio.sleep(DELETE_SECONDS)
             chosen = keys[start : start + _DELETED_AT_ONCE]
-            done_count, removed_count = await self._database.write(partial(delete, keys=chosen))
+            async with giving_way(DELETE_SECONDS):
+                done_count, removed_count = await self._database.write(partial(delete, keys=chosen))
             start += done_count
             count += removed_count
         if count:
