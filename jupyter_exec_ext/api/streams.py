@@ -19,7 +19,8 @@ from jupyter_exec_ext.core.errors import (
 )
 from jupyter_exec_ext.core.limits import Limits
 from jupyter_exec_ext.services.executions import ExecutionService
-from jupyter_exec_ext.services.following import Following, LogFold, LogReader, log_size
+from jupyter_exec_ext.services.following import Following, LogFold, log_size
+from jupyter_exec_ext.services.log_reader import LogReader
 from jupyter_exec_ext.services.merging import MAX_ENDED, MAX_EXECUTIONS, Cursor, MergedStreams
 from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
 from jupyter_exec_ext.services.sessions import SessionService

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
@@ -14,17 +14,12 @@ from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State
 from jupyter_exec_ext.services.events import closing_events, decode_event
 from jupyter_exec_ext.services.live import Live
+from jupyter_exec_ext.services.log_reader import BATCH_BYTES, PACE_SECONDS, LogReader
 from jupyter_exec_ext.services.session_log import SessionLog, SessionLogReader
 from jupyter_exec_ext.services.shares import Shares
 from jupyter_exec_ext.store.store import EventRow, Store
 
-BATCH_BYTES = 1_000_000
-"""About how much is read at once; a larger event is read alone."""
-
 BATCH_EVENTS = 5_000
-
-PACE_SECONDS = 0.025
-"""For how long news gather before they are read."""
 
 ELSEWHERE_POLL_SECONDS = 0.5
 """How often the store is asked for news of an execution that another server process runs."""
@@ -38,27 +33,7 @@ INLINE_BYTES = 64_000
 LEFT_OUT = b"\n[... output left out ...]\n"
 
 
-class LogReader(Protocol):
-    """Reads the events of an execution, or the log of a session, in order.
-
-    Attributes:
-        scope: What its owner does within the scope ends when `close` is called.
-        is_waiting: Whether it has read all there is.
-        has_ended: Whether nothing more can come.
-    """
-
-    scope: anyio.CancelScope
-    is_waiting: bool
-    has_ended: bool
-
-    async def read(self, *, seconds: float) -> list[Event]:
-        """Return the next events; none when none come in *seconds*."""
-
-    def close(self) -> None:
-        """End what is done within the scope."""
-
-
-class Follower:
+class Follower(LogReader):
     """Reads the events of one execution in order: each once, and a gap for those that are lost.
 
     The first one, number 0, says that the execution is pending; it is not stored.
@@ -67,10 +42,6 @@ class Follower:
         after: Only what follows this number; ``None`` for all.
         is_following: Whether to go on to the end of the execution, and not only to what there is.
 
-    Attributes:
-        scope: Whatever its owner does within ends when `close` is called.
-        is_waiting: Whether it has read all there is.
-        has_ended: Whether nothing more can come.
     """
 
     def __init__(
@@ -82,6 +53,7 @@ class Follower:
         store: Store,
         live_of: Callable[[str], Live | None],
     ) -> None:
+        super().__init__()
         self._id = execution_id
         self._store = store
         self._live_of = live_of
@@ -93,9 +65,6 @@ class Follower:
         self._last_number: int | None = None
         self._has_begun = False
         self._is_final = False
-        self.scope = anyio.CancelScope()
-        self.is_waiting = False
-        self.has_ended = False
 
     @property
     def has_news(self) -> bool:
@@ -104,10 +73,6 @@ class Follower:
         if live is None or live.execution.state.is_final:
             return True
         return live.journal is not None and live.journal.last_number > self._read_number
-
-    def close(self) -> None:
-        """End what is done within the scope."""
-        self.scope.cancel()
 
     async def read(self, *, seconds: float) -> list[Event]:
         """Return the next events, about `BATCH_BYTES` of them; none when none come in *seconds*.
@@ -211,8 +176,7 @@ class Follower:
 
     async def _wait(self, seconds: float) -> None:
         """Wait for news, and for more of them to come with them."""
-        self.is_waiting = True
-        try:
+        with self._waiting():
             live = self._live_of(self._id)
             if live is None:
                 await anyio.sleep(min(seconds, ELSEWHERE_POLL_SECONDS))
@@ -222,8 +186,6 @@ class Follower:
                 if live.journal.last_number <= self._read_number:
                     await live.journal.has_news.wait(seconds)
                 await anyio.sleep(PACE_SECONDS)
-        finally:
-            self.is_waiting = False
 
 
 class Following:
@@ -362,6 +324,6 @@ def _gap(seen_number: int, following: Event) -> Event:
     """Return what is shown of the events between *seen_number* and the one *following* it."""
     number = following.number - 1
     if following.type in (EventType.ERROR, EventType.END):
-        # The server ended without a word, and what it had not stored nobody knows.
+        # The server process ended, and it is not known which events it had not stored.
         return _event(number, EventType.GAP, {}, following.time)
     return _event(number, EventType.GAP, {"lost": number - seen_number}, following.time)

@@ -24,12 +24,12 @@ from jupyter_exec_ext.engine.signals import wait_for_any
 from jupyter_exec_ext.services.executions import ExecutionService
 from jupyter_exec_ext.services.following import (
     ELSEWHERE_POLL_SECONDS,
-    PACE_SECONDS,
     RETRY_SECONDS,
     Follower,
     Following,
 )
 from jupyter_exec_ext.services.live import Live, LiveSession
+from jupyter_exec_ext.services.log_reader import PACE_SECONDS, LogReader
 from jupyter_exec_ext.services.sessions import SessionService
 from jupyter_exec_ext.services.turns import Turns
 from jupyter_exec_ext.store.records import microseconds_of, moment_of
@@ -124,7 +124,7 @@ class _Member:
     next_time: float = 0.0
 
 
-class MergedReader:
+class MergedReader(LogReader):
     """Reads the events of several executions: of each all in order, and each once.
 
     In a stream of a session an execution has no event while it waits: its first ones come when it
@@ -134,11 +134,6 @@ class MergedReader:
         follower_of: Returns a reader of one execution, after the event with a number.
         live_of: Returns an execution of this process that is not stored in its final state.
         session: The session whose new executions belong to the stream; ``None`` for none.
-
-    Attributes:
-        scope: What its owner does within the scope ends when `close` is called.
-        is_waiting: Whether it has read all there is.
-        has_ended: Whether nothing more can come.
     """
 
     def __init__(
@@ -150,6 +145,7 @@ class MergedReader:
         session: LiveSession | None = None,
         is_of_session: bool,
     ) -> None:
+        super().__init__()
         self._follower_of = follower_of
         self._live_of = live_of
         self._session = session
@@ -162,9 +158,6 @@ class MergedReader:
         for execution_id, number in cursor.numbers.items():
             self.add(execution_id, number=number)
         self._has_begun = False
-        self.scope = anyio.CancelScope()
-        self.is_waiting = False
-        self.has_ended = False
 
     def add(self, execution_id: str, *, number: int | None = None, end: End | None = None) -> None:
         """Let an execution belong to the stream, if it does not already.
@@ -187,10 +180,6 @@ class MergedReader:
             self.add(execution.id)
         elif execution.id in self._members:
             self._members[execution.id].end = _end(execution.end_time, execution.id)
-
-    def close(self) -> None:
-        """End what is done within the scope."""
-        self.scope.cancel()
 
     async def read(self, *, seconds: float) -> list[Event]:
         """Return the next events of one execution; none when none come in *seconds*.
@@ -295,8 +284,7 @@ class MergedReader:
 
     async def _wait(self, seconds: float) -> None:
         """Wait for news, and for more of them to come with them."""
-        self.is_waiting = True
-        try:
+        with self._waiting():
             lives = [live for key in self._members if (live := self._live_of(key)) is not None]
             now = time.monotonic()
             polls = [m.next_time - now for m in self._members.values() if m.next_time]
@@ -312,8 +300,6 @@ class MergedReader:
                     signals.append(self._session.changed)
                 await wait_for_any(signals, min([seconds, *polls]))
             await anyio.sleep(PACE_SECONDS)
-        finally:
-            self.is_waiting = False
 
 
 def _end(moment: datetime, execution_id: str) -> End:

@@ -13,18 +13,13 @@ from jupyter_exec_ext.engine.channels import Channel, Message
 from jupyter_exec_ext.engine.events import event_of
 from jupyter_exec_ext.engine.signals import Signal
 from jupyter_exec_ext.services.journal import MERGE_BYTES, HeadAndTail
+from jupyter_exec_ext.services.log_reader import BATCH_BYTES, PACE_SECONDS, LogReader
 
 ENTRY_BYTES = 500
-"""How much each entry counts beside its text: about what Python needs for it."""
+"""How much each entry counts in addition to its text: about the memory that Python needs for it."""
 
 MAX_REQUESTS = 1_000
-"""Of how many requests that ended a log can tell which execution each belonged to."""
-
-BATCH_BYTES = 1_000_000
-"""About how much is read at once."""
-
-PACE_SECONDS = 0.025
-"""For how long news gather before they are read."""
+"""For how many requests that ended a log keeps the execution that each belonged to."""
 
 
 class SessionLog:
@@ -59,7 +54,7 @@ class SessionLog:
             del self._execution_ids[next(iter(self._execution_ids))]
 
     def take(self, channel: Channel, message: Message) -> None:
-        """Take a message that belongs to no running execution; all but printed text is ignored."""
+        """Add the printed text of a message that belongs to no execution which runs."""
         event = event_of(message) if channel == "iopub" else None
         if event is None or event[0] is not EventType.STREAM:
             return
@@ -112,7 +107,7 @@ class SessionLog:
         return events
 
     def close(self) -> None:
-        """End those who follow, once they have read what there is."""
+        """Let readers that follow end once they have read all entries."""
         self.is_closed = True
         self.has_news.fire()
 
@@ -136,30 +131,19 @@ class _Entry:
         )
 
 
-class SessionLogReader:
+class SessionLogReader(LogReader):
     """Reads the log of a session in order: each entry once, and a gap for those that are missing.
 
     Args:
         after: Only entries with a higher number are read.
         is_following: Whether to go on until the session ends, and not only to what there is.
-
-    Attributes:
-        scope: What its owner does within the scope ends when `close` is called.
-        is_waiting: Whether it has read all there is.
-        has_ended: Whether nothing more can come.
     """
 
     def __init__(self, log: SessionLog, *, after: int, is_following: bool) -> None:
+        super().__init__()
         self._log = log
         self._last_number = None if is_following else log.last_number
         self._seen_number = after
-        self.scope = anyio.CancelScope()
-        self.is_waiting = False
-        self.has_ended = False
-
-    def close(self) -> None:
-        """End what is done within the scope."""
-        self.scope.cancel()
 
     async def read(self, *, seconds: float) -> list[Event]:
         """Return the next entries, about `BATCH_BYTES`; none when none come in *seconds*."""
@@ -198,10 +182,7 @@ class SessionLogReader:
         return shown
 
     async def _wait(self, seconds: float) -> None:
-        self.is_waiting = True
-        try:
+        with self._waiting():
             await self._log.has_news.wait(seconds)
             if not self._log.is_closed:
                 await anyio.sleep(PACE_SECONDS)
-        finally:
-            self.is_waiting = False

@@ -22,9 +22,10 @@ from jupyter_exec_ext.core.models import Event, EventType
 from jupyter_exec_ext.core.states import State, advance
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.services.events import closing_events, encode_event, encode_events
-from jupyter_exec_ext.services.following import BATCH_BYTES, Follower, Following, LogFold
+from jupyter_exec_ext.services.following import Follower, Following, LogFold
 from jupyter_exec_ext.services.journal import Journal, rows_of
 from jupyter_exec_ext.services.live import Live
+from jupyter_exec_ext.services.log_reader import BATCH_BYTES
 from jupyter_exec_ext.store.store import Store
 from tests.store.builders import eventually, locked, new_execution, new_instance, running
 
