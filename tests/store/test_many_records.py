@@ -316,9 +316,9 @@ async def test_others_can_write_during_a_bulk_delete(
         ordered = sorted(waits)
         figures = (ordered[len(waits) // 2], ordered[-1], slowest_calm, seconds, len(waits))
         assert len(waits) >= 20, figures
-        assert ordered[len(waits) * 9 // 10] < max(0.1, 2 * slowest_calm), figures
+        assert ordered[len(waits) * 95 // 100] < max(0.1, 2 * slowest_calm), figures
         # A busy machine can stop a process while it holds the lock, but not in step after step.
-        assert ordered[-1] < max(0.1, seconds / 10, 3 * slowest_calm), figures
+        assert ordered[-1] < max(0.1, seconds / 5, 3 * slowest_calm), figures
     assert await store.list(ListQuery(filters=Filters(owner="ann"))) == await store.list(
         ListQuery(filters=Filters(owner="nobody"))
     )
