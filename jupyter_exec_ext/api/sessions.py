@@ -177,7 +177,7 @@ class RestartHandler(_Handler):
     @operation(
         "Restart the kernel of a session",
         description="Its variables are lost. What runs ends as `failed` with `KernelRestarted`,"
-        " what waits with `SessionLost`, unless it said `on_kernel_death: continue`. 404"
+        " what waits with `SessionLost`, unless it has `on_kernel_death: continue`. 404"
         " `FolderNotFound`: the folder in which the kernel works is missing, and the kernel is left"
         " as it is. A folder that was made for the session is created again.",
         answers={HTTPStatus.OK: SessionRecord},

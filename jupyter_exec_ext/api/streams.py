@@ -261,7 +261,7 @@ class _LogHandler(_Handler):
         self.set_header("X-Accel-Buffering", "no")
 
     async def send_so_far(self, read: Callable[[], LogReader]) -> None:
-        """Write what is there, or the range of it that is asked for.
+        """Write the log as it is now, or the range of it that the client requests.
 
         Args:
             read: Called for a new reader of what is there.

@@ -142,8 +142,8 @@ def _add_run(commands: Any) -> None:
         "--stdin",
         metavar="FILE",
         help="answer input() of a notebook, or give a program its input: the lines of this file, -"
-        " for all of standard input. Without it a notebook reads standard input line by line when"
-        " it asks, and a program has no input",
+        " for all of standard input. Without it a notebook reads one line of standard input for"
+        " each input(), and a program has no input",
     )
     run.add_argument(
         "--json", action="store_true", help="print the record with its result, nothing else"

@@ -66,7 +66,7 @@ class Screen:
         self.write(json.dumps(value, indent=2).replace("\x7f", r"\u007f") + "\n")
 
     def tell(self, message: str, style: str = "", *, lines: bool = False) -> None:
-        """Say something to the person; programs need not read it.
+        """Print *message* for a person, on standard error; programs need not read it.
 
         Args:
             lines: Whether *message* has several lines.

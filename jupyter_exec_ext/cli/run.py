@@ -208,7 +208,7 @@ def follow(
 def _answer(
     record: Record, connection: Connection, view: ProgressView, wish: interrupts.Wish
 ) -> None:
-    """Send the user's answer to what the code asks; ctrl-C instead is the wish to end.
+    """Send the user's answer to the code's ``input()``; ctrl-C cancels the execution instead.
 
     Raises:
         UsageError: The answer is too long; the execution is cancelled.

@@ -95,7 +95,7 @@ class SafeConsole(Console):
 
     @property
     def reaches_terminal(self) -> bool:
-        """Whether a terminal interprets what is written, also if rich is told otherwise."""
+        """Whether a terminal interprets what is written, also if an option of rich denies it."""
         return self.is_terminal or self.file.isatty()
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -491,7 +491,7 @@ class CommandFailedError(RunError):
 
 
 class InputNotGivenError(RunError):
-    """The code asked for input that nobody gave, and failed at the end of its input."""
+    """The code requested input, no client gave any, and it failed at the end of its input."""
 
     code = "InputNotGiven"
 

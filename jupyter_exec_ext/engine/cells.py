@@ -129,7 +129,7 @@ class CellsRun:
         """Return how to speak to this kernel, for requests that a kernel may be unable to answer.
 
         A kernel whose implementation is unknown gets a test request the first time. ``None``
-        where the language is unknown or the kernel does not answer; then `unsupported` says so.
+        where the language is unknown or the kernel does not answer; `unsupported` has the reason.
 
         Raises:
             RunError: The kernel ended, or does not end the test request in time.
@@ -312,7 +312,7 @@ class CellsRun:
         if reply.get("status") == "error":
             error = code_error_of(reply, published)
             if self.stdin.has_ended:
-                message = f"the code asked for input that nobody gave: {error.ename}"
+                message = f"the code requested input, and no client gave any: {error.ename}"
                 error = replace(error, code=InputNotGivenError.code, message=message)
         elif exit_code is not None:
             message = f"the code ended the run with exit status {exit_code}"

@@ -32,9 +32,9 @@ def event_of(message: Message) -> KernelEvent | None:
     """Return what *message* means for the outputs of its cell; ``None`` when nothing.
 
     The content can be encoded as JSON in UTF-8, whatever the kernel sent (`engine.contents`).
-    Beside what the message says it has ``msg_type`` (but for streams), ``parent_id``, the message
-    id of the parent, where there is one, for widgets base64 ``buffers``, and for the end of a text
-    that was cut ``left_out_bytes``: how much is missing before it.
+    In addition to the content of the message it has ``msg_type`` (but for streams), ``parent_id``,
+    the message id of the parent, where there is one, for widgets base64 ``buffers``, and for the
+    end of a text that was cut ``left_out_bytes``: how much is missing before it.
     """
     if "event" in message:
         event: KernelEvent | None = message["event"]

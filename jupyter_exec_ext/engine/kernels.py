@@ -435,10 +435,10 @@ class Kernel:
                 await anyio.sleep(RESTART_POLL_SECONDS)
 
     async def _outlast_restart(self) -> None:
-        """Wait while somebody restarts the kernel: ended in the middle of it, it would come back.
+        """Wait while the kernel is being restarted: ended in the middle of it, it would come back.
 
-        That somebody is another client, or the server itself after the kernel died. Callers set
-        a time limit.
+        Another client restarts it, or the server itself after the kernel died. Callers set a time
+        limit.
         """
         if self._fate is not None and hasattr(self._manager, "stop_restarter"):
             self._manager.stop_restarter()

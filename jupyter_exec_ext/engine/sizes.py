@@ -7,7 +7,7 @@ import msgspec
 
 
 class Measured(dict[str, Any]):
-    """A JSON object that knows its size, so that it need not be encoded to be measured.
+    """A JSON object with its size, so that it need not be encoded to be measured.
 
     It must not be changed.
 

@@ -33,7 +33,7 @@ END_SECONDS = 1.0
 END_POLL_SECONDS = 0.01
 
 MIN_HIDDEN_LENGTH = 4
-"""Shorter values of environment variables occur in any text by chance, and are no secrets."""
+"""Shorter values of environment variables are not hidden: they occur in any text by chance."""
 
 HIDDEN = "***"
 

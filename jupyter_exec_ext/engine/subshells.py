@@ -67,7 +67,7 @@ async def interrupt_blocked(kernel: Kernel) -> None:
 
 
 async def _run_aside(kernel: Kernel, request: Request) -> None:
-    """Run a request of ours in a subshell that ends with it."""
+    """Run an internal request in a subshell that ends with it."""
     subshell = await Subshell.create(kernel)
     # ipykernel has one switch for all its shells: what runs must not lose it.
     content = request.content(allow_stdin=True)

@@ -11,7 +11,7 @@ MAX_CHUNKS = 1_000
 """How many chunks are held. More of them are so small that folding them is not what takes long."""
 
 MUCH_BYTES = 256 * 1024
-"""What is less is folded as soon as a reader wants it."""
+"""Text of fewer bytes is folded as soon as a reader requests it."""
 
 
 class Chunk(NamedTuple):

@@ -287,7 +287,7 @@ def _repair_minor(content: Content, findings: _Findings) -> int:
     elif minor > NEWEST_MINOR:
         findings.add(
             f"nbformat {MAJOR}.{minor} is newer than {MAJOR}.{NEWEST_MINOR}, the newest that this"
-            " server knows"
+            " server supports"
         )
     content["nbformat_minor"] = minor
     return minor

@@ -253,7 +253,7 @@ class RunService:
             group.cancel_scope.cancel()
         error, code_exit = run.error, run.code_exit
         if isinstance(live.execution.source, CodeSource):
-            # Code is no cell of a notebook.
+            # Code does not belong to a cell of a notebook.
             error = error and replace(error, cell_index=None)
             code_exit = code_exit and replace(code_exit, cell_index=None)
         if code_exit is not None:

@@ -39,9 +39,9 @@ from jupyter_exec_ext.store.tables import sessions
 class SessionStore:
     """Keeps the sessions of one server, each until some time after its end.
 
-    What happens to a session while it lives is stored with its end only; the process that runs it
-    knows better until then. A record that this server did not sign has no folder of its own: it
-    could name any, which would be removed with it. Every method raises `StoreUnavailableError`
+    Changes of a session are stored with its end only; until then, the process that runs it has the
+    current record. A record that this server did not sign has no folder of its own: it could name
+    any, which would be removed with it. Every method raises `StoreUnavailableError`
     when the database cannot be used now.
     """
 

@@ -62,7 +62,7 @@ def split_keys(text: str) -> list[str]:
     """
     keys = text.split()
     if not keys:
-        raise ValueError("there is no key")
+        raise ValueError("the signing key is empty")
     if min(map(len, keys)) < MIN_KEY_LENGTH:
         raise ValueError(f"a key must have at least {MIN_KEY_LENGTH} characters")
     return keys
@@ -75,7 +75,7 @@ def keys_in_file(path: Path) -> list[str]:
 
     Raises:
         OSError: It can be neither read nor made.
-        ValueError: There are no keys in it.
+        ValueError: The file does not have a key of enough characters.
     """
     try:
         return _read_keys(path)

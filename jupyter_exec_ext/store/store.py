@@ -56,7 +56,7 @@ class Store:
 
     Args:
         signer: Has the keys of this server; ``None`` for a key that only this process has.
-        parameters: Connection parameters of PostgreSQL beside those in the URL; see
+        parameters: Connection parameters of PostgreSQL in addition to those in the URL; see
             `postgresql.take_parameters`.
 
     Attributes:

@@ -18,7 +18,7 @@ MAX_TYPE_LENGTH = 1_024
 """Maximum number of characters of the ``Content-Type`` of a form."""
 
 MAX_FIELDS = 100
-"""Maximum number of parts of a form that are not files; whoever receives the files counts those."""
+"""Maximum number of parts of a form that are not files; the receiver of the files counts those."""
 
 MAX_HEADERS = 8
 """Maximum number of headers of one part."""

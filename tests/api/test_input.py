@@ -109,7 +109,9 @@ async def test_an_end_of_input_that_the_code_does_not_expect_fails_it(exec_api: 
 
     assert record["state"] == "failed"
     assert (record["error"]["code"], record["error"]["ename"]) == ("InputNotGiven", "EOFError")
-    assert record["error"]["message"] == "the code asked for input that nobody gave: EOFError"
+    assert (
+        record["error"]["message"] == "the code requested input, and no client gave any: EOFError"
+    )
 
 
 @pytest.mark.parametrize("exec_config", [{"input_timeout_seconds": 0.5}])

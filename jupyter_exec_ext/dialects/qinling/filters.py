@@ -36,7 +36,7 @@ class Filter:
 
     @classmethod
     def of(cls, text: str) -> "Filter":
-        """Return what *text* says; without a known operator all of it is the value.
+        """Return the filter that *text* describes; without a known operator all of it is the value.
 
         Raises:
             MalformedRequestError: *text* is longer than `MAX_LENGTH`.

@@ -203,8 +203,8 @@ class Language(ABC):
     def interrupt_blocked(self) -> Request | None:
         """Return what stops code of the main shell that the kernel's own interrupt did not stop.
 
-        To be run in a subshell. It does nothing where the kernel's own interrupt is enough.
-        ``None`` where there is no such way.
+        The code is run in a subshell, and does nothing where the kernel's own interrupt is enough.
+        ``None`` where no code can do that.
         """
         return None
 
