@@ -65,7 +65,7 @@ class Limits:
     max_output_bytes: int = _limit(
         64_000_000,
         "How much output of an execution is kept, without printed text. Each output, widget and"
-        " display id counts for 1,000 bytes more than its JSON.",
+        " display id counts for 1,000 bytes more than its JSON, each list and object for 60.",
     )
     max_stream_bytes: int = _limit(
         10_000_000, "How much printed text of an execution is kept: its first and its last half."
@@ -77,7 +77,9 @@ class Limits:
         minimum=1_000,
     )
     max_display_bytes: int = _limit(
-        32_000_000, "Largest single output; the parts of a larger one are left out and named."
+        32_000_000,
+        "Largest single output, in which each list and object counts for 60 bytes more than its"
+        " JSON; the parts of a larger one are left out and named.",
     )
     max_variable_bytes: int = _limit(10_000_000, "Largest value of a gathered variable.")
     max_events: int = _limit(

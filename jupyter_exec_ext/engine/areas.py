@@ -8,7 +8,7 @@ from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode, from_dict
 
 from jupyter_exec_ext.engine.messages import Message
-from jupyter_exec_ext.engine.sizes import Measured, size_as_json, sizes_of
+from jupyter_exec_ext.engine.sizes import Measured, Size, counted_bytes_of, size_as_json, sizes_of
 from jupyter_exec_ext.engine.streams import StreamBudget, StreamText, size_of
 
 MAX_STREAM_OUTPUTS = 20_000
@@ -46,9 +46,9 @@ def shown_bytes_of(output: dict[str, Any]) -> int:
         return 0
     if "data" in output:
         brackets = len("[,]")
-        sizes = map(size_as_json, (output["data"], output.get("metadata")))
+        sizes = map(counted_bytes_of, (output["data"], output.get("metadata")))
         return PART_BYTES + brackets + sum(sizes)
-    return PART_BYTES + size_as_json(output)
+    return PART_BYTES + counted_bytes_of(output)
 
 
 _FIELDS = {
@@ -167,11 +167,16 @@ class OutputArea(OutputWidget):
         self.outputs = []
         self._shown_size = 0
         for output in outputs if _are_outputs(outputs) else ():
+            # Neighbouring chunks of one stream merge, as in JupyterLab.
+            if self.stream_outputs.extend(
+                self.outputs, {"msg_type": output["output_type"], "content": output}
+            ):
+                continue
             node = from_dict(output)
             self.outputs.append(node)
             self.stream_outputs.note(node)
             self._shown_size += shown_bytes_of(node)
-        self._size = self._told_size = sizes_of(state).get("outputs", 0)
+        self._size = self._told_size = sizes_of(state).get("outputs", Size(0, 0)).json_bytes
         self.show()
 
     def output(

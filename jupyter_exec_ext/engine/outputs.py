@@ -29,7 +29,7 @@ from jupyter_exec_ext.engine.areas import (
     shown_bytes_of,
 )
 from jupyter_exec_ext.engine.channels import Message
-from jupyter_exec_ext.engine.sizes import Measured, size_as_json, sizes_of
+from jupyter_exec_ext.engine.sizes import Measured, counted_bytes_of, sizes_of
 from jupyter_exec_ext.engine.streams import size_of
 
 # nbclient logs the content of messages, which must not be logged. A logger of the registry would
@@ -173,7 +173,8 @@ class OutputFold(NotebookClient):
     def shown_bytes(self) -> int:
         """How much the outputs, streams left aside, and the widgets count for, in bytes.
 
-        That is their JSON and ids, and `PART_BYTES` or `VALUE_BYTES` for each part.
+        That is their JSON and ids, `PART_BYTES` or `VALUE_BYTES` for each part, and
+        `CONTAINER_BYTES` for each list and object.
         """
         return self.shown.total
 
@@ -329,7 +330,7 @@ def _comm_sizes(content: dict[str, Any]) -> dict[tuple[Hashable, ...], int]:
         return {}
     sizes: dict[tuple[Hashable, ...], int] = {(comm_id,): PART_BYTES + size_of(comm_id)}
     for key, size in sizes_of(data["state"]).items():
-        sizes[comm_id, key] = VALUE_BYTES + size_of(key) + size
+        sizes[comm_id, key] = VALUE_BYTES + size_of(key) + size.counted_bytes
     for path, buffer in zip(data.get("buffer_paths") or (), content["buffers"], strict=False):
-        sizes[comm_id, tuple(path)] = VALUE_BYTES + size_as_json(path) + len(buffer)
+        sizes[comm_id, tuple(path)] = VALUE_BYTES + counted_bytes_of(path) + len(buffer)
     return sizes

@@ -1,9 +1,26 @@
-"""How many bytes values have as JSON: what is large is measured once, and the size kept with it."""
+"""The sizes of values: what is large is measured once, and its size is kept with it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+
+CONTAINER_BYTES = 60
+"""What a list or an object counts for in addition to its JSON. ``[]`` has two bytes as JSON and 56
+in Python."""
+
+
+class Size(NamedTuple):
+    """The size of a value.
+
+    Attributes:
+        json_bytes: How many bytes the value has as JSON.
+        counted_bytes: How many bytes the value counts for where memory is limited: its JSON, and
+            `CONTAINER_BYTES` for each list and object in it, itself included.
+    """
+
+    json_bytes: int
+    counted_bytes: int
 
 
 class Measured(dict[str, Any]):
@@ -15,16 +32,16 @@ class Measured(dict[str, Any]):
         known: Sizes of values, by key; the others are measured.
 
     Attributes:
-        sizes: How many bytes each value has as JSON, by key.
+        sizes: The size of each value, by key.
     """
 
     __slots__ = ("sizes",)
 
-    def __init__(self, value: Mapping[str, Any], known: Mapping[str, int] | None = None) -> None:
+    def __init__(self, value: Mapping[str, Any], known: Mapping[str, Size] | None = None) -> None:
         super().__init__(value)
         known = known or {}
         self.sizes = {
-            key: known[key] if key in known else size_as_json(item) for key, item in value.items()
+            key: known[key] if key in known else measure(item) for key, item in value.items()
         }
 
 
@@ -41,14 +58,49 @@ def measured(content: Mapping[str, Any]) -> Measured:
     return Measured({**content, **parts})
 
 
-def sizes_of(value: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return how many bytes each value of a JSON object has as JSON, by key."""
+def sizes_of(value: Mapping[str, Any]) -> Mapping[str, Size]:
+    """Return the size of each value of a JSON object, by key."""
     return value.sizes if isinstance(value, Measured) else Measured(value).sizes
+
+
+def measure(value: Any) -> Size:
+    """Return the size of a JSON value."""
+    if isinstance(value, Measured):
+        keys = len(msgspec.json.encode(dict.fromkeys(value, 0))) - len(value)
+        return Size(
+            keys + sum(size.json_bytes for size in value.sizes.values()),
+            keys + sum(size.counted_bytes for size in value.sizes.values()) + CONTAINER_BYTES,
+        )
+    json_bytes = len(msgspec.json.encode(value))
+    if not isinstance(value, (dict, list)):
+        return Size(json_bytes, json_bytes)
+    return Size(json_bytes, json_bytes + CONTAINER_BYTES * _container_count(value))
 
 
 def size_as_json(value: Any) -> int:
     """Return how many bytes *value* has as JSON."""
-    if isinstance(value, Measured):
-        keys = len(msgspec.json.encode(dict.fromkeys(value, 0)))
-        return keys - len(value) + sum(value.sizes.values())
-    return len(msgspec.json.encode(value))
+    return (
+        measure(value).json_bytes
+        if isinstance(value, Measured)
+        else len(msgspec.json.encode(value))
+    )
+
+
+def counted_bytes_of(value: Any) -> int:
+    """Return how many bytes *value* counts for where memory is limited."""
+    return measure(value).counted_bytes
+
+
+def _container_count(value: Any) -> int:
+    """Return how many lists and objects there are in *value*, itself included."""
+    count = 0
+    level = [value]
+    while level:
+        count += len(level)
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+    return count

@@ -7,7 +7,7 @@ import msgspec
 
 from jupyter_exec_ext.core.models import Event, EventType, Execution
 from jupyter_exec_ext.engine.contents import as_json
-from jupyter_exec_ext.engine.sizes import Measured, size_as_json, sizes_of
+from jupyter_exec_ext.engine.sizes import Measured, counted_bytes_of, size_as_json, sizes_of
 from jupyter_exec_ext.engine.streams import size_of
 from jupyter_exec_ext.store.store import EventRow
 
@@ -88,6 +88,8 @@ def decode_event(row: EventRow) -> Event:
 def without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, Any] | None:
     """Return *content* within *max_bytes*; ``None`` when nothing sensible is left of it.
 
+    Lists and objects count for more than their JSON (see `engine.sizes`).
+
     Parts of a display are left out whole, the largest first, and named: a picture is never cut.
     """
     changed = dict(content)
@@ -95,7 +97,7 @@ def without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, An
         case "display_data" | "execute_result" | "update_display_data":
             changed["data"], left_out = _smaller_bundle(content["data"], max_bytes // 2)
             metadata = content["metadata"]
-            if size_as_json(metadata) > max_bytes // 4:
+            if counted_bytes_of(metadata) > max_bytes // 4:
                 metadata = {}
             known = {**sizes_of(metadata)}
             known.pop("jupyter_exec_ext", None)
@@ -109,7 +111,7 @@ def without_large_parts(content: dict[str, Any], max_bytes: int) -> dict[str, An
         case _:
             return None
     smaller = Measured(changed)
-    return smaller if size_as_json(smaller) <= max_bytes else None
+    return smaller if counted_bytes_of(smaller) <= max_bytes else None
 
 
 def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any], list[str]]:
@@ -117,11 +119,11 @@ def _smaller_bundle(data: dict[str, Any], max_bytes: int) -> tuple[dict[str, Any
     sizes = sizes_of(data)
     kept = dict(data)
     left_out = []
-    for key in sorted(sizes, key=lambda key: -sizes[key]):
-        if sum(sizes[key] for key in kept) <= max_bytes:
+    for key in sorted(sizes, key=lambda key: -sizes[key].counted_bytes):
+        if sum(sizes[key].counted_bytes for key in kept) <= max_bytes:
             break
         left_out.append(key)
         del kept[key]
-    note = "".join(f"[{key}, {sizes[key]} bytes, left out]" for key in left_out)
+    note = "".join(f"[{key}, {sizes[key].json_bytes} bytes, left out]" for key in left_out)
     shown = {**kept, "text/plain": kept.get("text/plain", note)}
     return Measured(shown, {key: sizes[key] for key in kept}), left_out

@@ -17,7 +17,7 @@ from jupyter_exec_ext.core.models import CellResult, Event, EventType, Truncatio
 from jupyter_exec_ext.engine.channels import KernelChannels
 from jupyter_exec_ext.engine.outputs import OutputFold
 from jupyter_exec_ext.engine.signals import Signal
-from jupyter_exec_ext.engine.sizes import size_as_json
+from jupyter_exec_ext.engine.sizes import measure, size_as_json
 from jupyter_exec_ext.engine.streams import size_of
 from jupyter_exec_ext.services.events import encode_events, without_large_parts
 from jupyter_exec_ext.services.held import HeldText
@@ -163,25 +163,26 @@ class Journal:
 
     def _emit_other(self, event_type: EventType, content: dict[str, Any], cell_index: int) -> None:
         self._fold_held()
-        size = size_as_json(content)
+        size, counted_bytes = measure(content)
         self._total_bytes += size
-        if size > self._limits.max_display_bytes:
+        if counted_bytes > self._limits.max_display_bytes:
             reduced = without_large_parts(content, self._limits.max_display_bytes)
             if reduced is None:
                 self._refused_bytes += size
                 return
             content = reduced
-            smaller = size_as_json(content)
-            self._refused_bytes += size - smaller
+            smaller, counted_bytes = measure(content)
+            # The note on what was left out can be longer than that.
+            self._refused_bytes += max(1, size - smaller)
             size = smaller
         growth = self._fold.growth_of(content, cell_index)
         is_too_much = self._fold.shown_bytes + growth > self._limits.max_output_bytes
         if (growth > 0 and is_too_much) or not self._fold.has_place_for(content, cell_index):
             self._refused_bytes += size
             return
-        entry = self._append(event_type, content, cell_index, size)
+        entry = self._append(event_type, content, cell_index, counted_bytes)
         self._fold.apply(entry.event)
-        self._forget(self._kept_others.add(self.last_number, size))
+        self._forget(self._kept_others.add(self.last_number, counted_bytes))
 
     def _append(
         self, event_type: EventType, content: dict[str, Any], cell_index: int, size: int

@@ -20,6 +20,7 @@ from jupyter_exec_ext.engine.channels import Message
 from jupyter_exec_ext.engine.contents import MAX_DEPTH
 from jupyter_exec_ext.engine.events import event_of
 from jupyter_exec_ext.engine.outputs import OutputFold
+from jupyter_exec_ext.engine.sizes import CONTAINER_BYTES
 
 CELLS = 3
 
@@ -154,25 +155,36 @@ def measured(fold: OutputFold) -> int:
         captured_key = "outputs" if comm_id in fold.comm_objects else None
         outputs += state[captured_key] if captured_key else []
         total += sum(
-            VALUE_BYTES + len(key.encode()) + len(msgspec.json.encode(state[key]))
+            VALUE_BYTES + len(key.encode()) + counted(state[key])
             for key in state
             if key != captured_key
         )
     for buffers in fold.widget_buffers.values():
         total += sum(
-            VALUE_BYTES + len(msgspec.json.encode(path)) + len(buffer["data"])
+            VALUE_BYTES + counted(list(path)) + len(buffer["data"])
             for path, buffer in buffers.items()
         )
     return total + sum(
         PART_BYTES
-        + len(
-            msgspec.json.encode(
-                [output["data"], output.get("metadata")] if "data" in output else output
-            )
+        + (
+            len("[,]") + counted(output["data"]) + counted(output.get("metadata"))
+            if "data" in output
+            else counted(output)
         )
         for output in outputs
         if output["output_type"] != "stream"
     )
+
+
+def counted(value: Any) -> int:
+    """Return how many bytes of JSON a value has, and `CONTAINER_BYTES` for each container."""
+
+    def containers(item: Any) -> int:
+        if not isinstance(item, (dict, list)):
+            return 0
+        return 1 + sum(map(containers, item.values() if isinstance(item, dict) else item))
+
+    return len(msgspec.json.encode(value)) + CONTAINER_BYTES * containers(value)
 
 
 @pytest.fixture
@@ -467,6 +479,42 @@ def test_outputs_that_the_kernel_sets_are_shown_and_kept(folded: Folded) -> None
     folded.take(capture(), stream("more"))
 
     assert captured(folded) == ["set\nmore"]
+
+
+def test_streams_that_the_kernel_sets_are_limited_in_number(
+    folded: Folded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs more memory than its text; neighbouring chunks of one stream merge."""
+    monkeypatch.setattr(areas, "MAX_STREAM_OUTPUTS", 3)
+    outputs = [
+        {"output_type": "stream", "name": name, "text": name[-3:]}
+        for name in ["stdout", "stdout", *["stderr", "stdout"] * 50]
+    ]
+
+    folded.take(open_comm("a"), change("a", outputs=outputs))
+    folded.take(open_comm("b", outputs=outputs))
+
+    assert captured(folded, "a") == ["outout", "err", 50 * "out"]
+    assert captured(folded, "b") == []
+    assert folded.live.lost_bytes == 3 * (49 + 102)
+    folded.take(change("a", outputs=[]), change("b", outputs=outputs))
+    assert captured(folded, "b") == ["outout", "err", 50 * "out"]
+    assert folded.live.lost_bytes == 3 * 49
+
+
+def test_lists_and_objects_count_for_more_than_their_json(folded: Folded) -> None:
+    """Each takes more memory than its two bytes of JSON, wherever it is."""
+    many: list[Any] = [[]] * 1_000
+
+    for content in (
+        message("display_data", data={"application/json": many}, metadata={}),
+        message("display_data", data={}, metadata={"a": many}),
+        open_comm("w", value=many),
+        open_comm("o", outputs=[{"output_type": "display_data", "data": {}, "metadata": many}]),
+    ):
+        before = folded.live.shown_bytes
+        folded.take(content)
+        assert folded.live.shown_bytes - before > 1_000 * (CONTAINER_BYTES + len("[],"))
 
 
 def test_captured_text_is_within_the_budget_of_all_streams() -> None:

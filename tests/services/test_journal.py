@@ -20,6 +20,7 @@ from jupyter_exec_ext.core.models import Event, EventType, ExecutionError, Trunc
 from jupyter_exec_ext.engine.areas import PART_BYTES
 from jupyter_exec_ext.engine.events import event_of
 from jupyter_exec_ext.engine.outputs import MAX_PLACES, OutputFold
+from jupyter_exec_ext.engine.sizes import counted_bytes_of
 from jupyter_exec_ext.services.events import (
     closing_events,
     decode_event,
@@ -476,6 +477,33 @@ def test_a_large_widget_message_is_left_out_whole(small: Account) -> None:
 
     assert small.journal.widget_metadata() == {}
     assert small.journal.truncated == Truncation(kept_bytes=0, total_bytes=size_of(content))
+
+
+@pytest.mark.parametrize("part", ["data", "metadata"])
+def test_a_display_of_many_small_lists_is_left_out(small: Account, part: str) -> None:
+    """Its lists take more memory than their JSON, which alone would be within the limit."""
+    lists = [[] for _ in range(100)]
+    assert size_of(display({"application/json": lists})) < small.limits.max_display_bytes // 4
+    content = display({"text/plain": "shown"})
+    content[part] = {**content[part], "application/json": lists}
+
+    small.journal.emit(EventType.OUTPUT, content, cell_index=0)
+
+    (output,) = small.outputs()
+    assert output["data"] == {"text/plain": "shown"}
+    left_out = ["application/json"] if part == "data" else []
+    assert output["metadata"] == {"jupyter_exec_ext": {"left_out": left_out}}
+    assert small.journal.truncated is not None
+
+
+def test_updates_of_many_small_lists_are_kept_within_the_limit(small: Account) -> None:
+    """An update replaces what is shown, but its event stays in memory until it is written."""
+    for _ in range(100):
+        small.update({"application/json": [[]] * 20}, "shown nowhere")
+
+    events = small.journal.events_after(0, max_bytes=1_000_000)
+    assert events
+    assert sum(counted_bytes_of(event.content) for event in events) <= 8_000
 
 
 # How much is shown.
