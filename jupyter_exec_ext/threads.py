@@ -62,9 +62,9 @@ async def run_if_large(function: Callable[[*Ts], T], *args: *Ts) -> T:
     return await run_sync(function, *args) if is_large(*args) else function(*args)
 
 
-def is_large(*values: object) -> bool:
-    """Whether *values* are more than about a megabyte: texts, bytes, JSON, dataclasses, structs."""
-    left = LARGE_BYTES
+def is_large(*values: object, max_bytes: int = LARGE_BYTES) -> bool:
+    """Whether *values* have more bytes: texts, bytes, JSON, dataclasses, structs."""
+    left = max_bytes
     rest: list[object] = [*values]
     while rest and left >= 0:
         value = rest.pop()

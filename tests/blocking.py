@@ -4,14 +4,17 @@ import asyncio
 import hashlib
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import dropwhile
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import msgspec
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster
+from blockbuster.blockbuster import BlockBusterFunction
 
 import jupyter_exec_ext
 
@@ -39,14 +42,6 @@ MAY_BLOCK = {
 """Files of Jupyter whose functions may block when the package calls them, and why."""
 
 
-class _Everything:
-    def __contains__(self, _: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-
 _WATCHED: tuple[tuple[ModuleType, str], ...] = (
     (json, "dumps"),
     (json, "loads"),
@@ -59,35 +54,71 @@ _WATCHED: tuple[tuple[ModuleType, str], ...] = (
 
 @contextmanager
 def guarded_loop() -> Iterator[None]:
-    """Raise where code of the package blocks the event loop, or works on it on too much at once.
+    """Report where code of the package blocks the event loop, or works there on too much at once.
+
+    The calls themselves take place: an error in their place could be handled and go unseen.
 
     Raises:
-        AssertionError: Something large was encoded, decoded or hashed on the event loop.
+        AssertionError: A call blocked the event loop, or something large was encoded, decoded or
+            hashed on it.
     """
-    found: list[str] = []
-    with blockbuster_ctx("jupyter_exec_ext") as guard:
-        for function in guard.functions.values():
-            for file in MAY_BLOCK:
-                function.can_block_in(file, _Everything())
-        originals = [(module, name, getattr(module, name)) for module, name in _WATCHED]
+    found: dict[str, None] = {}
+    guard = BlockBuster()
+    for function in guard.functions.values():
+        function.can_block_predicate = _reporting(function, found)
+    originals = [(module, name, getattr(module, name)) for module, name in _WATCHED]
+    for module, name, original in originals:
+        setattr(module, name, _watched(original, f"{module.__name__}.{name}", found))
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()
         for module, name, original in originals:
-            setattr(module, name, _watched(original, f"{module.__name__}.{name}", found))
-        try:
-            yield
-        finally:
-            for module, name, original in originals:
-                setattr(module, name, original)
-    assert not found, found
+            setattr(module, name, original)
+    assert not found, "\n".join(found)
 
 
-def _watched(function: Callable[..., Any], name: str, found: list[str]) -> Callable[..., Any]:
+def _reporting(function: BlockBusterFunction, found: dict[str, None]) -> Callable[..., bool]:
+    """Return a predicate that lets each call block, and reports those of the package.
+
+    A call is the package's unless a function that may block lies between the two.
+    """
+    is_harmless = function.can_block_predicate
+    may_block = function.can_block_functions
+
+    def report(*args: Any, **kwargs: Any) -> bool:
+        if is_harmless(*args, **kwargs):
+            return True
+        caller = sys._getframe(2)
+        for frame, _ in traceback.walk_stack(caller):
+            file, name = frame.f_code.co_filename, frame.f_code.co_name
+            if file.endswith(tuple(MAY_BLOCK)) or any(
+                file.endswith(other) and name in names for other, names in may_block
+            ):
+                break
+            if file.startswith(PACKAGE):
+                found[f"{function.full_name} blocks the event loop\n{_stack_of(caller)}"] = None
+                break
+        return True
+
+    return report
+
+
+def _watched(function: Callable[..., Any], name: str, found: dict[str, None]) -> Callable[..., Any]:
     def watch(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
         sizes = [len(value) for value in (*args, result) if isinstance(value, (str, bytes))]
         if sizes and max(sizes) > LARGE_BYTES and asyncio._get_running_loop() is not None:
-            caller = sys._getframe(1).f_code
-            if caller.co_filename.startswith(PACKAGE):
-                found.append(f"{name} of {max(sizes)} bytes in {caller.co_qualname}")
+            caller = sys._getframe(1)
+            if caller.f_code.co_filename.startswith(PACKAGE):
+                found[f"{name} of {max(sizes)} bytes\n{_stack_of(caller)}"] = None
         return result
 
     return watch
+
+
+def _stack_of(frame: FrameType) -> str:
+    """Return the calls that led from the package to *frame*."""
+    lines = traceback.format_stack(frame)
+    return "".join(dropwhile(lambda line: PACKAGE not in line, lines))

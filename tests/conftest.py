@@ -227,19 +227,12 @@ def jp_server_config(exec_config: dict[str, Any], tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def exec_app(jp_serverapp: ServerApp) -> ExecApp:
-    """The extension in the server under test."""
+def exec_app(jp_serverapp: ServerApp) -> Generator[ExecApp]:
+    """The extension in the server under test; a test in which it blocks the event loop fails."""
     (app,) = jp_serverapp.extension_manager.extension_apps["jupyter_exec_ext"]
     assert isinstance(app, ExecApp)
-    return app
-
-
-@pytest.fixture
-def free_loop(exec_app: ExecApp) -> Generator[None]:
-    """Fail the test when the extension holds up the event loop; see `tests.blocking`."""
-    assert exec_app is not None
     with guarded_loop():
-        yield
+        yield app
 
 
 @pytest.fixture(scope="session")

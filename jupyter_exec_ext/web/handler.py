@@ -233,7 +233,8 @@ class ExecHandler(APIHandler):
         def encode_view() -> bytes:
             return encode(view(execution, result))
 
-        is_large = threads.is_large(result)
+        # A view can show printed text twice, and a control character has six bytes in JSON.
+        is_large = threads.is_large(result, max_bytes=threads.LARGE_BYTES // 12)
         body = await threads.run_sync(encode_view) if is_large else encode_view()
         self.set_status(status)
         self.finish(body)

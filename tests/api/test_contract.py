@@ -330,7 +330,9 @@ async def session_elsewhere(exec_app: ExecApp) -> Session:
         created_time=now,
         last_activity_time=now,
     )
-    store = Store(exec_app.db_url, Instance.of_this_process(exec_app.server_id))
+    store = Store(
+        exec_app.db_url, await asyncio.to_thread(Instance.of_this_process, exec_app.server_id)
+    )
     await store.sessions.insert(session)
     return session
 

@@ -262,7 +262,7 @@ async def test_stopping_makes_all_records_final_in_time(
     assert seconds < 5
     refused = await exec_api.request("POST", "executions", json={"notebook": {"path": "nb.ipynb"}})
     assert (refused.status, refused.json["code"]) == (503, "ServerStopping")
-    store = Store(exec_app.db_url, Instance.of_this_process("this"))
+    store = Store(exec_app.db_url, await asyncio.to_thread(Instance.of_this_process, "this"))
     try:
         stored = [await store.get(record["id"]) for record in records]
         result = await decode_result(await store.get_result(records[0]["id"]) or b"")

@@ -81,7 +81,6 @@ async def test_numbers_that_are_no_json_arrive(exec_api: ExecApi) -> None:
     assert record["result"]["outputs"][0]["data"]["text/plain"] == "nan"
 
 
-@pytest.mark.usefixtures("free_loop")
 async def test_an_endless_message_of_an_exception_is_cut(exec_api: ExecApi) -> None:
     """The record of a failed run stays small; the beginning and the end are kept."""
     record = await exec_api.run_cells("raise ValueError('begin' + 'x' * 20_000_000 + 'end')")

@@ -4,12 +4,9 @@ import json
 from typing import Any
 
 import nbformat
-import pytest
 
 from tests.conftest import ExecApi
 from tests.imperfect import KINDS, REFUSED, VALID, code, notebook, with_mark
-
-pytestmark = pytest.mark.usefixtures("free_loop")
 
 
 def write(exec_api: ExecApi, path: str, text: str | bytes) -> str:

@@ -12,8 +12,6 @@ import pytest
 from tests.conftest import ExecApi
 from tests.imperfect import code, notebook
 
-pytestmark = pytest.mark.usefixtures("free_loop")
-
 MEGABYTE = 1_000_000
 
 

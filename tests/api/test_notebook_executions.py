@@ -8,8 +8,6 @@ import pytest
 
 from tests.conftest import ExecApi
 
-pytestmark = pytest.mark.usefixtures("free_loop")
-
 
 async def test_a_notebook_runs_and_leaves_its_outputs(exec_api: ExecApi) -> None:
     """The record ends as succeeded with the outputs of all cells, in order."""

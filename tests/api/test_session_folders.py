@@ -12,8 +12,6 @@ from jupyter_exec_ext.core.errors import StoreFullError
 from tests.api.session_files import Files
 from tests.conftest import Answer, ExecApi
 
-pytestmark = pytest.mark.usefixtures("free_loop")
-
 CWD = "import os; os.getcwd()"
 
 

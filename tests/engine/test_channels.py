@@ -4,18 +4,22 @@ import asyncio
 import logging
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import zmq
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
+from jupyter_client.session import DELIM
 
+from jupyter_exec_ext.core.logs import MAX_LINES, LogLimit
 from jupyter_exec_ext.engine.channels import Channel, Message, RequestChannel, ZmqChannels
 from jupyter_exec_ext.engine.messages import LARGE_BYTES
 from jupyter_exec_ext.engine.numbering import MAX_MISSING
 
 WAIT_SECONDS = 60
+FLOOD_ROUNDS = 2_500
 
 
 class Conversation:
@@ -307,6 +311,114 @@ async def test_what_is_not_signed_goes_nowhere(caplog: pytest.LogCaptureFixture)
         assert [r.getMessage() for r in caplog.records if r.name == "channels"] == [
             "a message on iopub is not valid: ValueError"
         ] * 3
+
+
+HEADER = b'{"msg_id": "m", "msg_type": "stream"}'
+PRINTED = b'{"name": "stdout", "text": "printed"}'
+
+
+class Attacker:
+    """A process that bound a kernel's ports before the kernel did, and knows its key or not."""
+
+    def __init__(self) -> None:
+        self.manager = AsyncIOLoopKernelManager()
+        self.manager.session.key = b"the kernel's"
+        context = zmq.Context.instance()
+        self._sockets = {
+            name: context.socket(zmq.PUB if name == "iopub" else zmq.ROUTER)
+            for name in ("iopub", "shell", "control", "stdin")
+        }
+        for name, socket in self._sockets.items():
+            socket.sndhwm = 0  # So that none is dropped.
+            socket.linger = 0
+            setattr(self.manager, f"{name}_port", socket.bind_to_random_port("tcp://127.0.0.1"))
+
+    def close(self) -> None:
+        for socket in self._sockets.values():
+            socket.close()
+
+    def publish(self, *frames: bytes) -> None:
+        self._sockets["iopub"].send_multipart(frames)
+
+    def signed(self, parent: bytes, content: bytes, header: bytes = HEADER) -> list[bytes]:
+        """Return a message with the right signature."""
+        texts = [header, parent, b"{}", content]
+        return [b"stream", DELIM, self.manager.session.sign(texts), *texts]
+
+
+INVALID: dict[str, Callable[[Attacker, bytes], list[bytes]]] = {
+    "no frame": lambda _, __: [b""],
+    "no delimiter": lambda attacker, parent: attacker.signed(parent, PRINTED)[2:],
+    "missing parts": lambda attacker, parent: attacker.signed(parent, PRINTED)[:5],
+    "header not JSON": lambda attacker, parent: attacker.signed(parent, PRINTED, b"{"),
+    "header not an object": lambda attacker, parent: attacker.signed(parent, PRINTED, b"[]"),
+    "no type": lambda attacker, parent: attacker.signed(parent, PRINTED, b'{"msg_id": "m"}'),
+    "parent not an object": lambda attacker, _: attacker.signed(b"[1]", PRINTED),
+    "content not JSON": lambda attacker, parent: attacker.signed(parent, b"{]"),
+    "content not an object": lambda attacker, parent: attacker.signed(parent, b"[]"),
+    "deep content": lambda attacker, parent: attacker.signed(parent, b"[" * 10_000),
+    "wrong signature": lambda attacker, parent: [
+        *attacker.signed(parent, PRINTED)[:2], b"0" * 64, HEADER, parent, b"{}", PRINTED
+    ],
+    "no signature": lambda attacker, parent: [
+        *attacker.signed(parent, PRINTED)[:2], b"", HEADER, parent, b"{}", PRINTED
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def attacker() -> Iterator[Attacker]:
+    attacker = Attacker()
+    yield attacker
+    attacker.close()
+
+
+@pytest.mark.serial
+async def test_a_flood_of_invalid_messages_is_counted(
+    attacker: Attacker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has a few lines and their number, the event loop goes on, and what is valid comes."""
+    log = logging.getLogger("flooded channels")
+    limit = LogLimit(log)
+    log.addFilter(limit)
+    channels = ZmqChannels(attacker.manager, on_lifecycle=lambda _: None, log=log)
+    received: list[Message] = []
+    asked = channels.send("execute_request", {}, channel="shell")
+    channels.subscribe(asked, lambda _, message: received.append(message))
+    parent = f'{{"msg_id": "{asked}"}}'.encode()
+    valid = attacker.signed(parent, PRINTED)
+    try:
+        # Before its subscription is known nothing comes.
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not received:
+            assert time.monotonic() < deadline, "nothing comes"
+            attacker.publish(*valid)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
+        before = len(received)
+        invalid = [make(attacker, parent) for make in INVALID.values()]
+        longest_wait = 0.0
+
+        for _ in range(FLOOD_ROUNDS):
+            for frames in invalid:
+                attacker.publish(*frames)
+        attacker.publish(*attacker.signed(parent, b'{"name": "stdout", "text": "last"}'))
+        while received[-1]["content"]["text"] != "last":
+            assert time.monotonic() < deadline, "the valid message does not come"
+            start = time.monotonic()
+            await asyncio.sleep(0)
+            longest_wait = max(longest_wait, time.monotonic() - start)
+    finally:
+        channels.close()
+        limit.close()
+
+    assert {message["content"]["text"] for message in received[before:]} <= {"printed", "last"}
+    lines = [record for record in caplog.records if record.name == log.name]
+    assert len(lines) == MAX_LINES + 1
+    left_out = FLOOD_ROUNDS * len(INVALID) - MAX_LINES
+    assert lines[-1].getMessage().startswith(f"{left_out} more lines were left out")
+    assert len(caplog.text) < 10_000
+    assert longest_wait < 0.1
 
 
 async def test_what_others_asked_for_is_not_read(caplog: pytest.LogCaptureFixture) -> None:

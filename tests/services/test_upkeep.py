@@ -119,7 +119,8 @@ async def test_a_damaged_row_hinders_no_other(
     damage(url, "exec_sessions", "broken", record=BROKEN)
     broken_leases: list[dict[str, float]] = [{"pid": -1}, {"process_start_time": 1e308}]
     for number, broken_lease in enumerate(broken_leases):
-        other = Store(url, new_instance(id=f"lease {number}"))
+        instance = await asyncio.to_thread(new_instance, id=f"lease {number}")
+        other = Store(url, instance)
         await other.open()
         damage(url, "exec_leases", f"lease {number}", **broken_lease)
     whole = await left_behind(dead_store)
