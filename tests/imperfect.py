@@ -35,6 +35,14 @@ def notebook(*cells: Any, **fields: Any) -> Notebook:
     return {name: value for name, value in made.items() if value is not ...}
 
 
+def nested(depth: int, count: int) -> list[Any]:
+    """Return *count* lists, each of which has *depth* levels."""
+    deep: list[Any] = []
+    for _ in range(depth - 1):
+        deep = [deep]
+    return [deep] * count
+
+
 def old(*outputs: Any) -> Notebook:
     """Return a notebook with old outputs in a cell that runs and in one that does not."""
     skipped = code("0", id="c1", outputs=[*outputs], metadata={"tags": ["skip-execution"]})

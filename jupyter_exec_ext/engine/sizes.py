@@ -1,6 +1,6 @@
 """The sizes of values: what is large is measured once, and its size is kept with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -74,7 +74,8 @@ def measure(value: Any) -> Size:
     json_bytes = len(msgspec.json.encode(value))
     if not isinstance(value, (dict, list)):
         return Size(json_bytes, json_bytes)
-    return Size(json_bytes, json_bytes + CONTAINER_BYTES * _container_count(value))
+    container_count = sum(map(len, container_levels(value)))
+    return Size(json_bytes, json_bytes + CONTAINER_BYTES * container_count)
 
 
 def size_as_json(value: Any) -> int:
@@ -91,16 +92,14 @@ def counted_bytes_of(value: Any) -> int:
     return measure(value).counted_bytes
 
 
-def _container_count(value: Any) -> int:
-    """Return how many lists and objects there are in *value*, itself included."""
-    count = 0
-    level = [value]
+def container_levels(value: dict[str, Any] | list[Any]) -> Iterator[list[Any]]:
+    """Yield the lists and objects of each level of nesting: first *value*, then those in it."""
+    level: list[Any] = [value]
     while level:
-        count += len(level)
+        yield level
         level = [
             child
             for item in level
             for child in (item.values() if isinstance(item, dict) else item)
             if isinstance(child, (dict, list))
         ]
-    return count

@@ -14,6 +14,7 @@ from nbformat.v4.convert import upgrade_cell, upgrade_output
 from nbformat.validator import isvalid
 
 from jupyter_exec_ext.core.errors import InvalidNotebookError, TooLargeError
+from jupyter_exec_ext.engine.sizes import container_levels
 
 Content = dict[str, Any]
 """A notebook, as nbformat has it."""
@@ -23,6 +24,10 @@ MAX_CELLS = 10_000
 
 MAX_CONTAINERS = 500_000
 """How many objects and lists the JSON of a notebook may have: each takes at least 56 bytes."""
+
+MAX_DEPTH_SUM = 5_000_000
+"""The largest sum of the depths of all objects and lists. Jupyter signs a notebook through a
+generator for each level, and indents each line by its depth."""
 
 FIELD = "notebook.path"
 """The field of a request that a notebook is read for."""
@@ -138,7 +143,20 @@ def _decode(text: str, findings: "_Findings") -> dict[str, Any]:
         raise _refusal("the file is not JSON: a number has too many digits") from error
     if not isinstance(data, dict):
         raise _refusal("the file is not a notebook: its JSON is not an object")
+    _check_depths(data)
     return data
+
+
+def _check_depths(data: dict[str, Any]) -> None:
+    depth_sum = 0
+    for depth, containers in enumerate(container_levels(data), 1):
+        depth_sum += depth * len(containers)
+        if depth_sum > MAX_DEPTH_SUM:
+            raise TooLargeError(
+                "the JSON of the notebook is nested too deeply for its size: the depths of its"
+                f" objects and lists add up to more than {MAX_DEPTH_SUM}",
+                target=FIELD,
+            )
 
 
 class _Findings:
