@@ -323,7 +323,7 @@ class Attacker:
     def __init__(self) -> None:
         self.manager = AsyncIOLoopKernelManager()
         self.manager.session.key = b"the kernel's"
-        context = zmq.Context.instance()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets = {
             name: context.socket(zmq.PUB if name == "iopub" else zmq.ROUTER)
             for name in ("iopub", "shell", "control", "stdin")
@@ -394,7 +394,6 @@ async def test_a_flood_of_invalid_messages_is_counted(
             assert time.monotonic() < deadline, "nothing comes"
             attacker.publish(*valid)
             await asyncio.sleep(0.05)
-        await asyncio.sleep(0)
         before = len(received)
         invalid = [make(attacker, parent) for make in INVALID.values()]
         longest_wait = 0.0
@@ -405,9 +404,10 @@ async def test_a_flood_of_invalid_messages_is_counted(
         attacker.publish(*attacker.signed(parent, b'{"name": "stdout", "text": "last"}'))
         while received[-1]["content"]["text"] != "last":
             assert time.monotonic() < deadline, "the valid message does not come"
-            start = time.monotonic()
+            # Processor time, since a busy machine takes the processor away.
+            start = time.thread_time()
             await asyncio.sleep(0)
-            longest_wait = max(longest_wait, time.monotonic() - start)
+            longest_wait = max(longest_wait, time.thread_time() - start)
     finally:
         channels.close()
         limit.close()
