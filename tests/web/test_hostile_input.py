@@ -1,17 +1,19 @@
-"""Each pattern that reads what a client sends takes time linear in its length."""
+"""Each pattern that reads what a client, a kernel or a server sends takes linear time."""
 
-import importlib
-import pkgutil
+import ast
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 import jupyter_exec_ext
 from jupyter_exec_ext.api import executions
-from jupyter_exec_ext.core import inputs, paths
+from jupyter_exec_ext.cli import terminal
+from jupyter_exec_ext.client import sessions
+from jupyter_exec_ext.core import inputs, models, paths
 from jupyter_exec_ext.core.errors import ExecError
 from jupyter_exec_ext.dialects.azure import base as azure
 from jupyter_exec_ext.dialects.azure import executions as azure_executions
@@ -20,7 +22,12 @@ from jupyter_exec_ext.dialects.backendai import base as backendai
 from jupyter_exec_ext.dialects.backendai import signing
 from jupyter_exec_ext.dialects.backendai import wire as backendai_wire
 from jupyter_exec_ext.dialects.datasphere import operations
+from jupyter_exec_ext.dialects.qinling import forms as qinling_forms
 from jupyter_exec_ext.dialects.qinling.filters import is_like
+from jupyter_exec_ext.dialects.qinling.options import QinlingOptions
+from jupyter_exec_ext.engine import code_errors, contents, messages, stderr, streams
+from jupyter_exec_ext.engine.commands import frames
+from jupyter_exec_ext.engine.languages import bash, exchange
 from jupyter_exec_ext.routes import DIALECTS, ROUTES
 from jupyter_exec_ext.services import notebook_format
 from jupyter_exec_ext.web import conditions, forms, ranges, reading
@@ -40,9 +47,22 @@ def _read_part(parameters: str) -> None:
     reader.feed(b"--B\r\n" + head + b"\r\n\r\nx\r\n--B--\r\n")
 
 
+def _read_marked(text: str) -> None:
+    """Read the lines of a kernel's reply that have values."""
+    with suppress(ValueError):
+        exchange.marked_bytes(exchange.Reply(stdout=text), "marker")
+
+
 READERS: dict[str, tuple[Read, str]] = {
     "api.executions._PREFER": (executions._PREFER.search, 'a; wait = "30", x'),
+    "cli.terminal._COLOUR": (terminal._COLOUR.split, "\x1b[1;31mred\x1b[0m"),
+    "cli.terminal._COLOUR_RESET": (terminal._COLOUR_RESET.search, "\x1b[0;0m"),
+    "cli.terminal._LINE_STEERING": (terminal._LINE_STEERING.split, "a\r\x1b[2K"),
+    "cli.terminal._STEERING": (lambda text: terminal._STEERING.sub("", text), "a\x1bb"),
+    "cli.terminal._UNFINISHED": (terminal._UNFINISHED.search, "a\r\x1b[0;1"),
+    "client.sessions._PLAIN_IN_FORMS": (sessions._PLAIN_IN_FORMS.fullmatch, 'a"b%'),
     "core.inputs._NAME": (inputs._NAME.fullmatch, "A_1"),
+    "core.models.is_exit_status": (lambda text: models.is_exit_status("", text), "123"),
     "core.paths._WINDOWS_NAME": (lambda text: paths.parts_of(text, is_windows=True), "con .a"),
     "core.paths._WINDOWS_CHARACTER": (lambda text: paths.parts_of(text, is_windows=True), "a:b"),
     "core.paths.slug_of": (paths.slug_of, "a B-é"),
@@ -78,6 +98,46 @@ READERS: dict[str, tuple[Read, str]] = {
         f'["a\\"b", -{"1" * 310}, 1.5e3]',
     ),
     "dialects.qinling.filters.is_like": (lambda text: is_like("ab" * 512, text), "a_b%c"),
+    "dialects.qinling.forms._settings_of": (
+        lambda text: qinling_forms._settings_of({"cpu": text}, QinlingOptions()),
+        "-100",
+    ),
+    "engine.code_errors._CLASS": (code_errors._CLASS.search, "<class 'a.b.C'>"),
+    "engine.commands.frames.Frames": (
+        lambda text: frames.Frames("marker", lambda _: None).take_text(text),
+        "marker o 12 YQ==\n",
+    ),
+    "engine.commands.frames._SIGNAL": (frames._SIGNAL.fullmatch, "SIGRTMIN+1 signal 64"),
+    "engine.contents._ANSI": (contents.without_colors, "\x1b[0;31m a\x1b[ -/m"),
+    "engine.contents._JSON_TYPE": (contents._JSON_TYPE.fullmatch, "application/vnd.a+json"),
+    "engine.languages.bash._NAME": (bash._NAME.fullmatch, "a_1"),
+    "engine.languages.exchange._SURROGATE": (exchange._SURROGATE.search, "\\ud83d \\u"),
+    "engine.languages.exchange.marked_bytes": (_read_marked, "marker YQ==\n"),
+    "engine.messages._AFTER_TEXT": (
+        lambda text: messages._cut(f'{{"text": "{text}"}}'.encode(), 100),
+        'a", "name" : "stdout" } ',
+    ),
+    "engine.messages._BEFORE_TEXT": (
+        lambda text: messages._cut(text.encode(), 100),
+        ' { "name" : "stdout" , "text" : "a"}',
+    ),
+    "engine.messages._WHOLE_CHARACTERS": (
+        lambda text: messages._WHOLE_CHARACTERS.match(text.encode()),
+        "a\\ud83d\\ude00\\u0041\\n",
+    ),
+    "engine.stderr._ASSIGNMENT": (
+        lambda text: stderr._ASSIGNMENT.sub("", text),
+        "+ export A_B=c\n declare -x D=e\n",
+    ),
+    "engine.stderr._ATTRIBUTE": (stderr._ATTRIBUTE.findall, "a.b /c.d 'e'.f"),
+    "engine.stderr._IMPORT_LINE": (stderr._IMPORT_LINE.findall, "no module or import\n"),
+    "engine.stderr._QUOTED_NAME": (stderr._QUOTED_NAME.findall, "'a.b' 'c'"),
+    "engine.stderr._SECRET_NAME": (stderr._SECRET_NAME.search, "MY_PASSWORD"),
+    "engine.stderr._TRACEBACK_FILE": (
+        stderr._TRACEBACK_FILE.findall,
+        '  File "a.py", line 1\n',
+    ),
+    "engine.streams._CONTROL": (lambda text: list(streams._CONTROL.finditer(text)), "a\b\b\r\r\n"),
     "services.notebook_format._NOT_IN_IDS": (
         lambda text: notebook_format._NOT_IN_IDS.sub("-", text),
         "a-b_c d",
@@ -130,10 +190,17 @@ NOT_OF_CLIENTS = {
     "api.docstrings._ATTRIBUTE",
     "api.docstrings._ATTRIBUTES",
     "api.docstrings._SECTION",
+    "api.docstrings._markdown",
     "api.openapi._PARAMETER",
+    "api.openapi._operation",
+    "api.page._anchored",
+    "api.reference._cell",
+    "cli.arguments._cell",
+    "cli.downloads._WILD",
     "dialects.azure.wire._SAFE_PLACE",
+    "engine.commands.sending._OWN_IMPORT",
 }
-"""Patterns that read only our own source, or paths of this server."""
+"""Patterns that read only our own source, arguments of the command, or paths of this server."""
 
 ROUTE_PATTERNS = [
     *((route.pattern, route.pattern) for route in ROUTES),
@@ -142,19 +209,37 @@ ROUTE_PATTERNS = [
 
 
 def _patterns_of_package() -> set[str]:
-    """Return the names of the compiled patterns of all modules that see requests."""
+    """Return where the package uses patterns: constants, else the function or class around them."""
+    package = Path(jupyter_exec_ext.__file__).parent
     found = set()
-    for layer in ("api", "core", "dialects", "files", "services", "store", "web"):
-        package = importlib.import_module(f"{jupyter_exec_ext.__name__}.{layer}")
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            module = importlib.import_module(info.name)
-            imported = [name for other in (azure,) if other is not module for name in vars(other)]
-            found |= {
-                f"{info.name.removeprefix('jupyter_exec_ext.')}.{name}"
-                for name, value in vars(module).items()
-                if isinstance(value, re.Pattern) and name not in imported
-            }
+    for path in package.rglob("*.py"):
+        module = ".".join(path.relative_to(package).with_suffix("").parts)
+        tree = ast.parse(path.read_text())
+        for statement in tree.body:
+            if any(map(_is_pattern_use, ast.walk(statement))):
+                found.add(f"{module.removesuffix('.__init__')}.{_name_of(statement)}")
     return found
+
+
+def _is_pattern_use(node: ast.AST) -> bool:
+    """Whether *node* uses the module `re` other than for its flags and its escapes."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "re"
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "re"
+        and node.attr in vars(re)
+        and node.attr.islower()
+        and node.attr != "escape"
+    )
+
+
+def _name_of(statement: ast.stmt) -> str:
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return statement.name
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else statement
+    return ast.unparse(target)
 
 
 def _hostile_texts(example: str) -> Iterator[str]:
@@ -205,4 +290,6 @@ def test_a_hostile_path_is_routed_in_no_time(name: str, pattern: str) -> None:
 
 def test_every_pattern_is_tested() -> None:
     """A new one belongs into the table above."""
-    assert _patterns_of_package() <= READERS.keys() | NOT_OF_CLIENTS
+    listed = READERS.keys() | NOT_OF_CLIENTS
+    assert _patterns_of_package() - listed == set()
+    assert NOT_OF_CLIENTS - _patterns_of_package() == set()
