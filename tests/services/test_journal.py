@@ -482,7 +482,7 @@ def test_a_large_widget_message_is_left_out_whole(small: Account) -> None:
 @pytest.mark.parametrize("part", ["data", "metadata"])
 def test_a_display_of_many_small_lists_is_left_out(small: Account, part: str) -> None:
     """Its lists take more memory than their JSON, which alone would be within the limit."""
-    lists = [[] for _ in range(100)]
+    lists: list[Any] = [[] for _ in range(100)]
     assert size_of(display({"application/json": lists})) < small.limits.max_display_bytes // 4
     content = display({"text/plain": "shown"})
     content[part] = {**content[part], "application/json": lists}
