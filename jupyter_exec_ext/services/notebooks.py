@@ -121,6 +121,8 @@ class Notebooks:
     def __init__(self, contents_manager: Any) -> None:
         self._contents_manager = contents_manager
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        # Several at once would be no faster, and a server that stops waits for their threads.
+        self._large_notebooks = anyio.CapacityLimiter(1)
 
     def lock(self, path: str) -> anyio.Lock:
         """Return what is held while the notebook at *path* is read or written."""
@@ -230,7 +232,10 @@ class Notebooks:
 
     async def _snapshot(self, source: NotebookSource, text: str) -> Snapshot:
         notary: Any = self._contents_manager.notary if source.save_to is not None else None
-        snapshot, signature = await threads.run_sync(_snapshot_of, text, source.cells, notary)
+        limiter = self._large_notebooks if threads.is_large(text) else None
+        snapshot, signature = await threads.run_sync(
+            _snapshot_of, text, source.cells, notary, limiter=limiter
+        )
         # The notary's store is for the event loop's thread only.
         if signature is not None and notary.store.check_signature(signature, notary.algorithm):
             for cell in snapshot.notebook["cells"]:
