@@ -63,7 +63,7 @@ async def run_if_large(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 def is_large(*values: object, max_bytes: int = LARGE_BYTES) -> bool:
-    """Whether *values* have more bytes: texts, bytes, JSON, dataclasses, structs."""
+    """Whether texts, bytes, JSON, dataclasses or structs have more than *max_bytes* together."""
     left = max_bytes
     rest: list[object] = [*values]
     while rest and left >= 0:
