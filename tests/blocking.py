@@ -19,6 +19,7 @@ from blockbuster.blockbuster import BlockBusterFunction
 import jupyter_exec_ext
 
 PACKAGE = str(Path(jupyter_exec_ext.__file__).parent)
+TESTS = str(Path(__file__).parent)
 LARGE_BYTES = 1_100_000
 """More than `threads.LARGE_BYTES`, since JSON is larger than the texts in it."""
 
@@ -82,7 +83,7 @@ def guarded_loop() -> Iterator[None]:
 def _reporting(function: BlockBusterFunction, found: dict[str, None]) -> Callable[..., bool]:
     """Return a predicate that lets each call block, and reports those of the package.
 
-    A call is the package's unless a function that may block lies between the two.
+    A call is the package's unless a function that may block, or one of a test, lies between them.
     """
     is_harmless = function.can_block_predicate
     may_block = function.can_block_functions
@@ -93,8 +94,10 @@ def _reporting(function: BlockBusterFunction, found: dict[str, None]) -> Callabl
         caller = sys._getframe(2)
         for frame, _ in traceback.walk_stack(caller):
             file, name = frame.f_code.co_filename, frame.f_code.co_name
-            if file.endswith(tuple(MAY_BLOCK)) or any(
-                file.endswith(other) and name in names for other, names in may_block
+            if (
+                file.endswith(tuple(MAY_BLOCK))
+                or file.startswith(TESTS)
+                or any(file.endswith(other) and name in names for other, names in may_block)
             ):
                 break
             if file.startswith(PACKAGE):

@@ -1,5 +1,6 @@
 """A database that the servers of several users share, one of whom is an attacker."""
 
+import asyncio
 import json
 import re
 import uuid
@@ -100,13 +101,15 @@ async def test_a_row_of_another_user_never_runs(
     database = make_url(exec_app.db_url).database or ""
     pid, start = gone_process()
 
-    def store_of(key: str) -> Store:
-        instance = new_instance("victim", pid=pid, process_start_time=start)
+    async def store_of(key: str) -> Store:
+        instance = await asyncio.to_thread(
+            new_instance, "victim", pid=pid, process_start_time=start
+        )
         return new_store(postgresql.url(database), instance, signer=Signer([key]))
 
     own, forged = pending(tmp_path / "own"), pending(tmp_path / "forged")
-    await store_of(KEY).insert(own, notebook=None)
-    await store_of(new_key()).insert(forged, notebook=None)
+    await (await store_of(KEY)).insert(own, notebook=None)
+    await (await store_of(new_key())).insert(forged, notebook=None)
 
     await exec_app.upkeep.recover()
 
