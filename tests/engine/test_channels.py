@@ -336,6 +336,7 @@ class Attacker:
     def close(self) -> None:
         for socket in self._sockets.values():
             socket.close()
+        self.manager.context.destroy(linger=0)
 
     def publish(self, *frames: bytes) -> None:
         self._sockets["iopub"].send_multipart(frames)
@@ -418,7 +419,7 @@ async def test_a_flood_of_invalid_messages_is_counted(
     left_out = FLOOD_ROUNDS * len(INVALID) - MAX_LINES
     assert lines[-1].getMessage().startswith(f"{left_out} more lines were left out")
     assert len(caplog.text) < 10_000
-    assert longest_wait < 0.1
+    assert longest_wait < 0.5
 
 
 async def test_what_others_asked_for_is_not_read(caplog: pytest.LogCaptureFixture) -> None:

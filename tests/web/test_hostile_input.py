@@ -34,6 +34,11 @@ from jupyter_exec_ext.web import conditions, forms, ranges, reading
 
 HOSTILE_LENGTH = 64_000
 MAX_SECONDS = 0.010
+MAX_OTHER_SECONDS = 0.1
+"""For what a kernel or a server sends: quadratic time would be seconds."""
+
+OTHER_LAYERS = ("cli", "client", "engine")
+
 ATTEMPTS = 5
 """A busy machine slows a single measurement down; the fastest one counts."""
 
@@ -137,7 +142,10 @@ READERS: dict[str, tuple[Read, str]] = {
         stderr._TRACEBACK_FILE.findall,
         '  File "a.py", line 1\n',
     ),
-    "engine.streams._CONTROL": (lambda text: list(streams._CONTROL.finditer(text)), "a\b\b\r\r\n"),
+    "engine.streams._CONTROL": (
+        lambda text: sum(1 for _ in streams._CONTROL.finditer(text)),
+        "a\b\b\r\r\n",
+    ),
     "services.notebook_format._NOT_IN_IDS": (
         lambda text: notebook_format._NOT_IN_IDS.sub("-", text),
         "a-b_c d",
@@ -213,9 +221,11 @@ def _patterns_of_package() -> set[str]:
     package = Path(jupyter_exec_ext.__file__).parent
     found = set()
     for path in package.rglob("*.py"):
+        source = path.read_text()
+        if not re.search(r"^\s*(?:import re\b|from re\b|import .*, re\b)", source, re.MULTILINE):
+            continue
         module = ".".join(path.relative_to(package).with_suffix("").parts)
-        tree = ast.parse(path.read_text())
-        for statement in tree.body:
+        for statement in ast.parse(source).body:
             if any(map(_is_pattern_use, ast.walk(statement))):
                 found.add(f"{module.removesuffix('.__init__')}.{_name_of(statement)}")
     return found
@@ -250,7 +260,7 @@ def _hostile_texts(example: str) -> Iterator[str]:
             yield example[:end] + piece * (HOSTILE_LENGTH // len(piece)) + "\0"
 
 
-def _seconds(read: Read, text: str) -> float:
+def _seconds(read: Read, text: str, limit: float = MAX_SECONDS) -> float:
     """Return how much processor time *read* takes for *text*, at best."""
     best = float("inf")
     for _ in range(ATTEMPTS):
@@ -258,7 +268,7 @@ def _seconds(read: Read, text: str) -> float:
         with suppress(ExecError):
             read(text)
         best = min(best, time.thread_time() - start)
-        if not MAX_SECONDS < best < 10 * MAX_SECONDS:
+        if not limit < best < 10 * limit:
             break
     return best
 
@@ -268,11 +278,12 @@ def _seconds(read: Read, text: str) -> float:
 def test_hostile_text_is_read_in_no_time(name: str) -> None:
     """64 kB, which is the most that the headers of a request may have, take less than 10 ms."""
     read, example = READERS[name]
+    limit = MAX_OTHER_SECONDS if name.startswith(OTHER_LAYERS) else MAX_SECONDS
 
     for text in _hostile_texts(example):
-        seconds = _seconds(read, text)
+        seconds = _seconds(read, text, limit)
 
-        assert seconds < MAX_SECONDS, (seconds, text[:100])
+        assert seconds < limit, (seconds, text[:100])
 
 
 @pytest.mark.serial
@@ -290,6 +301,7 @@ def test_a_hostile_path_is_routed_in_no_time(name: str, pattern: str) -> None:
 
 def test_every_pattern_is_tested() -> None:
     """A new one belongs into the table above."""
-    listed = READERS.keys() | NOT_OF_CLIENTS
-    assert _patterns_of_package() - listed == set()
-    assert NOT_OF_CLIENTS - _patterns_of_package() == set()
+    found = _patterns_of_package()
+
+    assert found - READERS.keys() - NOT_OF_CLIENTS == set()
+    assert NOT_OF_CLIENTS - found == set()
