@@ -332,6 +332,7 @@ def _facts(record: Record) -> Iterable[tuple[str, str]]:
     progress = record.get("progress") or {}
     result = record.get("result") or {}
     labels = record.get("labels") or {}
+    origin = record.get("origin") or {}
     pairs = {
         "id": record.get("id"),
         "type": record.get("type"),
@@ -342,6 +343,9 @@ def _facts(record: Record) -> Iterable[tuple[str, str]]:
         "description": record.get("description"),
         "session": record.get("session_name"),
         "kernel": record.get("kernel_name"),
+        "notebook": origin.get("path"),
+        "cell": origin.get("cell_id"),
+        "after": record.get("after"),
         "created": local_time(record.get("created_time")),
         "started": local_time(record.get("start_time")),
         "ended": local_time(record.get("end_time")),

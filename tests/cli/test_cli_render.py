@@ -220,6 +220,8 @@ def test_a_record_shows_what_is_known(capsys: pytest.CaptureFixture[str]) -> Non
         {
             **RECORD,
             "labels": {"team": "a"},
+            "origin": {"path": "nb.ipynb", "cell_id": "c1"},
+            "after": "0b6f",
             "input_names": ["A", "B"],
             "progress": {"done": 1, "total": 3},
             "result": {"notebook_path": "out.ipynb"},
@@ -235,6 +237,9 @@ def test_a_record_shows_what_is_known(capsys: pytest.CaptureFixture[str]) -> Non
         "state": "running",
         "what": "a [bold]b.ipynb",
         "cells": "1 of 3",
+        "notebook": "nb.ipynb",
+        "cell": "c1",
+        "after": "0b6f",
         "inputs": "A, B",
         "labels": "team=a",
     }
