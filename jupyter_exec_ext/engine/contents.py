@@ -19,6 +19,7 @@ MAX_ID_LENGTH = 1_000
 
 _JSON_TYPE = re.compile(r"application/(.*\+)?json")
 _CHECKED_LENGTH = 1_000_000
+_SCALARS = (str, int, float, type(None))
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -136,7 +137,8 @@ def _is_deep(value: Any) -> bool:
             child
             for item in level
             for child in (item.values() if isinstance(item, Mapping) else item)
-            if isinstance(child, (Mapping, list, tuple))
+            # Most are scalars, for which the check for `Mapping` is slow.
+            if not isinstance(child, _SCALARS) and isinstance(child, (dict, list, tuple, Mapping))
         ]
         if not level:
             return False
