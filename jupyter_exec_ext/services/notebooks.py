@@ -232,7 +232,9 @@ class Notebooks:
 
     async def _snapshot(self, source: NotebookSource, text: str) -> Snapshot:
         notary: Any = self._contents_manager.notary if source.save_to is not None else None
-        limiter = self._large_notebooks if threads.is_large(text) else None
+        # Text that is deeply nested takes ten times as long as other text.
+        is_large = threads.is_large(text, max_bytes=threads.LARGE_BYTES // 10)
+        limiter = self._large_notebooks if is_large else None
         snapshot, signature = await threads.run_sync(
             _snapshot_of, text, source.cells, notary, limiter=limiter
         )

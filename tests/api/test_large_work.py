@@ -87,7 +87,8 @@ async def test_a_notebook_of_many_lists_holds_up_nobody(
         size = await fetch(exec_api, "executions", record["id"], "notebook")
 
     assert (record["state"], size > MEGABYTE) == ("succeeded", True)
-    assert gaps[0] < 1, gaps
+    # Decoding so much is one call, which the garbage collector interrupts.
+    assert gaps[0] < 3, gaps
     assert time.process_time() - start < 30
 
 
