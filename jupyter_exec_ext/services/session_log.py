@@ -64,8 +64,10 @@ class SessionLog:
             self.last_number += 1
         execution_id = self._execution_ids.get(content.get("parent_id", ""))
         text = content["text"]
-        for start in range(0, len(text), self._piece_length):
-            piece = text[start : start + self._piece_length].encode()
+        # A character has up to four bytes.
+        length = max(1, self._piece_length // 4)
+        for start in range(0, len(text), length):
+            piece = text[start : start + length].encode()
             self._append(content["name"], execution_id, piece)
         self.has_news.fire()
 
@@ -74,7 +76,7 @@ class SessionLog:
         if (
             entry is not None
             and (entry.name, entry.execution_id) == (name, execution_id)
-            and len(entry.data) < self._piece_length
+            and len(entry.data) + len(piece) <= self._piece_length
         ):
             entry.data += piece
             dropped = self._kept.grow(len(piece))
