@@ -49,7 +49,7 @@ LABEL_COPIES = ("state", "session_id", "type", "path", "owner", "created_time")
 
 _FINAL = [state.value for state in FINAL_STATES]
 _DELETED_AT_ONCE = 200
-_REMOVED_AT_ONCE = 20
+_REMOVED_AT_ONCE = 5
 _MANY_EVENTS = 500
 _MAX_INTEGER = 2**63 - 1
 
