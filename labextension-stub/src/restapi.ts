@@ -3,7 +3,14 @@ import { URLExt } from '@jupyterlab/coreutils';
 import type { IOutput } from '@jupyterlab/nbformat';
 import { ServerConnection } from '@jupyterlab/services';
 import type { PartialJSONObject, ReadonlyPartialJSONValue } from '@lumino/coreutils';
-import { assertDeletedCount, assertEvent, assertExecution, assertExecutionPage } from './validate';
+import {
+  assertDeletedCount,
+  assertEvent,
+  assertExecution,
+  assertExecutionPage,
+  assertSession,
+  assertSessionPage
+} from './validate';
 
 /** The states of an execution, in their order. */
 export const STATES = [
@@ -49,6 +56,8 @@ export interface IExecutionError {
 export interface IInputRequest {
   readonly prompt: string;
   readonly password: boolean;
+  /** The id of the event that reported the request. */
+  readonly event_id?: number;
 }
 
 /** An output variable: its value as JSON, or what the kernel displays for it. */
@@ -65,6 +74,7 @@ export interface IResult {
   readonly stdout: string;
   readonly stderr: string;
   readonly variables: { readonly [name: string]: IVariable };
+  readonly execution_counts?: readonly { readonly execution_count: number }[];
   readonly notebook_path?: string;
   readonly save_conflict?: string;
   readonly save_error?: string;
@@ -79,12 +89,20 @@ export interface ISource {
   readonly code?: string;
 }
 
+/** The cell that a piece of code came from. */
+export interface IOrigin {
+  /** The path of the notebook, relative to the server's root. */
+  readonly path: string;
+  readonly cell_id?: string;
+}
+
 /** An execution, as the server shows it. Times are RFC 3339 in UTC, durations are seconds. */
 export interface IExecution {
   readonly id: string;
   readonly type: 'code' | 'notebook' | 'command';
   readonly state: State;
   readonly source: ISource;
+  readonly origin?: IOrigin;
   readonly kernel_name: string;
   readonly kernel_id?: string;
   readonly session_id: string;
@@ -124,10 +142,33 @@ export interface INotebookRequest {
   readonly labels?: { readonly [name: string]: string };
 }
 
+/** A session, as the server shows it. */
+export interface ISession {
+  readonly id: string;
+  readonly kernel_id?: string;
+}
+
+export interface ISessionPage {
+  readonly sessions: readonly ISession[];
+}
+
+/** A request to run the code of a cell. */
+export interface ICodeRequest {
+  readonly code: string;
+  readonly session_id: string;
+  readonly origin: IOrigin;
+  /** The id of an execution: unless that one succeeds, this one is cancelled. */
+  readonly after?: string;
+}
+
 /** An event of an execution. `id` is absent from a `gap`, which nothing can resume after. */
 export interface IExecutionEvent {
   readonly id?: number;
   readonly type: string;
+  /** Present in a stream of several executions, as is `cursor`. */
+  readonly execution_id?: string;
+  readonly cursor?: string;
+  readonly time?: string;
   readonly cell_index?: number;
   readonly state?: State;
   readonly done?: number;
@@ -142,11 +183,16 @@ export interface IExecutionEvent {
   readonly prompt?: string;
   readonly password?: boolean;
   readonly lost?: number;
+  readonly execution_count?: number;
+  readonly payload?: PartialJSONObject;
+  readonly error?: IExecutionError;
 }
 
 export interface IListQuery {
   readonly states?: readonly State[];
   readonly path?: string;
+  /** The path of the notebook whose cells the code came from. */
+  readonly originPath?: string;
   readonly pageSize?: number;
   readonly pageToken?: string;
 }
@@ -164,6 +210,9 @@ export async function listExecutions(
   }
   if (query.path) {
     parameters.set('path', query.path);
+  }
+  if (query.originPath) {
+    parameters.set('origin_path', query.originPath);
   }
   parameters.set('page_size', String(query.pageSize ?? 0));
   if (query.pageToken) {
@@ -202,6 +251,53 @@ export async function startNotebook(
     headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key }
   });
   return executionOf(reply);
+}
+
+/**
+ * Run the code of a cell in a session.
+ *
+ * @param key - The client's own name for the request: sent again, it starts nothing.
+ */
+export async function startCode(
+  settings: Settings,
+  request: ICodeRequest,
+  key: string
+): Promise<IExecution> {
+  const reply = await requestJSON(settings, 'executions', {
+    method: 'POST',
+    body: JSON.stringify(request),
+    headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key }
+  });
+  return executionOf(reply);
+}
+
+/**
+ * Attach a session to a running kernel, unless the kernel has one; return the session's id.
+ *
+ * Pages that attach at the same time get the same session, by its name.
+ */
+export async function attachSession(settings: Settings, kernelId: string): Promise<string> {
+  try {
+    const session = await requestJSON(settings, 'sessions', {
+      method: 'POST',
+      body: JSON.stringify({ kernel_id: kernelId, name: `kernel-${kernelId}` }),
+      headers: { 'Content-Type': 'application/json' }
+    });
+    assertSession(session);
+    return session.id;
+  } catch (reason) {
+    if (!(reason instanceof ServerConnection.ResponseError) || reason.response.status !== 409) {
+      throw reason;
+    }
+    // Another client attached a session with a name of its own.
+    const page = await requestJSON(settings, 'sessions?page_size=1000');
+    assertSessionPage(page);
+    const found = page.sessions.find(session => session.kernel_id === kernelId);
+    if (!found) {
+      throw reason;
+    }
+    return found.id;
+  }
 }
 
 /** Cancel an execution; a final one stays as it is. */
@@ -259,11 +355,16 @@ export async function* followExecution(
   after: number,
   signal: AbortSignal
 ): AsyncGenerator<IExecutionEvent> {
-  const response = await request(
-    settings,
-    `executions/${encodeURIComponent(id)}/events?after=${after}`,
-    { headers: { Accept: 'application/x-ndjson' }, signal }
-  );
+  yield* readEvents(settings, `executions/${encodeURIComponent(id)}/events?after=${after}`, signal);
+}
+
+async function* readEvents(
+  settings: Settings,
+  path: string,
+  signal: AbortSignal
+): AsyncGenerator<IExecutionEvent> {
+  const headers = { Accept: 'application/x-ndjson' };
+  const response = await request(settings, path, { headers, signal });
   if (!response.body) {
     return;
   }
@@ -288,6 +389,25 @@ export async function* followExecution(
   } finally {
     await reader.cancel().catch(() => undefined);
   }
+}
+
+/**
+ * Yield the events of several executions until all have ended or *signal* aborts.
+ *
+ * @param cursor - That of the last event that the caller has, also of other executions; empty for
+ *   all events.
+ */
+export async function* followExecutions(
+  settings: Settings,
+  ids: readonly string[],
+  cursor: string,
+  signal: AbortSignal
+): AsyncGenerator<IExecutionEvent> {
+  const parameters = new URLSearchParams(ids.map(id => ['id', id]));
+  if (cursor) {
+    parameters.set('after', cursor);
+  }
+  yield* readEvents(settings, `events?${parameters}`, signal);
 }
 
 /** Return what the user may do, which the server's authorizer decides. */

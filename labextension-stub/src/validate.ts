@@ -1,5 +1,11 @@
 /** Checks that replies of the server have the shape that the front end relies on. */
-import type { IExecution, IExecutionEvent, IExecutionPage } from './restapi';
+import type {
+  IExecution,
+  IExecutionEvent,
+  IExecutionPage,
+  ISession,
+  ISessionPage
+} from './restapi';
 
 type Kind = 'string' | 'number' | 'object' | 'array';
 
@@ -39,6 +45,17 @@ export function assertExecution(data: unknown): asserts data is IExecution {
 export function assertExecutionPage(data: unknown): asserts data is IExecutionPage {
   assertFields(data, { executions: 'array' }, 'page of executions');
   (data.executions as unknown[]).forEach(assertExecution);
+}
+
+/** Throw a `TypeError` unless *data* is a session. */
+export function assertSession(data: unknown): asserts data is ISession {
+  assertFields(data, { id: 'string' }, 'session');
+}
+
+/** Throw a `TypeError` unless *data* is a page of sessions. */
+export function assertSessionPage(data: unknown): asserts data is ISessionPage {
+  assertFields(data, { sessions: 'array' }, 'page of sessions');
+  (data.sessions as unknown[]).forEach(assertSession);
 }
 
 /** Throw a `TypeError` unless *data* tells how many executions were deleted. */
