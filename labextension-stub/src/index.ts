@@ -4,16 +4,24 @@ import {
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import {
+  ICommandPalette,
+  IToolbarWidgetRegistry,
+  MainAreaWidget,
+  WidgetTracker
+} from '@jupyterlab/apputils';
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
-import { INotebookTracker } from '@jupyterlab/notebook';
+import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { IRunningSessionManagers } from '@jupyterlab/running';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { createSwitchButton, ServerCells } from './cells';
+import { CellSwitch } from './cellswitch';
 import { addCommands, CommandIDs, idOf } from './commands';
 import { createDetails, type ExecutionDetails } from './details';
+import { EventFeed } from './eventfeed';
 import { executionIcon } from './icons';
 import { RememberedOptions } from './inputs';
 import { ExecutionsModel } from './model';
@@ -21,7 +29,7 @@ import { Notifier } from './notifications';
 import { ExecutionsPanel } from './panel';
 import { getExecution } from './restapi';
 import { addRunningSection } from './running';
-import { IExecutionsModel, PLUGIN_ID, TRANSLATION_DOMAIN } from './tokens';
+import { CELLS_PLUGIN_ID, IExecutionsModel, PLUGIN_ID, TRANSLATION_DOMAIN } from './tokens';
 
 export { IExecutionsModel } from './tokens';
 
@@ -149,5 +157,39 @@ function activate(
   });
 }
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [modelPlugin, plugin];
+const cellsPlugin: JupyterFrontEndPlugin<void> = {
+  id: CELLS_PLUGIN_ID,
+  description: 'Runs the cells of notebooks on the server, where they outlive the page.',
+  autoStart: true,
+  requires: [IExecutionsModel, INotebookTracker],
+  optional: [IToolbarWidgetRegistry, ISettingRegistry, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    model: IExecutionsModel,
+    tracker: INotebookTracker,
+    toolbars: IToolbarWidgetRegistry | null,
+    settings: ISettingRegistry | null,
+    translator: ITranslator | null
+  ): void => {
+    const { serverSettings } = app.serviceManager;
+    const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
+    const cellSwitch = new CellSwitch(serverSettings.baseUrl);
+    const options = { app, model, feed: new EventFeed(serverSettings), cellSwitch, trans };
+    const cells = new ServerCells(options);
+    tracker.forEach(panel => cells.watch(panel));
+    tracker.widgetAdded.connect((_, panel) => cells.watch(panel));
+    toolbars?.addFactory<NotebookPanel>('Notebook', 'run-on-server', panel =>
+      createSwitchButton(panel, cells, options)
+    );
+    void settings?.load(CELLS_PLUGIN_ID).then(loaded => {
+      const apply = (): void => {
+        cellSwitch.isDefaultOn = loaded.composite.runCellsOnServer === true;
+      };
+      loaded.changed.connect(apply);
+      apply();
+    });
+  }
+};
+
+const plugins: JupyterFrontEndPlugin<unknown>[] = [modelPlugin, plugin, cellsPlugin];
 export default plugins;

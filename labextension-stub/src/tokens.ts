@@ -6,6 +6,9 @@ import type { IExecution, State } from './restapi';
 /** The name of the plugins, of their settings and of their translations. */
 export const PLUGIN_ID = 'jupyter-exec-ext:plugin';
 
+/** The name of the plugin that runs cells on the server, and of its settings. */
+export const CELLS_PLUGIN_ID = 'jupyter-exec-ext:cells';
+
 /** The domain of the translations. */
 export const TRANSLATION_DOMAIN = 'jupyter_exec_ext';
 
