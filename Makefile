@@ -80,7 +80,7 @@ pytest: $(DEV)  ## Run the tests, with coverage
 # that does not.
 e2e: $(DEV)  ## Run the tests of the front end in JupyterLab and Chromium
 	@printf '\n=== Front end in JupyterLab\n'
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(LAB)/e2e
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) $(LAB)/e2e
 
 screenshots: $(DEV)  ## Write the pictures of the documentation, docs/images
 	$(PY) -m pytest --quiet $(LAB)/e2e/screenshots.py

@@ -22,6 +22,7 @@ import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    Error,
     Locator,
     Page,
     expect,
@@ -132,7 +133,7 @@ class Lab:
         """Stop the server, as SIGTERM does."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(WAIT_SECONDS)
             self._process = None
 
     def request(self, method: str, path: str, body: object = None) -> Any:
@@ -279,7 +280,7 @@ class LabPage:
 
     Attributes:
         page: Playwright's page.
-        problems: The errors that the page raised, or that our code wrote to the console.
+        problems: The errors that our code raised, and what the console has of it.
     """
 
     def __init__(self, page: Page, lab: Lab, workspace: str) -> None:
@@ -288,7 +289,7 @@ class LabPage:
         self._workspace = workspace
         self.problems: list[str] = []
         page.set_default_timeout(WAIT_SECONDS * 1000)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("pageerror", self._check_error)
         page.on("console", self._check_console)
         # JupyterLab asks before a page with unsaved changes is left.
         page.on("dialog", lambda dialog: dialog.accept())
@@ -309,6 +310,7 @@ class LabPage:
             "  const panel = await window.jupyterapp.commands.execute("
             "    'docmanager:open', { path });"
             "  await panel.context.ready;"
+            "  await panel.revealed;"
             "}",
             path,
         )
@@ -364,6 +366,11 @@ class LabPage:
         self.page.goto(self._lab.url + path)
         self.page.wait_for_function("window.jupyterapp")
         self.page.evaluate("async () => { await window.jupyterapp.restored }")
+
+    def _check_error(self, error: Error) -> None:
+        """Keep errors that our code raised and did not catch."""
+        if "jupyter-exec-ext" in (error.stack or ""):
+            self.problems.append(f"{error.message}\n{error.stack}")
 
     def _check_console(self, message: ConsoleMessage) -> None:
         """Keep errors and warnings of our code, of our requests, and about our packages."""
