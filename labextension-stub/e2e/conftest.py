@@ -328,6 +328,13 @@ class LabPage:
         """The dialog that asks how to run a notebook."""
         return self.page.locator(".jp-Dialog", has=self.page.locator(".jp-exec-RunForm"))
 
+    def fill_input(self, name: str, value: str) -> None:
+        """Give an input of the dialog a value, once the dialog has moved the focus into itself."""
+        expect(self.dialog.locator(":focus")).to_have_count(1)
+        box = self.dialog.get_by_label(f"Value of {name}")
+        box.fill(value)
+        expect(box).to_have_value(value)
+
     @property
     def panel(self) -> Locator:
         """The panel in the side bar."""

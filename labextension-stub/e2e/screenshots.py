@@ -63,7 +63,7 @@ def test_screenshots(lab: Lab, open_page: OpenPage, theme: str) -> None:
     )
     page.open_notebook("penguins.ipynb")
     page.toolbar_button.click()
-    page.dialog.get_by_label("Value of SPECIES").fill("Gentoo")
+    page.fill_input("SPECIES", "Gentoo")
     page.dialog.get_by_label("Variables to gather").fill("species")
     save(page, f"dialog-{theme}")
 

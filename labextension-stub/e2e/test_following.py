@@ -132,7 +132,7 @@ def test_run_again_uses_the_same_values(lab: Lab, page: LabPage) -> None:
     lab.write_notebook("again.ipynb", 'import os\nprint(os.environ["WHO"])')
     page.open_notebook("again.ipynb")
     page.toolbar_button.click()
-    page.dialog.get_by_label("Value of WHO").fill("Grace")
+    page.fill_input("WHO", "Grace")
     page.dialog.get_by_role("button", name="Run").click()
     page.show_panel()
     page.row("again.ipynb", "succeeded").get_by_role("button").first.click()

@@ -15,7 +15,7 @@ def test_the_toolbar_button_runs_the_notebook_with_inputs(lab: Lab, page: LabPag
     page.open_notebook("toolbar.ipynb")
 
     page.toolbar_button.click()
-    page.dialog.get_by_label("Value of NAME").fill("Ada")
+    page.fill_input("NAME", "Ada")
     page.dialog.get_by_label("Variables to gather").fill("answer")
     page.page.keyboard.press("Enter")
 

@@ -29,7 +29,7 @@ def test_a_notebook_runs_in_the_background(other_lab: Lab, open_page: OpenPage) 
     page.open_notebook("smoke.ipynb")
 
     page.toolbar_button.click()
-    page.dialog.get_by_label("Value of NAME").fill("Ada")
+    page.fill_input("NAME", "Ada")
     page.page.keyboard.press("Enter")
 
     page.show_panel()
