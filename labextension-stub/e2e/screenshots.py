@@ -54,14 +54,14 @@ def test_screenshots(lab: Lab, open_page: OpenPage, theme: str) -> None:
     page.show_panel()
     page.row("check data.ipynb", "failed").wait_for()
     page.row("report.ipynb", "succeeded").wait_for()
-    page.page.evaluate("() => window.jupyterapp.commands.execute('application:close-all')")
-    dismiss_notifications(page)
+    page.open(reset=True)
     page.page.set_viewport_size({"width": 1100, "height": 680})
     page.page.evaluate(
         "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
         f"JupyterLab {theme.title()}",
     )
     page.open_notebook("penguins.ipynb")
+    page.show_panel()
     page.toolbar_button.click()
     page.fill_input("SPECIES", "Gentoo")
     page.dialog.get_by_label("Variables to gather").fill("species")

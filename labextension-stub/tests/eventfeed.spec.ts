@@ -81,8 +81,9 @@ function follow(
   const done = feed
     .follow(
       { id, session_id: session, created_time: createdTime },
-      async event => {
+      event => {
         ids.push(event.id ?? -1);
+        return Promise.resolve();
       },
       signal
     )
