@@ -42,6 +42,7 @@ CHROMIUM_FLAGS = [
 ]
 WAIT_SECONDS = 60.0
 
+STOP_SECONDS = 20.0
 INSTALL_SECONDS = 600.0
 
 # The environment that each one is based on, if any, and what it has in addition.
@@ -133,7 +134,13 @@ class Lab:
         """Stop the server, as SIGTERM does."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(WAIT_SECONDS)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                # Threads of anyio that Jupyter Server uses end with the connection of the browser
+                # that needed them first, and the browser keeps that open.
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def request(self, method: str, path: str, body: object = None) -> Any:

@@ -43,8 +43,9 @@ def test_the_keyboard_alone_runs_and_opens(lab: Lab, page: LabPage) -> None:
     lab.write_notebook("keyboard.ipynb", 'print("by keyboard")')
     page.open_notebook("keyboard.ipynb")
     keyboard = page.page.keyboard
-    # The notebook takes the focus once more when its kernel is there.
+    # The palette closes when the notebook takes the focus after it.
     page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.page.wait_for_function("document.activeElement.closest('.jp-Notebook')")
 
     keyboard.press("Control+Shift+C")
     expect(page.page.locator(".lm-CommandPalette-input:visible")).to_be_focused()
