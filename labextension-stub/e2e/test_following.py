@@ -104,28 +104,80 @@ def test_a_failure_shows_its_error_and_its_cell(lab: Lab, page: LabPage) -> None
     )
 
 
-def test_input_is_answered_in_the_details(lab: Lab, page: LabPage) -> None:
-    """A notification leads to the box; a password is masked."""
+def test_input_is_answered_from_the_notification_and_in_the_details(
+    lab: Lab, page: LabPage
+) -> None:
+    """Each request has its notification, with a box; the details have one too."""
     lab.write_notebook(
         "asking.ipynb",
         "name = input('Your name? ')",
         "from getpass import getpass\nsecret = getpass('Password: ')",
-        "print(name, len(secret))",
+        "word = input('Word? ')",
+        "print(name, len(secret), word)",
     )
     page.open_notebook("asking.ipynb")
     page.toolbar_button.click(modifiers=["Shift"])
+    toast = page.page.locator(".Toastify__toast", has_text="waits for input")
+    box = page.page.locator(".jp-Dialog")
 
-    page.page.locator(".Toastify__toast", has_text="waits for input").get_by_role(
-        "button", name="Answer"
-    ).click()
-    page.details.get_by_label("Your name?").fill("Ada")
+    toast.get_by_role("button", name="Answer").click()
+    expect(box).to_contain_text("Your name?")
+    box.get_by_role("textbox").fill("Ada")
     page.page.keyboard.press("Enter")
-    box = page.details.get_by_label("Password:")
-    expect(box).to_have_attribute("type", "password")
-    box.fill("four")
+    toast.get_by_role("button", name="Answer").click()
+    expect(box).to_contain_text("Password:")
+    secret = box.locator("input")
+    expect(secret).to_have_attribute("type", "password")
+    secret.fill("four")
+    page.page.keyboard.press("Enter")
+    toast.get_by_role("button", name="Show").click()
+    page.details.get_by_label("Word?").fill("end")
     page.page.keyboard.press("Enter")
 
-    expect(page.details.locator(".jp-exec-Log")).to_contain_text("Ada 4")
+    expect(page.details.locator(".jp-exec-Log")).to_contain_text("Ada 4 end")
+
+
+def test_a_reload_loses_no_notification(lab: Lab, page: LabPage) -> None:
+    """The page that started a run notifies of its end, whatever happened between."""
+    (lab.root / "go").unlink(missing_ok=True)
+    lab.write_notebook("reloaded.ipynb", STEPS)
+    page.open_notebook("reloaded.ipynb")
+    page.toolbar_button.click(modifiers=["Shift"])
+    page.show_panel()
+    page.row("reloaded.ipynb", "running").wait_for()
+
+    page.page.goto("about:blank")
+    (lab.root / "go").touch()
+    [record] = lab.executions("reloaded.ipynb")
+    lab.request("GET", f"executions/{record['id']}?wait=60")
+    page.open()
+
+    expect(
+        page.page.locator(".Toastify__toast", has_text="reloaded.ipynb succeeded")
+    ).to_be_visible()
+
+
+def test_the_log_stays_where_the_user_reads(lab: Lab, page: LabPage) -> None:
+    """It follows its end, stops when the user scrolls up, and two logs share one connection."""
+    (lab.root / "go").unlink(missing_ok=True)
+    text = "\n".join(f"print({number}, flush=True)" for number in range(200))
+    lab.write_notebook("scrolled.ipynb", text, STEPS)
+    page.open_notebook("scrolled.ipynb")
+    page.toolbar_button.click(modifiers=["Shift"])
+    page.show_panel()
+    page.row("scrolled.ipynb", "running").get_by_role("button").first.click()
+    log = page.details.locator(".jp-exec-Log")
+    expect(log).to_contain_text("begun")
+    page.page.wait_for_function(
+        "log => log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 20",
+        arg=log.element_handle(),
+    )
+    log.evaluate("log => { log.scrollTop = 100 }")
+
+    (lab.root / "go").touch()
+    expect(log).to_contain_text("finished")
+
+    assert log.evaluate("log => log.scrollTop") == 100
 
 
 def test_run_again_uses_the_same_values(lab: Lab, page: LabPage) -> None:

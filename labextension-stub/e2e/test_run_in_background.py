@@ -30,7 +30,7 @@ def test_the_toolbar_button_runs_the_notebook_with_inputs(lab: Lab, page: LabPag
 
 
 def test_unsaved_edits_run_too(lab: Lab, page: LabPage) -> None:
-    """What runs is what the page shows."""
+    """What runs is what the page shows, also when it runs again; the file stays as it is."""
     lab.write_notebook("edited.ipynb", 'print("before")')
     page.open_notebook("edited.ipynb")
     page.page.evaluate(
@@ -43,6 +43,16 @@ def test_unsaved_edits_run_too(lab: Lab, page: LabPage) -> None:
     page.show_panel()
     page.row("edited.ipynb", "succeeded").get_by_role("button").first.click()
     expect(page.details.locator(".jp-exec-Log")).to_have_text(re.compile("^after\n$"))
+    assert "before" in (lab.root / "edited.ipynb").read_text()
+    assert page.page.evaluate(
+        "() => window.jupyterapp.shell.widgets('main').next().value.context.model.dirty"
+    )
+
+    page.details.get_by_role("button", name="Run again").click()
+    ended = page.panel.locator('.jp-exec-Row[data-state="succeeded"]', has_text="edited.ipynb")
+    expect(ended).to_have_count(2)
+    newest = lab.executions("edited.ipynb")[0]
+    assert lab.request("GET", f"executions/{newest['id']}")["result"]["stdout"] == "after\n"
 
 
 def test_the_run_menu_runs_the_notebook(lab: Lab, page: LabPage) -> None:

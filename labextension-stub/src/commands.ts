@@ -1,10 +1,12 @@
 /** The commands of the front end. */
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
+import { Dialog, InputDialog, Notification, showDialog } from '@jupyterlab/apputils';
 import type { IDocumentManager } from '@jupyterlab/docmanager';
 import type { FileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import type { INotebookContent } from '@jupyterlab/nbformat';
 import type { INotebookModel, INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { PathExt } from '@jupyterlab/coreutils';
 import { UUID, type ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { copyPath, showRunDialog } from './dialog';
 import { messageOf } from './format';
@@ -18,7 +20,9 @@ import {
 } from './inputs';
 import { nameOf } from './model';
 import type { Notifier } from './notifications';
+import { missingRight } from './rights';
 import {
+  answerInput,
   cancelExecution,
   deleteExecution,
   deleteExecutions,
@@ -28,6 +32,7 @@ import {
   startNotebook,
   type Cells,
   type IExecution,
+  type IExecutionError,
   type INotebookRequest
 } from './restapi';
 import type { IExecutionsModel } from './tokens';
@@ -43,9 +48,15 @@ export namespace CommandIDs {
   export const clearFinished = 'jupyter-exec-ext:clear-finished';
   export const showPanel = 'jupyter-exec-ext:show-panel';
   export const showDetails = 'jupyter-exec-ext:show-details';
+  export const answer = 'jupyter-exec-ext:answer';
   export const openNotebook = 'jupyter-exec-ext:open-notebook';
   export const openResult = 'jupyter-exec-ext:open-result';
   export const download = 'jupyter-exec-ext:download';
+  export const attachConsole = 'jupyter-exec-ext:attach-console';
+  export const openFolder = 'jupyter-exec-ext:open-folder';
+  export const interruptSession = 'jupyter-exec-ext:interrupt-session';
+  export const restartSession = 'jupyter-exec-ext:restart-session';
+  export const endSession = 'jupyter-exec-ext:end-session';
 }
 
 export interface ICommandsOptions {
@@ -58,6 +69,9 @@ export interface ICommandsOptions {
   readonly browsers: IFileBrowserFactory | null;
   readonly trans: TranslationBundle;
 }
+
+/** Of how many selected notebooks the inputs are suggested. */
+const MAX_FILES_SEARCHED = 10;
 
 type IArguments = ReadonlyPartialJSONObject;
 
@@ -80,9 +94,9 @@ export function addCommands(options: ICommandsOptions): void {
 function addRunCommands(options: ICommandsOptions): void {
   const { app, model, tracker, browsers, trans } = options;
   const { commands } = app;
-  const noRight = trans.__('You do not have the right to run executions on this server');
   const isEnabled = (): boolean => model.permissions.canExecute && tracker.currentWidget !== null;
-  const caption = (text: string) => () => (model.permissions.canExecute ? text : noRight);
+  const caption = (text: string) => () =>
+    missingRight(model.permissions, 'canExecute', trans) ?? text;
 
   commands.addCommand(CommandIDs.runNotebook, {
     label: args =>
@@ -154,13 +168,27 @@ function addRunCommands(options: ICommandsOptions): void {
       const browser = browsers?.tracker.currentWidget;
       const paths = browser ? selectedNotebooks(browser) : [];
       if (paths.length) {
-        await runPaths(options, paths, [], null, '', false);
+        const names = await namesInFiles(app, paths);
+        const chosen = await choose(options, paths, names, null, '', false);
+        if (chosen) {
+          await start(
+            options,
+            paths.map(path => ({ path })),
+            chosen
+          );
+        }
       }
     }
   });
+  let { canExecute: couldExecute } = model.permissions;
   model.changed.connect(() => {
-    for (const id of [CommandIDs.runNotebook, CommandIDs.runFiles]) {
-      commands.notifyCommandChanged(id);
+    const { canExecute } = model.permissions;
+    if (canExecute !== couldExecute) {
+      couldExecute = canExecute;
+      const { runNotebook, runCell, runFromCell, runFiles } = CommandIDs;
+      [runNotebook, runCell, runFromCell, runFiles].forEach(id =>
+        commands.notifyCommandChanged(id)
+      );
     }
   });
 }
@@ -185,7 +213,12 @@ function addExecutionCommands(options: ICommandsOptions): void {
       if (known) {
         model.update({ ...known, state: 'cancelling' }); // Shown at once, before the answer.
       }
-      model.update(await cancelExecution(settings, id));
+      try {
+        model.update(await cancelExecution(settings, id));
+      } catch (reason) {
+        await model.refresh().catch(() => undefined); // Show what it really does.
+        throw reason;
+      }
     })
   });
   commands.addCommand(CommandIDs.remove, {
@@ -207,6 +240,28 @@ function addExecutionCommands(options: ICommandsOptions): void {
     describedBy: ID_ARGUMENT,
     execute: withId(id => runAgain(options, id))
   });
+  commands.addCommand(CommandIDs.answer, {
+    label: trans.__('Answer Input Request'),
+    describedBy: ID_ARGUMENT,
+    execute: withId(async id => {
+      const execution = await getExecution(settings, id, { full: false });
+      const { input_request: request } = execution;
+      if (!request) {
+        await commands.execute(CommandIDs.showDetails, { id });
+        return;
+      }
+      const ask = request.password ? InputDialog.getPassword : InputDialog.getText;
+      const answered = await ask({
+        title: nameOf(execution),
+        label: request.prompt || trans.__('The code requests input'),
+        okLabel: trans.__('Send'),
+        cancelLabel: trans.__('Cancel')
+      });
+      if (answered.button.accept) {
+        await answerInput(settings, id, answered.value ?? '');
+      }
+    })
+  });
   commands.addCommand(CommandIDs.openNotebook, {
     label: trans.__('Open Notebook'),
     describedBy: ID_ARGUMENT,
@@ -214,10 +269,10 @@ function addExecutionCommands(options: ICommandsOptions): void {
       const execution = await getExecution(settings, idOf(args), { full: false });
       const panel = documents.openOrReveal(execution.source.path ?? '') as
         NotebookPanel | undefined;
-      const index = execution.error?.cell_index;
-      if (panel && args.atError === true && index !== undefined) {
+      if (panel && args.atError === true && execution.error) {
         await panel.context.ready;
         await panel.revealed;
+        const index = indexOfError(panel, execution.error);
         panel.content.activeCellIndex = index;
         await panel.content.scrollToItem(index, 'center');
       }
@@ -250,6 +305,12 @@ function addExecutionCommands(options: ICommandsOptions): void {
   });
 }
 
+/** Return the index of the failed cell, which may have moved since the run. */
+function indexOfError(panel: NotebookPanel, error: IExecutionError): number {
+  const found = panel.content.widgets.findIndex(cell => cell.model.id === error.cell_id);
+  return found >= 0 ? found : (error.cell_index ?? 0);
+}
+
 /** Run an open notebook, or some cells of it, as the page shows it. */
 async function runPanel(
   options: ICommandsOptions,
@@ -264,22 +325,37 @@ async function runPanel(
     Notification.error(trans.__('Only notebooks of this server run in the background.'));
     return;
   }
-  if (panel.context.model.dirty) {
-    await panel.context.save();
+  const { context } = panel;
+  const path = contents.localPath(context.path);
+  const names = suggestedNames(sourcesOf(context.model));
+  const chosen = await choose(options, [path], names, cells, cellsText, isAtOnce);
+  if (!chosen) {
+    return;
   }
-  const path = contents.localPath(panel.context.path);
-  const names = suggestedNames(sourcesOf(panel.context.model));
-  await runPaths(options, [path], names, cells, cellsText, isAtOnce);
+  if (!context.model.dirty) {
+    await start(options, [{ path }], chosen);
+  } else if (chosen.saveTo === 'in_place') {
+    await context.save(); // What the run writes into the file has the edits then.
+    await start(options, [{ path }], chosen);
+  } else {
+    await start(options, [{ path, content: contentOf(context.model) }], chosen);
+  }
 }
 
-async function runPaths(
+/** Return the notebook as the page shows it. */
+function contentOf(model: INotebookModel): INotebookContent {
+  return model.toJSON() as INotebookContent;
+}
+
+/** Return how to run notebooks: as the user decides, or as remembered; `null` for not at all. */
+async function choose(
   options: ICommandsOptions,
   paths: readonly string[],
   names: readonly string[],
   cells: Cells | null,
   cellsText: string,
   isAtOnce: boolean
-): Promise<void> {
+): Promise<IRunOptions | null> {
   const { app, remembered, trans } = options;
   const known = (paths.length === 1 ? remembered.load(paths[0]) : null) ?? DEFAULT_OPTIONS;
   const initial = { ...known, cells, inputs: mergedInputs(known.inputs, names) };
@@ -292,39 +368,50 @@ async function runPaths(
         cellsText: cellsText || null,
         trans
       });
-  if (!chosen) {
-    return;
-  }
-  if (paths.length === 1) {
+  if (chosen && paths.length === 1) {
     remembered.save(paths[0], chosen);
   }
-  await start(
-    options,
-    paths.map(path => requestOf(path, chosen))
-  );
+  return chosen;
+}
+
+/** What is run: a file, or *content* as if it were in the file. */
+interface ITarget {
+  readonly path: string;
+  readonly content?: INotebookContent;
 }
 
 async function start(
   options: ICommandsOptions,
-  requests: readonly INotebookRequest[]
+  targets: readonly ITarget[],
+  chosen: IRunOptions
 ): Promise<void> {
-  const { app, model, notifier, trans } = options;
+  const { app, model, notifier, remembered, trans } = options;
+  notifier.requestPermission();
   const started: IExecution[] = [];
-  for (const request of requests) {
+  for (const target of targets) {
     try {
-      started.push(await startNotebook(app.serviceManager.serverSettings, request, UUID.uuid4()));
+      const request = requestOf(target, chosen);
+      const execution = await startNotebook(
+        app.serviceManager.serverSettings,
+        request,
+        UUID.uuid4()
+      );
+      remembered.saveRun(execution.id, chosen);
+      started.push(execution);
+      model.update(execution);
     } catch (reason) {
-      const name = request.notebook.path.split('/').pop();
-      Notification.error(trans.__('%1 was not started: %2', name, messageOf(reason)), {
-        autoClose: false
-      });
+      const message = trans.__(
+        '%1 was not started: %2',
+        PathExt.basename(target.path),
+        messageOf(reason)
+      );
+      Notification.error(message, { autoClose: false });
     }
   }
   if (!started.length) {
     return;
   }
   notifier.watch(started);
-  started.forEach(execution => model.update(execution));
   const message =
     started.length === 1
       ? trans.__('%1 runs in the background', nameOf(started[0]))
@@ -343,15 +430,20 @@ async function start(
   });
 }
 
-/** Run the notebook of an execution again, with the options that the browser remembers. */
+/** Run the notebook of an execution again, with the values that the browser remembers. */
 async function runAgain(options: ICommandsOptions, id: string): Promise<void> {
   const { app, remembered } = options;
-  const execution = await getExecution(app.serviceManager.serverSettings, id, { full: false });
+  const settings = app.serviceManager.serverSettings;
+  const execution = await getExecution(settings, id, { full: false });
   const { path, cells, save_to: saveTo } = execution.source;
   if (!path) {
     return;
   }
-  const known = remembered.load(path) ?? DEFAULT_OPTIONS;
+  // What ran was not in the file: the executed notebook has it.
+  const content = execution.source.has_content
+    ? (JSON.parse(await (await getNotebook(settings, id)).text()) as INotebookContent)
+    : undefined;
+  const known = remembered.loadRun(id) ?? remembered.load(path) ?? DEFAULT_OPTIONS;
   const inputs = mergedInputs(known.inputs, execution.input_names).filter(({ name }) =>
     execution.input_names.includes(name)
   );
@@ -365,7 +457,7 @@ async function runAgain(options: ICommandsOptions, id: string): Promise<void> {
   };
   // The server keeps no values: a dialog asks for those that the browser does not remember either.
   if (inputs.every(({ value }) => value !== '')) {
-    await start(options, [requestOf(path, again)]);
+    await start(options, [{ path, content }], again);
     return;
   }
   const chosen = await showRunDialog({
@@ -376,7 +468,7 @@ async function runAgain(options: ICommandsOptions, id: string): Promise<void> {
     trans: options.trans
   });
   if (chosen) {
-    await start(options, [requestOf(path, chosen)]);
+    await start(options, [{ path, content }], chosen);
   }
 }
 
@@ -386,15 +478,27 @@ async function clearFinished(options: ICommandsOptions): Promise<void> {
   const states = FINAL_STATES.filter(
     state => !filter.states.length || filter.states.includes(state)
   );
-  const result = await showDialog({
-    title: trans.__('Clear finished executions?'),
-    body: filter.path
+  // The server does not search in texts: with a text, what the list shows is deleted.
+  const shown = model.executions.filter(({ state }) => states.includes(state));
+  const body = filter.text
+    ? trans._n(
+        'The record of %1 finished execution that the list shows is deleted, with its outputs.',
+        'The records of %1 finished executions that the list shows are deleted, with their outputs.',
+        shown.length
+      )
+    : filter.path
       ? trans.__(
           'The records of finished executions of %1 are deleted, with their outputs.',
           filter.path
         )
-      : trans.__('The records of finished executions are deleted, with their outputs.'),
-    buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Clear') })]
+      : trans.__('The records of finished executions are deleted, with their outputs.');
+  const result = await showDialog({
+    title: trans.__('Clear finished executions?'),
+    body,
+    buttons: [
+      Dialog.cancelButton({ label: trans.__('Cancel') }),
+      Dialog.warnButton({ label: trans.__('Clear') })
+    ]
   });
   if (!result.button.accept || !states.length) {
     return;
@@ -402,29 +506,24 @@ async function clearFinished(options: ICommandsOptions): Promise<void> {
   const settings = app.serviceManager.serverSettings;
   try {
     if (filter.text) {
-      // The server does not search in texts: delete what the list shows.
-      const shown = model.executions.filter(({ state }) => states.includes(state));
       for (const { id } of shown) {
         await deleteExecution(settings, id);
-        model.remove(id);
       }
     } else {
       await deleteExecutions(settings, { states, path: filter.path });
-      model.executions
-        .filter(({ state }) => states.includes(state))
-        .forEach(({ id }) => model.remove(id));
     }
-    await model.refresh();
   } catch (reason) {
     Notification.error(messageOf(reason), { autoClose: false });
   }
+  await model.reset().catch(() => undefined);
 }
 
-function requestOf(path: string, options: IRunOptions): INotebookRequest {
+function requestOf({ path, content }: ITarget, options: IRunOptions): INotebookRequest {
   const { cells, inputs, kernelName, saveTo, timeoutSeconds, variableNames } = options;
   return {
     notebook: {
       path,
+      ...(content ? { content } : {}),
       ...(cells ? { cells } : {}),
       ...(saveTo === 'record' ? {} : { save_to: saveTo === 'copy' ? copyPath(path) : saveTo })
     },
@@ -433,6 +532,26 @@ function requestOf(path: string, options: IRunOptions): INotebookRequest {
     ...(kernelName ? { kernel_name: kernelName } : {}),
     ...(timeoutSeconds === null ? {} : { timeout_seconds: timeoutSeconds })
   };
+}
+
+/** Return what the notebooks at *paths* read; of those that cannot be loaded nothing. */
+async function namesInFiles(app: JupyterFrontEnd, paths: readonly string[]): Promise<string[]> {
+  const names = new Set<string>();
+  for (const path of paths.slice(0, MAX_FILES_SEARCHED)) {
+    try {
+      const { content } = (await app.serviceManager.contents.get(path, {
+        content: true,
+        type: 'notebook'
+      })) as { content: INotebookContent };
+      const sources = content.cells
+        .filter(cell => cell.cell_type === 'code')
+        .map(({ source }) => (Array.isArray(source) ? source.join('') : source));
+      suggestedNames(sources).forEach(name => names.add(name));
+    } catch {
+      continue; // The server reports what is wrong with it when it runs.
+    }
+  }
+  return [...names];
 }
 
 function* sourcesOf(model: INotebookModel): Iterable<string> {

@@ -5,13 +5,16 @@ import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { ServerConnection } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
+import type { Message } from '@lumino/messaging';
 import { Signal } from '@lumino/signaling';
 import { Panel, Widget } from '@lumino/widgets';
 import * as React from 'react';
+import { ActionButton } from './buttons';
 import { CommandIDs } from './commands';
 import { ExecutionFollower, type ICellOutputs } from './follower';
 import { formatTime, formatTiming, messageOf, stateLabel } from './format';
 import { executionIcon } from './icons';
+import { LogWidget, withoutColors } from './log';
 import { nameOf } from './model';
 import {
     answerInput,
@@ -21,12 +24,9 @@ import {
     type IInputRequest,
     type IVariable
 } from './restapi';
+import { cancelReason } from './panel';
+import { missingRight } from './rights';
 import type { IExecutionsModel } from './tokens';
-
-/** The longest log that is kept in the page, in characters; the server has all of it. */
-const MAX_LOG_LENGTH = 2_000_000;
-
-const ANSI = new RegExp('\u001b\\[[0-9;?]*[ -/]*[@-~]', 'g');
 
 export interface IDetailsOptions {
     readonly execution: IExecution;
@@ -57,6 +57,7 @@ export class ExecutionDetails extends Panel {
         const { execution, serverSettings, username, trans } = _options;
         this.addClass('jp-exec-Details');
         this.node.tabIndex = 0;
+        this.node.setAttribute('role', 'region');
         this.node.setAttribute('aria-label', trans.__('Execution of %1', nameOf(execution)));
         this._execution = execution;
         this._follower = new ExecutionFollower(
@@ -73,13 +74,19 @@ export class ExecutionDetails extends Panel {
 
         this._follower.printed.connect((_, text) => this._log.append(text));
         this._follower.cellAdded.connect((_, cell) => this._addCell(cell));
-        this._follower.reported.connect(() => void this._load());
+        this._follower.reported.connect((_, { type }) => {
+            if (type === 'gap') {
+                this._log.append(trans.__('[output was left out here]') + '\n');
+            }
+            void this._load();
+        });
         this._follower.isCutOff.connect((_, isCutOff) => {
             this._isCutOff = isCutOff;
             this._changed.emit();
         });
         _options.model.changed.connect(this._onModelChanged, this);
         void this._load();
+        this._follower.hide();
         void this._follower.follow().then(() => this._load());
     }
 
@@ -94,6 +101,34 @@ export class ExecutionDetails extends Panel {
             this._follower.dispose();
             Signal.clearData(this);
             super.dispose();
+        }
+    }
+
+    protected override onAfterAttach(message: Message): void {
+        super.onAfterAttach(message);
+        this._followWhileVisible();
+    }
+
+    protected override onAfterShow(message: Message): void {
+        super.onAfterShow(message);
+        this._followWhileVisible();
+    }
+
+    protected override onBeforeHide(message: Message): void {
+        super.onBeforeHide(message);
+        this._follower.hide();
+    }
+
+    protected override onActivateRequest(message: Message): void {
+        super.onActivateRequest(message);
+        this.node.focus();
+        this._followWhileVisible();
+    }
+
+    /** The connection for streams is for what the user sees. */
+    private _followWhileVisible(): void {
+        if (this.isVisible) {
+            this._follower.show();
         }
     }
 
@@ -188,17 +223,20 @@ function HeaderView(
     const { execution, commands, model, trans } = props;
     const { id, source, progress, error, result, input_request: request } = execution;
     const isFinal = FINAL_STATES.includes(execution.state);
-    const button = (command: string, label: string, isEnabled = true): React.ReactElement => (
-        <button
-            type="button"
-            className="jp-exec-Button"
-            disabled={!isEnabled}
+    const { permissions } = model;
+    const button = (
+        command: string,
+        label: string,
+        reason: string | null = null
+    ): React.ReactElement => (
+        <ActionButton
+            label={label}
+            reason={reason}
             onClick={() => void commands.execute(command, { id })}
-        >
-            {label}
-        </button>
+        />
     );
-    const { canExecute, canDelete } = model.permissions;
+    const mayNotExecute = missingRight(permissions, 'canExecute', trans);
+    const mayNotDelete = missingRight(permissions, 'canDelete', trans);
     return (
         <div className="jp-exec-Details-header">
             <h2>{nameOf(execution)}</h2>
@@ -224,19 +262,21 @@ function HeaderView(
                     button(
                         CommandIDs.cancel,
                         trans.__('Cancel'),
-                        canExecute && execution.state !== 'cancelling'
+                        cancelReason(execution, permissions, trans)
                     )}
                 {isFinal &&
                     source.path &&
-                    button(CommandIDs.runAgain, trans.__('Run again'), canExecute)}
+                    button(CommandIDs.runAgain, trans.__('Run again'), mayNotExecute)}
                 {source.path && button(CommandIDs.openNotebook, trans.__('Open notebook'))}
                 {result?.notebook_path &&
                     button(CommandIDs.openResult, trans.__('Open executed notebook'))}
                 {execution.type === 'notebook' &&
                     button(CommandIDs.download, trans.__('Download executed notebook'))}
-                {isFinal && button(CommandIDs.remove, trans.__('Delete'), canDelete)}
+                {isFinal && button(CommandIDs.remove, trans.__('Delete'), mayNotDelete)}
             </div>
-            {request && <InputForm {...props} request={request} key={id + request.prompt} />}
+            {request && (
+                <InputForm {...props} request={request} key={request.event_id ?? request.prompt} />
+            )}
             {error && (
                 <section className="jp-exec-Details-error" aria-label={trans.__('Error')}>
                     <strong>{error.message}</strong>
@@ -254,7 +294,7 @@ function HeaderView(
                             {trans.__('Show cell %1', error.cell_index + 1)}
                         </button>
                     )}
-                    {error.traceback && <pre>{error.traceback.join('\n').replace(ANSI, '')}</pre>}
+                    {error.traceback && <pre>{withoutColors(error.traceback.join('\n'))}</pre>}
                 </section>
             )}
             {(result?.save_error ?? result?.save_conflict) && (
@@ -335,6 +375,7 @@ function InputForm(
     const { execution, request, serverSettings, model, trans } = props;
     const [value, setValue] = React.useState('');
     const [problem, setProblem] = React.useState('');
+    const reason = missingRight(model.permissions, 'canExecute', trans);
     const send = async (event: React.FormEvent): Promise<void> => {
         event.preventDefault();
         try {
@@ -354,64 +395,22 @@ function InputForm(
                     type={request.password ? 'password' : 'text'}
                     autoComplete="off"
                     value={value}
-                    disabled={!model.permissions.canExecute}
+                    disabled={reason !== null}
+                    title={reason ?? undefined}
                     onChange={event => setValue(event.target.value)}
                 />
             </label>
             <button
                 type="submit"
                 className="jp-exec-Button"
-                disabled={!model.permissions.canExecute}
+                disabled={reason !== null}
+                title={reason ?? undefined}
             >
                 {trans.__('Send')}
             </button>
             {problem && <span role="alert">{problem}</span>}
         </form>
     );
-}
-
-/** Printed text that follows its end, until the user scrolls up. */
-class LogWidget extends Widget {
-    constructor(trans: TranslationBundle) {
-        super({ node: document.createElement('pre') });
-        this.addClass('jp-exec-Log');
-        this.node.tabIndex = 0;
-        this.node.setAttribute('aria-label', trans.__('Printed text'));
-    }
-
-    /** Add text; many pieces that come at once are shown together. */
-    append(text: string): void {
-        this._waiting.push(text.replace(ANSI, ''));
-        if (this._frame === 0) {
-            this._frame = requestAnimationFrame(() => this._show());
-        }
-    }
-
-    override dispose(): void {
-        cancelAnimationFrame(this._frame);
-        super.dispose();
-    }
-
-    private _show(): void {
-        const { node } = this;
-        const isAtEnd = node.scrollHeight - node.scrollTop - node.clientHeight < 20;
-        const text = this._waiting.join('');
-        this._waiting = [];
-        this._frame = 0;
-        node.append(text);
-        this._length += text.length;
-        while (this._length > MAX_LOG_LENGTH && node.childNodes.length > 1) {
-            this._length -= node.firstChild?.textContent?.length ?? 0;
-            node.firstChild?.remove();
-        }
-        if (isAtEnd) {
-            node.scrollTop = node.scrollHeight;
-        }
-    }
-
-    private _waiting: string[] = [];
-    private _frame = 0;
-    private _length = 0;
 }
 
 function section(title: string, content: Widget): Widget {

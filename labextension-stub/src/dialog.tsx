@@ -34,7 +34,10 @@ export async function showRunDialog(options: IRunDialogOptions): Promise<IRunOpt
                 ? trans.__('Run %1 in Background', name)
                 : trans.__('Run %1 Notebooks in Background', paths.length),
         body,
-        buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Run') })],
+        buttons: [
+            Dialog.cancelButton({ label: trans.__('Cancel') }),
+            Dialog.okButton({ label: trans.__('Run') })
+        ],
         focusNodeSelector: '.jp-exec-RunForm-value, input'
     });
     return result.button.accept ? result.value : null;

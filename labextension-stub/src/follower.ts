@@ -4,7 +4,7 @@ import { OutputAreaModel } from '@jupyterlab/outputarea';
 import { ServerConnection } from '@jupyterlab/services';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal, type ISignal } from '@lumino/signaling';
-import { followExecution, type IExecutionEvent } from './restapi';
+import { ConnectionTakenError, followExecution, type IExecutionEvent } from './restapi';
 
 const MIN_RETRY = 500;
 const MAX_RETRY = 15_000;
@@ -65,12 +65,14 @@ export class ExecutionFollower implements IDisposable {
   async follow(): Promise<void> {
     let retry = MIN_RETRY;
     while (!this.isDisposed) {
+      await this._whenShown;
       try {
         for await (const event of followExecution(
           this._settings,
           this.id,
           this._last,
-          this._abort.signal
+          AbortSignal.any([this._abort.signal, this._hiding.signal]),
+          { takes: this._takes }
         )) {
           if (retry !== MIN_RETRY) {
             retry = MIN_RETRY;
@@ -88,6 +90,10 @@ export class ExecutionFollower implements IDisposable {
         if (isRefusal(reason)) {
           return;
         }
+        if (reason instanceof ConnectionTakenError || this._hiding.signal.aborted) {
+          this._takes = false;
+          continue;
+        }
       }
       if (!this.isDisposed) {
         this._isCutOff.emit(true);
@@ -97,9 +103,27 @@ export class ExecutionFollower implements IDisposable {
     }
   }
 
+  /** Follow on, on the connection of another follower if need be. */
+  show(): void {
+    if (this._hiding.signal.aborted) {
+      this._hiding = new AbortController();
+    }
+    this._takes = true;
+    this._onShown();
+  }
+
+  /** Leave the connection to others until `show` is called; nothing is lost. */
+  hide(): void {
+    if (!this._hiding.signal.aborted) {
+      this._whenShown = new Promise(resolve => (this._onShown = resolve));
+      this._hiding.abort();
+    }
+  }
+
   dispose(): void {
     if (!this.isDisposed) {
       this._abort.abort();
+      this._onShown();
       this._cells.forEach(({ model }) => model.dispose());
       Signal.clearData(this);
     }
@@ -174,6 +198,10 @@ export class ExecutionFollower implements IDisposable {
   private readonly _cellAdded = new Signal<this, ICellOutputs>(this);
   private readonly _reported = new Signal<this, IExecutionEvent>(this);
   private readonly _isCutOff = new Signal<this, boolean>(this);
+  private _hiding = new AbortController();
+  private _whenShown: Promise<void> = Promise.resolve();
+  private _onShown: () => void = () => undefined;
+  private _takes = true;
   private _last = 0;
   private _hasEnded = false;
 }

@@ -51,6 +51,14 @@ export function formatTiming(execution: IExecution, now: number = Date.now()): s
   return formatDuration(Math.max(0, (now - Date.parse(since)) / 1000));
 }
 
+/** Return a size such as `12 B`, `3.4 KB` or `1.2 GB`, with 1 KB = 1000 B. */
+export function formatSize(bytes: number): string {
+  const units = ['B', 'KB', 'MB', 'GB', 'TB'];
+  const power = Math.min(bytes < 1_000 ? 0 : Math.floor(Math.log10(bytes) / 3), units.length - 1);
+  const value = bytes / 1_000 ** power;
+  return `${power && value < 99.95 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+}
+
 /** Return what an exception reports. */
 export function messageOf(reason: unknown): string {
   return reason instanceof Error ? reason.message : String(reason);

@@ -17,6 +17,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { IRunningSessionManagers } from '@jupyterlab/running';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { SidePanel } from '@jupyterlab/ui-components';
 import { createSwitchButton, ServerCells } from './cells';
 import { CellSwitch } from './cellswitch';
 import { addCommands, CommandIDs, idOf } from './commands';
@@ -26,12 +27,23 @@ import { executionIcon } from './icons';
 import { RememberedOptions } from './inputs';
 import { ExecutionsModel } from './model';
 import { Notifier } from './notifications';
+import { reloadSavedNotebooks } from './openNotebooks';
 import { ExecutionsPanel } from './panel';
+import { addPanel, addToMain, reveal } from './places';
 import { getExecution } from './restapi';
-import { addRunningSection } from './running';
-import { CELLS_PLUGIN_ID, IExecutionsModel, PLUGIN_ID, TRANSLATION_DOMAIN } from './tokens';
+import { addRunningSection, addSessionsSection } from './running';
+import { addSessionCommands } from './sessionCommands';
+import { SessionsModel } from './sessions';
+import { SessionsView } from './sessionsView';
+import {
+  CELLS_PLUGIN_ID,
+  IExecutionsModel,
+  ISessionsModel,
+  PLUGIN_ID,
+  TRANSLATION_DOMAIN
+} from './tokens';
 
-export { IExecutionsModel } from './tokens';
+export { IExecutionsModel, ISessionsModel } from './tokens';
 
 const PANEL_ID = 'jupyter-exec-ext-panel';
 
@@ -46,11 +58,28 @@ const modelPlugin: JupyterFrontEndPlugin<IExecutionsModel> = {
   }
 };
 
+const sessionsPlugin: JupyterFrontEndPlugin<ISessionsModel> = {
+  id: 'jupyter-exec-ext:sessions',
+  description: 'Keeps a list of the sessions of the server.',
+  autoStart: true,
+  provides: ISessionsModel,
+  activate: (app: JupyterFrontEnd): ISessionsModel => {
+    const { events, serverSettings } = app.serviceManager;
+    return new SessionsModel({ serverSettings, events });
+  }
+};
+
 const plugin: JupyterFrontEndPlugin<void> = {
   id: PLUGIN_ID,
   description: 'Runs notebooks in the background, and shows and follows executions.',
   autoStart: true,
-  requires: [IExecutionsModel, INotebookTracker, IDocumentManager, IRenderMimeRegistry],
+  requires: [
+    IExecutionsModel,
+    ISessionsModel,
+    INotebookTracker,
+    IDocumentManager,
+    IRenderMimeRegistry
+  ],
   optional: [
     ISettingRegistry,
     ITranslator,
@@ -65,6 +94,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
 function activate(
   app: JupyterFrontEnd,
   model: IExecutionsModel,
+  sessions: ISessionsModel,
   tracker: INotebookTracker,
   documents: IDocumentManager,
   rendermime: IRenderMimeRegistry,
@@ -75,17 +105,44 @@ function activate(
   browsers: IFileBrowserFactory | null,
   managers: IRunningSessionManagers | null
 ): void {
-  const { commands, serviceManager, shell } = app;
+  const { commands, serviceManager } = app;
   const trans = (translator ?? nullTranslator).load(TRANSLATION_DOMAIN);
-  const notifier = new Notifier(model, commands, trans);
-  const remembered = new RememberedOptions(serviceManager.serverSettings.baseUrl);
+  const { serverSettings, contents, kernelspecs } = serviceManager;
+  const storage = window.sessionStorage;
+  const notifier = new Notifier({ model, commands, serverSettings, storage, trans });
+  const remembered = new RememberedOptions(serverSettings.baseUrl);
   addCommands({ app, model, notifier, remembered, tracker, documents, browsers, trans });
 
-  const panel = new ExecutionsPanel(model, commands, trans);
+  reloadSavedNotebooks(model, tracker, contents, trans);
+  addSessionCommands({ commands, model: sessions, serverSettings, trans });
+
+  const openPaths = (): string[] => {
+    const paths: string[] = [];
+    tracker.forEach(({ context }) => {
+      if (contents.driveName(context.path) === '') {
+        paths.push(contents.localPath(context.path));
+      }
+    });
+    return paths;
+  };
+  const panel = new SidePanel({ translator: translator ?? nullTranslator });
+  const executionsPanel = new ExecutionsPanel({ model, commands, openPaths, trans });
+  executionsPanel.title.label = trans.__('Executions');
+  panel.addWidget(executionsPanel);
+  const sessionsView = new SessionsView({
+    model: sessions,
+    commands,
+    kernelspecs,
+    serverSettings,
+    trans
+  });
+  sessionsView.title.label = trans.__('Sessions');
+  panel.addWidget(sessionsView);
   panel.id = PANEL_ID;
+  panel.addClass('jp-exec-SidePanel');
   panel.title.icon = executionIcon;
   panel.title.caption = trans.__('Executions');
-  shell.add(panel, 'left', { rank: 450, type: 'Executions' });
+  addPanel(app, panel, trans.__('Executions'));
   restorer?.add(panel, PANEL_ID);
   model.changed.connect(() => {
     // JupyterLab's side bar has no badge: the style sheet shows this attribute of the tab.
@@ -98,7 +155,7 @@ function activate(
   commands.addCommand(CommandIDs.showPanel, {
     label: trans.__('Show Executions'),
     describedBy: { args: { type: 'object', properties: {} } },
-    execute: () => shell.activateById(PANEL_ID)
+    execute: () => reveal(app, panel)
   });
 
   const details = new WidgetTracker<MainAreaWidget<ExecutionDetails>>({
@@ -113,7 +170,7 @@ function activate(
       const id = idOf(args);
       let widget = details.find(({ content }) => content.executionId === id);
       if (!widget) {
-        const { serverSettings, user } = serviceManager;
+        const { user } = serviceManager;
         const execution = await getExecution(serverSettings, id, { full: false });
         await user.ready;
         const username = user.identity?.username ?? '';
@@ -127,9 +184,9 @@ function activate(
           trans
         });
         await details.add(widget);
-        shell.add(widget, 'main');
+        addToMain(app, widget);
       }
-      shell.activateById(widget.id);
+      reveal(app, widget);
     }
   });
   void restorer?.restore(details, {
@@ -143,8 +200,9 @@ function activate(
   }
   if (managers) {
     addRunningSection(managers, model, commands, trans);
+    addSessionsSection(managers, sessions, commands, serverSettings, trans);
   }
-  void settings?.load(PLUGIN_ID).then(loaded => {
+  const loading = settings?.load(PLUGIN_ID).then(loaded => {
     const apply = (): void => {
       const after = loaded.composite.browserNotificationAfter;
       notifier.settings = {
@@ -155,6 +213,7 @@ function activate(
     loaded.changed.connect(apply);
     apply();
   });
+  void Promise.allSettled([loading]).then(() => notifier.restore());
 }
 
 const cellsPlugin: JupyterFrontEndPlugin<void> = {
@@ -191,5 +250,10 @@ const cellsPlugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [modelPlugin, plugin, cellsPlugin];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [
+  modelPlugin,
+  sessionsPlugin,
+  plugin,
+  cellsPlugin
+];
 export default plugins;

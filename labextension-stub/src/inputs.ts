@@ -73,6 +73,14 @@ export function isValidName(name: string): boolean {
   return new RegExp(`^${NAME}$`).test(name);
 }
 
+/** Of how many executions the options are remembered, so that they can run again. */
+const MAX_RUNS = 100;
+
+function withoutSecrets(options: IRunOptions): IRunOptions {
+  const inputs = options.inputs.map(input => (input.isSecret ? { ...input, value: '' } : input));
+  return { ...options, inputs };
+}
+
 /** Remembers the options of each notebook in the browser, without the values of secrets. */
 export class RememberedOptions {
   /**
@@ -80,6 +88,7 @@ export class RememberedOptions {
    */
   constructor(baseUrl: string, storage: Storage = window.localStorage) {
     this._prefix = `jupyter-exec-ext:options:${baseUrl}:`;
+    this._runsKey = `jupyter-exec-ext:runs:${baseUrl}`;
     this._storage = storage;
   }
 
@@ -95,16 +104,41 @@ export class RememberedOptions {
 
   /** Remember *options* for the notebook at *path*; a browser that refuses is ignored. */
   save(path: string, options: IRunOptions): void {
-    const inputs = options.inputs.map(input => (input.isSecret ? { ...input, value: '' } : input));
+    this._store(this._prefix + path, { ...withoutSecrets(options), cells: null });
+  }
+
+  /** Return the options of the execution with this id; `null` when they are forgotten. */
+  loadRun(id: string): IRunOptions | null {
+    return this._runs()[id] ?? null;
+  }
+
+  /** Remember *options* for the execution with this id, and forget the oldest of many. */
+  saveRun(id: string, options: IRunOptions): void {
+    const runs: [string, IRunOptions][] = Object.entries(this._runs());
+    runs.push([id, withoutSecrets(options)]);
+    this._store(this._runsKey, Object.fromEntries(runs.slice(-MAX_RUNS)));
+  }
+
+  private _runs(): { readonly [id: string]: IRunOptions } {
     try {
-      const text = JSON.stringify({ ...options, inputs, cells: null });
-      this._storage.setItem(this._prefix + path, text);
+      return JSON.parse(this._storage.getItem(this._runsKey) ?? '{}') as {
+        [id: string]: IRunOptions;
+      };
+    } catch {
+      return {};
+    }
+  }
+
+  private _store(key: string, value: object): void {
+    try {
+      this._storage.setItem(key, JSON.stringify(value));
     } catch {
       return;
     }
   }
 
   private readonly _prefix: string;
+  private readonly _runsKey: string;
   private readonly _storage: Storage;
 }
 

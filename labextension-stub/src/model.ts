@@ -6,17 +6,26 @@ import {
   ACTIVE_STATES,
   FINAL_STATES,
   getExecution,
-  getPermissions,
   listExecutions,
-  type IExecution
+  type IExecution,
+  type IExecutionPage,
+  type State
 } from './restapi';
 import { messageOf } from './format';
-import type { IExecutionsModel, IFilter, IPermissions } from './tokens';
+import { loadPermissions, NO_PERMISSIONS, type IPermissions } from './rights';
+import type { IExecutionsModel, IFilter } from './tokens';
 
 const EXECUTION_SCHEMA = 'https://events.jupyter.org/jupyter_exec_ext/execution/v1';
 
-/** How many executions one request loads. */
+/** How many executions one request loads, and how many rows are shown at first. */
 const PAGE_SIZE = 50;
+
+/** How many executions one request loads to search them, and how many such requests in a row. */
+const SEARCH_PAGE_SIZE = 1_000;
+const MAX_SEARCH_PAGES = 20;
+
+/** The longest list of notebooks to filter by. */
+const MAX_PATHS = 500;
 
 /** The longest list of active executions; the server runs far fewer at a time. */
 const MAX_ACTIVE = 200;
@@ -24,8 +33,6 @@ const MAX_ACTIVE = 200;
 /** How often the progress of active executions is loaded, and how often the list otherwise. */
 const ACTIVE_INTERVAL = 2_000;
 const IDLE_INTERVAL = 30_000;
-
-const NO_PERMISSIONS: IPermissions = { canRead: false, canExecute: false, canDelete: false };
 
 /**
  * Keeps a list of executions up to date.
@@ -41,11 +48,12 @@ export class ExecutionsModel implements IExecutionsModel {
     this._poll = new Poll({
       auto: false,
       factory: () => this.refresh(),
-      frequency: { interval: IDLE_INTERVAL, backoff: true, max: 5 * 60_000 },
+      frequency: { interval: IDLE_INTERVAL, backoff: true, max: IDLE_INTERVAL },
       name: 'jupyter-exec-ext:executions',
       standby: 'when-hidden'
     });
-    void this._start();
+    document.addEventListener('visibilitychange', this._onVisibilityChange);
+    void this._poll.start();
   }
 
   get executions(): readonly IExecution[] {
@@ -57,7 +65,15 @@ export class ExecutionsModel implements IExecutionsModel {
   }
 
   get hasMore(): boolean {
-    return this._nextPageToken !== '';
+    return this._nextPageToken !== '' || this._matchCount > this._limit;
+  }
+
+  get isLoadingMore(): boolean {
+    return this._filling !== null;
+  }
+
+  get paths(): readonly string[] {
+    return [...this._paths].sort();
   }
 
   get problem(): string | null {
@@ -76,12 +92,9 @@ export class ExecutionsModel implements IExecutionsModel {
     const isOtherList =
       filter.path !== this._filter.path || filter.states.join() !== this._filter.states.join();
     this._filter = filter;
-    if (isOtherList) {
-      this._finished.clear();
-      this._nextPageToken = '';
-      void this.refresh();
-    }
+    this._limit = PAGE_SIZE;
     this._emitChanged();
+    (isOtherList ? this.reset() : this._fill()).catch(() => undefined);
   }
 
   get changed(): ISignal<this, void> {
@@ -101,11 +114,17 @@ export class ExecutionsModel implements IExecutionsModel {
   }
 
   async refresh(): Promise<void> {
-    if (this._isDisposed || !this._permissions.canRead) {
+    if (this._isDisposed) {
       return;
     }
     try {
-      await this._load();
+      if (!this._hasPermissions) {
+        this._permissions = await loadPermissions(this._settings);
+        this._hasPermissions = true;
+      }
+      if (this._permissions.canRead) {
+        await this._load();
+      }
       this._problem = null;
     } catch (reason) {
       this._problem = messageOf(reason);
@@ -115,20 +134,17 @@ export class ExecutionsModel implements IExecutionsModel {
     }
   }
 
-  async loadMore(): Promise<void> {
-    if (!this._nextPageToken) {
-      return;
-    }
-    const filter = this._filter;
-    const page = await listExecutions(this._settings, {
-      ...this._finishedQuery(),
-      pageToken: this._nextPageToken
-    });
-    if (filter === this._filter) {
-      page.executions.forEach(execution => this._finished.set(execution.id, execution));
-      this._nextPageToken = page.next_page_token ?? '';
-      this._emitChanged();
-    }
+  loadMore(): Promise<void> {
+    this._limit += PAGE_SIZE;
+    this._emitChanged();
+    return this._fill();
+  }
+
+  reset(): Promise<void> {
+    this._finished.clear();
+    this._nextPageToken = '';
+    this._hasLoaded = false;
+    return this.refresh();
   }
 
   get(id: string): IExecution | undefined {
@@ -136,6 +152,12 @@ export class ExecutionsModel implements IExecutionsModel {
   }
 
   update(execution: IExecution): void {
+    const { state, id, created_time: created } = execution;
+    const isBelowList =
+      this._nextPageToken !== '' && !this.get(id) && created < (this._oldest ?? created);
+    if (isBelowList && FINAL_STATES.includes(state)) {
+      return; // It comes with its page: between it and the list others are missing.
+    }
     this._store(execution);
     this._emitChanged();
   }
@@ -152,57 +174,100 @@ export class ExecutionsModel implements IExecutionsModel {
     }
     this._isDisposed = true;
     this._poll.dispose();
+    document.removeEventListener('visibilitychange', this._onVisibilityChange);
     this._events.stream.disconnect(this._onEvent, this);
     Signal.clearData(this);
-  }
-
-  private async _start(): Promise<void> {
-    try {
-      const granted = await getPermissions(this._settings);
-      const executions = granted.executions ?? [];
-      this._permissions = {
-        canRead: executions.includes('read'),
-        canExecute: executions.includes('execute') && (granted.kernels ?? []).includes('execute'),
-        canDelete: executions.includes('write')
-      };
-    } catch (reason) {
-      this._problem = messageOf(reason);
-    }
-    if (!this._isDisposed) {
-      this._emitChanged();
-      void this._poll.start();
-    }
   }
 
   /** Load the active executions and the newest page of the others. */
   private async _load(): Promise<void> {
     const filter = this._filter;
-    const [active, finished] = await Promise.all([
-      listExecutions(this._settings, { states: ACTIVE_STATES, pageSize: MAX_ACTIVE }),
-      listExecutions(this._settings, this._finishedQuery())
-    ]);
     const gone = new Set(this._active.keys());
-    for (const execution of active.executions) {
+    const query = { states: ACTIVE_STATES, pageSize: MAX_ACTIVE };
+    for (const execution of (await listExecutions(this._settings, query)).executions) {
       gone.delete(execution.id);
       this._store(execution);
     }
+    const finished = await listExecutions(this._settings, this._finishedQuery(PAGE_SIZE));
     if (filter === this._filter) {
-      finished.executions.forEach(execution => this._store(execution));
-      if (!this._hasLoaded || this._finished.size <= PAGE_SIZE) {
-        this._nextPageToken = finished.next_page_token ?? '';
-      }
-      this._hasLoaded = true;
+      this._takeNewest(finished);
+      await this._fill();
     }
     // An execution that is active no longer has ended since the last time, or was deleted.
-    await Promise.all([...gone].filter(id => this._active.has(id)).map(id => this._reload(id)));
+    for (const id of gone) {
+      if (this._active.has(id)) {
+        await this._reload(id);
+      }
+    }
   }
 
-  private _finishedQuery(): { states: IExecution['state'][]; path: string; pageSize: number } {
+  /** Bring the newest page into the list, which may have many pages already. */
+  private _takeNewest(page: IExecutionPage): void {
+    const { executions, next_page_token: token = '' } = page;
+    const last = executions.at(-1);
+    const overlaps = executions.some(({ id }) => this._finished.has(id));
+    if (!this._hasLoaded || !token || !overlaps) {
+      // The first load, all that there is, or more new ones than a page has.
+      executions
+        .filter(({ id }) => this._active.has(id))
+        .forEach(execution => this._store(execution));
+      this._finished.clear();
+      this._nextPageToken = token;
+      this._oldest = last?.created_time ?? null;
+    } else if (last) {
+      const ids = new Set(executions.map(({ id }) => id));
+      for (const { id, created_time: created } of this._finished.values()) {
+        if (created >= last.created_time && !ids.has(id)) {
+          this._finished.delete(id); // Deleted on the server.
+        }
+      }
+    }
+    executions.forEach(execution => this._store(execution));
+    this._hasLoaded = true;
+  }
+
+  /** Load pages until there are as many matches as rows to show; one load at a time. */
+  private async _fill(): Promise<void> {
+    if (!this._lacksRows()) {
+      return;
+    }
+    this._filling ??= this._loadPages().finally(() => {
+      this._filling = null;
+      this._emitChanged();
+    });
+    await this._filling;
+  }
+
+  private _lacksRows(): boolean {
+    return this._nextPageToken !== '' && this._matching(this._finished).length < this._limit;
+  }
+
+  private async _loadPages(): Promise<void> {
+    for (let count = 0; count < MAX_SEARCH_PAGES; count++) {
+      if (this._isDisposed || !this._lacksRows()) {
+        return;
+      }
+      this._emitChanged();
+      const pageToken = this._nextPageToken;
+      const size = this._filter.text ? SEARCH_PAGE_SIZE : PAGE_SIZE;
+      const page = await listExecutions(this._settings, {
+        ...this._finishedQuery(size),
+        pageToken
+      });
+      if (pageToken === this._nextPageToken) {
+        page.executions.forEach(execution => this._store(execution));
+        this._nextPageToken = page.next_page_token ?? '';
+        this._oldest = page.executions.at(-1)?.created_time ?? this._oldest;
+      }
+    }
+  }
+
+  private _finishedQuery(pageSize: number): { states: State[]; path: string; pageSize: number } {
     const wanted = this._filter.states.length ? this._filter.states : FINAL_STATES;
     return {
       states: FINAL_STATES.filter(state => wanted.includes(state)),
       path: this._filter.path,
-      pageSize: PAGE_SIZE
+      pageSize
     };
   }
 
@@ -220,6 +285,10 @@ export class ExecutionsModel implements IExecutionsModel {
   }
 
   private _store(execution: IExecution): void {
+    const { path } = execution.source;
+    if (path && this._paths.size < MAX_PATHS) {
+      this._paths.add(path);
+    }
     const before = this._active.get(execution.id);
     if (FINAL_STATES.includes(execution.state)) {
       this._active.delete(execution.id);
@@ -233,7 +302,9 @@ export class ExecutionsModel implements IExecutionsModel {
       return; // A reply that was overtaken: a final state never changes.
     }
     this._active.set(execution.id, execution);
-    if (execution.input_request && !before?.input_request) {
+    const { input_request: request } = execution;
+    const known = before?.input_request;
+    if (request && (!known || known.event_id !== request.event_id)) {
       this._inputRequested.emit(execution);
     }
   }
@@ -252,15 +323,9 @@ export class ExecutionsModel implements IExecutionsModel {
     if (this._isDisposed) {
       return;
     }
-    const text = this._filter.text.toLowerCase();
-    const { states, path } = this._filter;
-    const all = [...newestFirst(this._active), ...newestFirst(this._finished)];
-    this._shown = all.filter(
-      execution =>
-        (!states.length || states.includes(execution.state)) &&
-        (!path || execution.source.path === path) &&
-        (!text || searchedText(execution).includes(text))
-    );
+    const finished = this._matching(this._finished);
+    this._matchCount = finished.length;
+    this._shown = [...this._matching(this._active), ...finished.slice(0, this._limit)];
     const interval = this._active.size ? ACTIVE_INTERVAL : IDLE_INTERVAL;
     if (this._poll.frequency.interval !== interval) {
       this._poll.frequency = { ...this._poll.frequency, interval };
@@ -268,6 +333,25 @@ export class ExecutionsModel implements IExecutionsModel {
     }
     this._changed.emit();
   }
+
+  /** Return the executions that match the filter, the newest first. */
+  private _matching(executions: Map<string, IExecution>): IExecution[] {
+    const text = this._filter.text.toLowerCase();
+    const { states, path } = this._filter;
+    return newestFirst(executions).filter(
+      execution =>
+        (!states.length || states.includes(execution.state)) &&
+        (!path || execution.source.path === path) &&
+        (!text || searchedText(execution).includes(text))
+    );
+  }
+
+  /** The poll stands still while the page is hidden. */
+  private readonly _onVisibilityChange = (): void => {
+    if (!document.hidden) {
+      this.refresh().catch(() => undefined);
+    }
+  };
 
   private readonly _settings: ServerConnection.ISettings;
   private readonly _events: Event.IManager;
@@ -277,6 +361,12 @@ export class ExecutionsModel implements IExecutionsModel {
   private readonly _changed = new Signal<this, void>(this);
   private readonly _ended = new Signal<this, IExecution>(this);
   private readonly _inputRequested = new Signal<this, IExecution>(this);
+  private readonly _paths = new Set<string>();
+  private _filling: Promise<void> | null = null;
+  private _limit = PAGE_SIZE;
+  private _matchCount = 0;
+  private _oldest: string | null = null;
+  private _hasPermissions = false;
   private _shown: readonly IExecution[] = [];
   private _filter: IFilter = { states: [], path: '', text: '' };
   private _permissions = NO_PERMISSIONS;
@@ -305,7 +395,9 @@ export function nameOf(execution: IExecution): string {
 }
 
 function newestFirst(executions: Map<string, IExecution>): IExecution[] {
-  return [...executions.values()].sort((a, b) => b.created_time.localeCompare(a.created_time));
+  return [...executions.values()].sort((a, b) =>
+    a.created_time < b.created_time ? 1 : a.created_time > b.created_time ? -1 : 0
+  );
 }
 
 function searchedText(execution: IExecution): string {

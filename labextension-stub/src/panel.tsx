@@ -4,47 +4,48 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { refreshIcon, stopIcon, deleteIcon } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
+import { ActionButton } from './buttons';
 import { CommandIDs } from './commands';
 import { formatTiming, stateLabel } from './format';
 import { nameOf } from './model';
 import { ACTIVE_STATES, FINAL_STATES, STATES, type IExecution, type State } from './restapi';
+import { missingRight, type IPermissions } from './rights';
 import type { IExecutionsModel } from './tokens';
 
 const PANEL_CLASS = 'jp-exec-Panel';
 
-/** The side-bar panel: a filter, and a row for each execution. */
+interface IViewProps {
+    readonly model: IExecutionsModel;
+    readonly commands: CommandRegistry;
+    /** The paths of the notebooks that are open, which the filter offers. */
+    readonly openPaths: () => readonly string[];
+    readonly trans: TranslationBundle;
+}
+
+/** The list of executions: a filter, and a row for each. */
 export class ExecutionsPanel extends ReactWidget {
-    constructor(
-        private readonly _model: IExecutionsModel,
-        private readonly _commands: CommandRegistry,
-        private readonly _trans: TranslationBundle
-    ) {
+    constructor(private readonly _props: IViewProps) {
         super();
         this.addClass(PANEL_CLASS);
     }
 
     protected override render(): React.ReactElement {
         return (
-            <UseSignal signal={this._model.changed}>
-                {() => (
-                    <PanelView model={this._model} commands={this._commands} trans={this._trans} />
-                )}
+            <UseSignal signal={this._props.model.changed}>
+                {() => <PanelView {...this._props} />}
             </UseSignal>
         );
     }
-}
-
-interface IViewProps {
-    readonly model: IExecutionsModel;
-    readonly commands: CommandRegistry;
-    readonly trans: TranslationBundle;
 }
 
 function PanelView(props: IViewProps): React.ReactElement {
     const { model, commands, trans } = props;
     const { filter, executions, permissions } = model;
     const owners = new Set(executions.map(execution => execution.owner));
-    useClock(model.activeCount > 0);
+    const now = useClock(model.activeCount > 0);
+    const today = new Date(now).setHours(0, 0, 0, 0);
+    const mayNotRead = model.problem ? null : missingRight(permissions, 'canRead', trans);
+    const paths = new Set([...props.openPaths(), ...model.paths, filter.path].filter(Boolean));
     return (
         <>
             <div className="jp-exec-Panel-header">
@@ -73,49 +74,46 @@ function PanelView(props: IViewProps): React.ReactElement {
                             </option>
                         ))}
                     </select>
-                    <button
-                        type="button"
-                        className="jp-exec-IconButton"
-                        title={trans.__('Refresh')}
+                    <ActionButton
+                        label={trans.__('Refresh')}
+                        icon={refreshIcon}
                         onClick={() => void model.refresh().catch(() => undefined)}
-                    >
-                        <refreshIcon.react tag="span" />
-                    </button>
-                    <button
-                        type="button"
-                        className="jp-exec-Button"
-                        disabled={!permissions.canDelete}
-                        title={
-                            permissions.canDelete
-                                ? trans.__('Delete the finished executions that match the filter')
-                                : trans.__('You do not have the right to delete executions')
-                        }
+                    />
+                    <ActionButton
+                        label={trans.__('Clear finished')}
+                        title={trans.__('Delete the finished executions that match the filter')}
+                        reason={missingRight(permissions, 'canDelete', trans)}
                         onClick={() => void commands.execute(CommandIDs.clearFinished)}
-                    >
-                        {trans.__('Clear finished')}
-                    </button>
+                    />
                 </div>
-                {filter.path && (
-                    <button
-                        type="button"
-                        className="jp-exec-Panel-path"
-                        title={trans.__('Show the executions of all notebooks')}
-                        onClick={() => (model.filter = { ...filter, path: '' })}
-                    >
-                        {filter.path} ✕
-                    </button>
-                )}
+                <select
+                    className="jp-mod-styled"
+                    aria-label={trans.__('Filter by notebook')}
+                    value={filter.path}
+                    onChange={event => (model.filter = { ...filter, path: event.target.value })}
+                >
+                    <option value="">{trans.__('All notebooks')}</option>
+                    {[...paths].sort().map(path => (
+                        <option key={path} value={path}>
+                            {path}
+                        </option>
+                    ))}
+                </select>
             </div>
             {model.problem && (
                 <p className="jp-exec-Panel-problem" role="alert">
                     {trans.__('The list is not up to date: %1', model.problem)}
                 </p>
             )}
-            {executions.length === 0 && !model.problem && (
+            {executions.length === 0 && !model.problem && !model.isLoadingMore && (
                 <p className="jp-exec-Panel-empty">
-                    {filter.text || filter.states.length || filter.path
-                        ? trans.__('No execution matches the filter.')
-                        : trans.__('No executions yet. Choose “Run in Background” in a notebook.')}
+                    {mayNotRead
+                        ? mayNotRead
+                        : filter.text || filter.states.length || filter.path
+                          ? trans.__('No execution matches the filter.')
+                          : trans.__(
+                                'No executions yet. Choose “Run in Background” in a notebook.'
+                            )}
                 </p>
             )}
             <ul className="jp-exec-Panel-list" aria-label={trans.__('Executions')}>
@@ -124,27 +122,41 @@ function PanelView(props: IViewProps): React.ReactElement {
                         key={execution.id}
                         execution={execution}
                         showsOwner={owners.size > 1}
-                        {...props}
+                        now={FINAL_STATES.includes(execution.state) ? today : now}
+                        permissions={permissions}
+                        commands={commands}
+                        trans={trans}
                     />
                 ))}
             </ul>
-            {model.hasMore && (
-                <button
-                    type="button"
-                    className="jp-exec-Button jp-exec-Panel-more"
-                    onClick={() => void model.loadMore().catch(() => undefined)}
-                >
-                    {trans.__('Show more')}
-                </button>
+            <p className="jp-exec-Panel-status" role="status">
+                {model.isLoadingMore && trans.__('Loading older executions …')}
+            </p>
+            {model.hasMore && !model.isLoadingMore && (
+                <div className="jp-exec-Panel-more">
+                    <ActionButton
+                        label={trans.__('Show more')}
+                        onClick={() => void model.loadMore().catch(() => undefined)}
+                    />
+                </div>
             )}
         </>
     );
 }
 
-function Row(
-    props: IViewProps & { readonly execution: IExecution; readonly showsOwner: boolean }
-): React.ReactElement {
-    const { execution, commands, trans, model } = props;
+interface IRowProps {
+    readonly execution: IExecution;
+    readonly showsOwner: boolean;
+    /** The time to reckon with; for executions that have ended, any time of the day. */
+    readonly now: number;
+    readonly permissions: IPermissions;
+    readonly commands: CommandRegistry;
+    readonly trans: TranslationBundle;
+}
+
+/** One execution; rendered again only when its record changes, or its elapsed time. */
+const Row = React.memo(function Row(props: IRowProps): React.ReactElement {
+    const { execution, commands, permissions, trans } = props;
     const { id, state, progress } = execution;
     const name = nameOf(execution);
     const run = (command: string): void => void commands.execute(command, { id });
@@ -164,7 +176,7 @@ function Row(
                 </span>
                 <span className="jp-exec-Row-timing">
                     {props.showsOwner && `${execution.owner} · `}
-                    {formatTiming(execution)}
+                    {formatTiming(execution, props.now)}
                 </span>
             </button>
             {ACTIVE_STATES.includes(state) && progress && progress.total > 0 && (
@@ -181,35 +193,39 @@ function Row(
             )}
             <span className="jp-exec-Row-actions">
                 {FINAL_STATES.includes(state) ? (
-                    <button
-                        type="button"
-                        className="jp-exec-IconButton"
-                        aria-label={trans.__('Delete %1', name)}
-                        title={trans.__('Delete')}
-                        disabled={!model.permissions.canDelete}
+                    <ActionButton
+                        label={trans.__('Delete %1', name)}
+                        icon={deleteIcon}
+                        reason={missingRight(permissions, 'canDelete', trans)}
                         onClick={() => run(CommandIDs.remove)}
-                    >
-                        <deleteIcon.react tag="span" />
-                    </button>
+                    />
                 ) : (
-                    <button
-                        type="button"
-                        className="jp-exec-IconButton"
-                        aria-label={trans.__('Cancel %1', name)}
-                        title={trans.__('Cancel')}
-                        disabled={state === 'cancelling' || !model.permissions.canExecute}
+                    <ActionButton
+                        label={trans.__('Cancel %1', name)}
+                        icon={stopIcon}
+                        reason={cancelReason(execution, permissions, trans)}
                         onClick={() => run(CommandIDs.cancel)}
-                    >
-                        <stopIcon.react tag="span" />
-                    </button>
+                    />
                 )}
             </span>
         </li>
     );
+});
+
+/** Return why an active execution cannot be cancelled; `null` when it can. */
+export function cancelReason(
+    execution: IExecution,
+    permissions: IPermissions,
+    trans: TranslationBundle
+): string | null {
+    return (
+        missingRight(permissions, 'canExecute', trans) ??
+        (execution.state === 'cancelling' ? trans.__('It is being cancelled') : null)
+    );
 }
 
-/** Render again each second while *isRunning*, so that elapsed times are right. */
-function useClock(isRunning: boolean): void {
+/** Return the time in ms, each second another one while *isRunning*. */
+function useClock(isRunning: boolean): number {
     const [, tick] = React.useReducer((count: number) => count + 1, 0);
     React.useEffect(() => {
         if (!isRunning) {
@@ -218,4 +234,5 @@ function useClock(isRunning: boolean): void {
         const timer = setInterval(tick, 1000);
         return () => clearInterval(timer);
     }, [isRunning]);
+    return Date.now();
 }

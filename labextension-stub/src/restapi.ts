@@ -1,13 +1,16 @@
 /** One function for each endpoint of the REST API that the front end uses. */
 import { URLExt } from '@jupyterlab/coreutils';
-import type { IOutput } from '@jupyterlab/nbformat';
+import type { INotebookContent, IOutput } from '@jupyterlab/nbformat';
 import { ServerConnection } from '@jupyterlab/services';
 import type { PartialJSONObject, ReadonlyPartialJSONValue } from '@lumino/coreutils';
+import { Slot } from './slots';
 import {
   assertDeletedCount,
   assertEvent,
   assertExecution,
   assertExecutionPage,
+  assertFile,
+  assertFilePage,
   assertSession,
   assertSessionPage
 } from './validate';
@@ -85,6 +88,8 @@ export interface ISource {
   readonly path?: string;
   readonly cells?: Cells;
   readonly save_to?: string;
+  /** Whether the notebook came with the request, instead of from the file. */
+  readonly has_content?: boolean;
   /** The beginning of the code in lists, all of it in a full record. */
   readonly code?: string;
 }
@@ -131,25 +136,26 @@ export interface IExecutionPage {
   readonly next_page_token?: string;
 }
 
+/** Another stream or a transfer has taken the connection of a stream, which can be resumed. */
+export class ConnectionTakenError extends Error {
+  override readonly name = 'ConnectionTakenError';
+}
+
 /** A request to run a notebook. */
 export interface INotebookRequest {
-  readonly notebook: { readonly path: string; readonly cells?: Cells; readonly save_to?: string };
+  readonly notebook: {
+    readonly path: string;
+    readonly cells?: Cells;
+    readonly save_to?: string;
+    /** What runs instead of the file at the path. */
+    readonly content?: INotebookContent;
+  };
   readonly kernel_name?: string;
   readonly inputs?: { readonly [name: string]: string };
   readonly variable_names?: readonly string[];
   readonly timeout_seconds?: number;
   readonly description?: string;
   readonly labels?: { readonly [name: string]: string };
-}
-
-/** A session, as the server shows it. */
-export interface ISession {
-  readonly id: string;
-  readonly kernel_id?: string;
-}
-
-export interface ISessionPage {
-  readonly sessions: readonly ISession[];
 }
 
 /** A request to run the code of a cell. */
@@ -197,7 +203,66 @@ export interface IListQuery {
   readonly pageToken?: string;
 }
 
+/** What a session does: `starting` and `busy` become `idle`; `ended` never changes again. */
+export type SessionState = 'starting' | 'idle' | 'busy' | 'ended';
+
+/** A session, as the server shows it. Times are RFC 3339 in UTC. */
+export interface ISession {
+  readonly id: string;
+  readonly state: SessionState;
+  readonly kernel_name: string;
+  readonly created_time: string;
+  /** When an execution last began or ended in it. */
+  readonly last_activity_time: string;
+  readonly name?: string;
+  readonly kernel_id?: string;
+  /** Whether the kernel belongs to another client, so that it does not end with the session. */
+  readonly is_attached: boolean;
+  /** The folder of its files, relative to the server's root; absent when it has none. */
+  readonly path?: string;
+  readonly owner: string;
+  readonly description: string;
+  /** How many executions wait in its queue. */
+  readonly pending_count: number;
+  readonly kernel_error?: IExecutionError;
+}
+
+export interface ISessionPage {
+  readonly sessions: readonly ISession[];
+  readonly next_page_token?: string;
+}
+
+/** A file, folder or link of a session. */
+export interface IFile {
+  readonly name: string;
+  /** The path in the folder of the session. */
+  readonly path: string;
+  readonly type: 'file' | 'directory' | 'link' | 'other';
+  readonly size_bytes?: number;
+}
+
+export interface IFilePage {
+  readonly files: readonly IFile[];
+  readonly next_page_token?: string;
+}
+
+/** Actions by resource, as the server's authorizer knows them. */
+export interface IRights {
+  readonly [resource: string]: readonly string[];
+}
+
 type Settings = ServerConnection.ISettings;
+
+/**
+ * A browser opens at most six connections to a server, for all pages together, and JupyterLab needs
+ * them too. The front end uses two: one for short requests, one after the other, and one for what
+ * takes long: a stream of events, or an upload.
+ */
+const shortRequests = new Slot();
+const longRequests = new Slot();
+
+/** After so many milliseconds without a whole reply a short request fails. */
+const MAX_SHORT_REQUEST = 60_000;
 
 /** List executions, the newest first. */
 export async function listExecutions(
@@ -339,23 +404,36 @@ export async function deleteExecutions(
 }
 
 /** Return the executed notebook, with the outputs so far while it runs. */
-export async function getNotebook(settings: Settings, id: string): Promise<Blob> {
-  const response = await request(settings, `executions/${encodeURIComponent(id)}/notebook`);
-  return response.blob();
+export function getNotebook(settings: Settings, id: string): Promise<Blob> {
+  return transfer(async () => {
+    const path = `executions/${encodeURIComponent(id)}/notebook`;
+    return (await send(settings, path)).blob();
+  });
 }
 
 /**
  * Yield the events of an execution until it ends or *signal* aborts.
  *
  * @param after - The id of the last event that the caller has; 0 for all events.
+ * @param options - `takes`: whether to take the connection from another stream, instead of waiting.
+ * @throws A `ConnectionTakenError` when another long request takes the connection.
  */
 export async function* followExecution(
   settings: Settings,
   id: string,
   after: number,
-  signal: AbortSignal
+  signal: AbortSignal,
+  options: { takes: boolean } = { takes: true }
 ): AsyncGenerator<IExecutionEvent> {
-  yield* readEvents(settings, `executions/${encodeURIComponent(id)}/events?after=${after}`, signal);
+  const lease = await longRequests.acquire(signal, { ...options, canBeTaken: true });
+  try {
+    const path = `executions/${encodeURIComponent(id)}/events?after=${after}`;
+    yield* readEvents(settings, path, lease.signal);
+  } catch (reason) {
+    throw lease.signal.aborted && !signal.aborted ? new ConnectionTakenError() : reason;
+  } finally {
+    lease.release();
+  }
 }
 
 async function* readEvents(
@@ -364,7 +442,7 @@ async function* readEvents(
   signal: AbortSignal
 ): AsyncGenerator<IExecutionEvent> {
   const headers = { Accept: 'application/x-ndjson' };
-  const response = await request(settings, path, { headers, signal });
+  const response = await send(settings, path, { headers, signal });
   if (!response.body) {
     return;
   }
@@ -410,22 +488,116 @@ export async function* followExecutions(
   yield* readEvents(settings, `events?${parameters}`, signal);
 }
 
-/** Return what the user may do, which the server's authorizer decides. */
-export async function getPermissions(
-  settings: Settings
-): Promise<{ [resource: string]: string[] }> {
-  const wanted = { executions: ['read', 'write', 'execute'], kernels: ['execute'] };
+/** Return one page of the sessions that have not ended, the newest first. */
+export async function listSessions(
+  settings: Settings,
+  query: { pageSize: number; pageToken?: string }
+): Promise<ISessionPage> {
+  const parameters = new URLSearchParams({ page_size: String(query.pageSize) });
+  if (query.pageToken) {
+    parameters.set('page_token', query.pageToken);
+  }
+  const page = await requestJSON(settings, `sessions?${parameters}`);
+  assertSessionPage(page);
+  return page;
+}
+
+/** Interrupt what runs in a session. */
+export async function interruptSession(settings: Settings, id: string): Promise<ISession> {
+  return sessionOf(await requestJSON(settings, `${sessionPath(id)}/interrupt`, { method: 'POST' }));
+}
+
+/** Restart the kernel of a session; its variables are lost. */
+export async function restartSession(settings: Settings, id: string): Promise<ISession> {
+  return sessionOf(await requestJSON(settings, `${sessionPath(id)}/restart`, { method: 'POST' }));
+}
+
+/** End a session; what runs or waits in it fails. */
+export async function endSession(settings: Settings, id: string): Promise<void> {
+  await request(settings, sessionPath(id), { method: 'DELETE' });
+}
+
+/** Return one page of the files in a session's folder, in the order of their paths. */
+export async function listFiles(
+  settings: Settings,
+  id: string,
+  query: { pageToken?: string } = {}
+): Promise<IFilePage> {
+  const parameters = new URLSearchParams({ recursive: 'true' });
+  if (query.pageToken) {
+    parameters.set('page_token', query.pageToken);
+  }
+  const page = await requestJSON(settings, `${sessionPath(id)}/files?${parameters}`);
+  assertFilePage(page);
+  return page;
+}
+
+/**
+ * Upload a file into the folder of a session.
+ *
+ * @returns `null` when there is such a file and *replaces* is false.
+ */
+export async function uploadFile(
+  settings: Settings,
+  id: string,
+  path: string,
+  content: Blob,
+  options: { replaces: boolean }
+): Promise<IFile | null> {
+  const headers = {
+    'Content-Type': 'application/octet-stream',
+    ...(options.replaces ? {} : { 'If-None-Match': '*' })
+  };
+  return transfer(async () => {
+    try {
+      const init = { method: 'PUT', body: content, headers };
+      const file: unknown = await (await send(settings, filePath(id, path), init)).json();
+      assertFile(file);
+      return file;
+    } catch (reason) {
+      if (reason instanceof ServerConnection.ResponseError && reason.response.status === 412) {
+        return null;
+      }
+      throw reason;
+    }
+  });
+}
+
+/** Return the address at which the browser itself downloads a file of a session. */
+export function fileUrl(settings: Settings, id: string, path: string): string {
+  const url = URLExt.join(settings.baseUrl, 'exec') + '/' + filePath(id, path);
+  const needsToken = settings.appendToken && settings.token;
+  return needsToken ? `${url}?${new URLSearchParams({ token: settings.token })}` : url;
+}
+
+/** Return which of the *wanted* actions the server's authorizer allows the user. */
+export async function getRights(settings: Settings, wanted: IRights): Promise<IRights> {
   const url = URLExt.join(settings.baseUrl, 'api/me');
-  const response = await ServerConnection.makeRequest(
-    `${url}?${new URLSearchParams({ permissions: JSON.stringify(wanted) })}`,
-    {},
-    settings
+  const response = await shortRequests.run(() =>
+    ServerConnection.makeRequest(
+      `${url}?${new URLSearchParams({ permissions: JSON.stringify(wanted) })}`,
+      {},
+      settings
+    )
   );
   if (!response.ok) {
     throw await ServerConnection.ResponseError.create(response);
   }
-  const reply = (await response.json()) as { permissions?: { [resource: string]: string[] } };
+  const reply = (await response.json()) as { permissions?: IRights };
   return reply.permissions ?? {};
+}
+
+function sessionPath(id: string): string {
+  return `sessions/${encodeURIComponent(id)}`;
+}
+
+function filePath(id: string, path: string): string {
+  return `${sessionPath(id)}/files/${path.split('/').map(encodeURIComponent).join('/')}`;
+}
+
+function sessionOf(reply: unknown): ISession {
+  assertSession(reply);
+  return reply;
 }
 
 function executionOf(reply: unknown): IExecution {
@@ -441,11 +613,27 @@ async function requestJSON(
   return (await request(settings, path, init)).json();
 }
 
-async function request(
-  settings: Settings,
-  path: string,
-  init: RequestInit = {}
-): Promise<Response> {
+/** Send a short request when its turn comes, and wait for the whole reply. */
+function request(settings: Settings, path: string, init: RequestInit = {}): Promise<Response> {
+  return shortRequests.run(async () => {
+    const signal = AbortSignal.timeout(MAX_SHORT_REQUEST);
+    const response = await send(settings, path, { signal, ...init });
+    return new Response(response.status === 204 ? null : await response.blob(), response);
+  });
+}
+
+/** Run an upload or a download when the connection for long requests is free. */
+async function transfer<T>(task: () => Promise<T>): Promise<T> {
+  const never = new AbortController().signal;
+  const lease = await longRequests.acquire(never, { canBeTaken: false, takes: true });
+  try {
+    return await task();
+  } finally {
+    lease.release();
+  }
+}
+
+async function send(settings: Settings, path: string, init: RequestInit = {}): Promise<Response> {
   const url = URLExt.join(settings.baseUrl, 'exec') + '/' + path;
   const response = await ServerConnection.makeRequest(url, init, settings);
   if (!response.ok) {

@@ -1,14 +1,19 @@
-/** Active executions in JupyterLab's own panel of running things. */
+/** Active executions, and sessions, in JupyterLab's own panel of what runs. */
+import { Notification } from '@jupyterlab/apputils';
 import type { IRunningSessionManagers, IRunningSessions } from '@jupyterlab/running';
+import type { ServerConnection } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import { Signal } from '@lumino/signaling';
+import { consoleIcon } from '@jupyterlab/ui-components';
 import { CommandIDs } from './commands';
-import { formatTiming, stateLabel } from './format';
+import { formatTiming, messageOf, stateLabel } from './format';
 import { executionIcon } from './icons';
 import { nameOf } from './model';
-import { ACTIVE_STATES, type IExecution } from './restapi';
-import type { IExecutionsModel } from './tokens';
+import { ACTIVE_STATES, endSession, type IExecution } from './restapi';
+import { sessionName } from './sessions';
+import { sessionStateLabel } from './sessionsView';
+import type { IExecutionsModel, ISessionsModel } from './tokens';
 
 /** Add a section for executions that wait or run. */
 export function addRunningSection(
@@ -31,6 +36,46 @@ export function addRunningSection(
     shutdownLabel: trans.__('Cancel'),
     shutdownAllLabel: trans.__('Cancel All'),
     shutdownAllConfirmationText: trans.__('Cancel all executions that wait or run?')
+  });
+}
+
+/** Add a section for sessions. */
+export function addSessionsSection(
+  managers: IRunningSessionManagers,
+  model: ISessionsModel,
+  commands: CommandRegistry,
+  serverSettings: ServerConnection.ISettings,
+  trans: TranslationBundle
+): void {
+  const runningChanged = new Signal<unknown, unknown>(model);
+  model.changed.connect(() => runningChanged.emit(undefined));
+  managers.add({
+    name: trans.__('Execution Sessions'),
+    running: () =>
+      model.sessions.map(session => ({
+        icon: () => consoleIcon,
+        label: () => sessionName(session),
+        labelTitle: () => session.path ?? sessionName(session),
+        detail: () => `${session.kernel_name} ${sessionStateLabel(session.state, trans)}`,
+        open: () => void commands.execute(CommandIDs.showPanel),
+        shutdown: () => void commands.execute(CommandIDs.endSession, { id: session.id })
+      })),
+    runningChanged,
+    refreshRunning: () => void model.refresh().catch(() => undefined),
+    shutdownAll: () => {
+      // The Running panel has confirmed it already, for all of them.
+      for (const { id } of model.sessions) {
+        endSession(serverSettings, id).then(
+          () => model.remove(id),
+          (reason: unknown) => void Notification.error(messageOf(reason), { autoClose: false })
+        );
+      }
+    },
+    shutdownLabel: trans.__('End'),
+    shutdownAllLabel: trans.__('End All'),
+    shutdownAllConfirmationText: trans.__(
+      'End all sessions? What runs or waits in them fails, and their variables are lost.'
+    )
   });
 }
 

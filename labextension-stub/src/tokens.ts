@@ -1,7 +1,10 @@
 import { Token } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
-import type { IExecution, State } from './restapi';
+import type { IExecution, ISession, State } from './restapi';
+import type { IPermissions } from './rights';
+
+export type { IPermissions } from './rights';
 
 /** The name of the plugins, of their settings and of their translations. */
 export const PLUGIN_ID = 'jupyter-exec-ext:plugin';
@@ -22,16 +25,6 @@ export interface IFilter {
   readonly text: string;
 }
 
-/** What the user may do with executions. */
-export interface IPermissions {
-  /** Whether the user may list and show executions. */
-  readonly canRead: boolean;
-  /** Whether the user may run and cancel executions, and answer their input requests. */
-  readonly canExecute: boolean;
-  /** Whether the user may delete executions. */
-  readonly canDelete: boolean;
-}
-
 /** The executions of the server, kept up to date. */
 export interface IExecutionsModel extends IDisposable {
   /** The executions that match the filter and are loaded: active ones first, then the newest. */
@@ -40,6 +33,10 @@ export interface IExecutionsModel extends IDisposable {
   readonly activeCount: number;
   /** Whether the server has more executions that match the filter. */
   readonly hasMore: boolean;
+  /** Whether older executions are being loaded. */
+  readonly isLoadingMore: boolean;
+  /** The paths of the notebooks that were run, as far as the list was loaded, in order. */
+  readonly paths: readonly string[];
   /** Why the list could not be loaded; `null` when the list is up to date. */
   readonly problem: string | null;
   readonly permissions: IPermissions;
@@ -52,8 +49,10 @@ export interface IExecutionsModel extends IDisposable {
   readonly inputRequested: ISignal<IExecutionsModel, IExecution>;
   /** Load the list from the server. */
   refresh(): Promise<void>;
-  /** Load the next page of executions. */
+  /** Load and show more executions that match the filter. */
   loadMore(): Promise<void>;
+  /** Forget what is loaded, and load it again: for changes that no event reports. */
+  reset(): Promise<void>;
   /** Return the loaded execution with this id, if there is one. */
   get(id: string): IExecution | undefined;
   /** Add or replace one execution, as the server answered it. */
@@ -66,4 +65,33 @@ export interface IExecutionsModel extends IDisposable {
 export const IExecutionsModel = new Token<IExecutionsModel>(
   'jupyter-exec-ext:IExecutionsModel',
   'A live list of the executions of the server.'
+);
+
+/** The sessions of the server that have not ended, kept up to date. */
+export interface ISessionsModel extends IDisposable {
+  /** The newest first. */
+  readonly sessions: readonly ISession[];
+  /** Whether the server has more sessions than the list. */
+  readonly hasMore: boolean;
+  /** Why the list could not be loaded; `null` when the list is up to date. */
+  readonly problem: string | null;
+  readonly permissions: IPermissions;
+  /** Emitted after each change of the properties above. */
+  readonly changed: ISignal<ISessionsModel, void>;
+  /** Whether the list is visible. Only then it follows the queues of the sessions. */
+  isWatched: boolean;
+  /** Load the list from the server. */
+  refresh(): Promise<void>;
+  /** Return the session with this id, if it is in the list. */
+  get(id: string): ISession | undefined;
+  /** Add or replace one session, as the server answered it. */
+  update(session: ISession): void;
+  /** Remove a session that has ended. */
+  remove(id: string): void;
+}
+
+/** The sessions of the server, for other extensions. */
+export const ISessionsModel = new Token<ISessionsModel>(
+  'jupyter-exec-ext:ISessionsModel',
+  'A live list of the sessions of the server.'
 );

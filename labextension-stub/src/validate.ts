@@ -3,11 +3,13 @@ import type {
   IExecution,
   IExecutionEvent,
   IExecutionPage,
+  IFile,
+  IFilePage,
   ISession,
   ISessionPage
 } from './restapi';
 
-type Kind = 'string' | 'number' | 'object' | 'array';
+type Kind = 'string' | 'number' | 'boolean' | 'object' | 'array';
 
 /** The fields of a record that the front end reads without a check. */
 export const EXECUTION_FIELDS: { readonly [name: string]: Kind } = {
@@ -33,6 +35,26 @@ export const RESULT_FIELDS: { readonly [name: string]: Kind } = {
   variables: 'object'
 };
 
+/** The fields of a session that the front end reads without a check. */
+export const SESSION_FIELDS: { readonly [name: string]: Kind } = {
+  id: 'string',
+  state: 'string',
+  kernel_name: 'string',
+  created_time: 'string',
+  last_activity_time: 'string',
+  is_attached: 'boolean',
+  owner: 'string',
+  description: 'string',
+  pending_count: 'number'
+};
+
+/** The fields of a file that the front end reads without a check. */
+export const FILE_FIELDS: { readonly [name: string]: Kind } = {
+  name: 'string',
+  path: 'string',
+  type: 'string'
+};
+
 /** Throw a `TypeError` unless *data* is an execution. */
 export function assertExecution(data: unknown): asserts data is IExecution {
   assertFields(data, EXECUTION_FIELDS, 'execution');
@@ -47,9 +69,14 @@ export function assertExecutionPage(data: unknown): asserts data is IExecutionPa
   (data.executions as unknown[]).forEach(assertExecution);
 }
 
+/** Throw a `TypeError` unless *data* tells how many executions were deleted. */
+export function assertDeletedCount(data: unknown): asserts data is { readonly deleted: number } {
+  assertFields(data, { deleted: 'number' }, 'count of deleted executions');
+}
+
 /** Throw a `TypeError` unless *data* is a session. */
 export function assertSession(data: unknown): asserts data is ISession {
-  assertFields(data, { id: 'string' }, 'session');
+  assertFields(data, SESSION_FIELDS, 'session');
 }
 
 /** Throw a `TypeError` unless *data* is a page of sessions. */
@@ -58,9 +85,15 @@ export function assertSessionPage(data: unknown): asserts data is ISessionPage {
   (data.sessions as unknown[]).forEach(assertSession);
 }
 
-/** Throw a `TypeError` unless *data* tells how many executions were deleted. */
-export function assertDeletedCount(data: unknown): asserts data is { readonly deleted: number } {
-  assertFields(data, { deleted: 'number' }, 'count of deleted executions');
+/** Throw a `TypeError` unless *data* is a file of a session. */
+export function assertFile(data: unknown): asserts data is IFile {
+  assertFields(data, FILE_FIELDS, 'file');
+}
+
+/** Throw a `TypeError` unless *data* is a page of files. */
+export function assertFilePage(data: unknown): asserts data is IFilePage {
+  assertFields(data, { files: 'array' }, 'page of files');
+  (data.files as unknown[]).forEach(assertFile);
 }
 
 /** Throw a `TypeError` unless *data* is an event. */

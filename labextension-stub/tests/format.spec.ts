@@ -1,6 +1,6 @@
 import { nullTranslator } from '@jupyterlab/translation';
 import { describe, expect, it } from 'vitest';
-import { formatDuration, formatTiming, stateLabel } from '../src/format';
+import { formatDuration, formatSize, formatTiming, stateLabel } from '../src/format';
 import { STATES } from '../src/restapi';
 import { execution } from './executions';
 
@@ -36,5 +36,18 @@ describe('stateLabel', () => {
   it('has a name for each state', () => {
     const trans = nullTranslator.load('');
     expect(new Set(STATES.map(state => stateLabel(state, trans))).size).toBe(STATES.length);
+  });
+});
+
+describe('formatSize', () => {
+  it.each([
+    [0, '0 B'],
+    [999, '999 B'],
+    [1_000, '1.0 KB'],
+    [999_960, '1000 KB'],
+    [1_250_000, '1.3 MB'],
+    [250_000_000_000, '250 GB']
+  ])('shows %d bytes as %s', (bytes, text) => {
+    expect(formatSize(bytes)).toBe(text);
   });
 });

@@ -7,6 +7,7 @@ import {
   RememberedOptions,
   suggestedNames
 } from '../src/inputs';
+import { MemoryStorage } from './executions';
 
 describe('suggestedNames', () => {
   it('finds the environment variables that Python, R and JavaScript code reads', () => {
@@ -63,6 +64,20 @@ describe('RememberedOptions', () => {
     expect(loaded?.inputs.map(({ value }) => value)).toEqual(['2026', '']);
     expect(loaded?.saveTo).toBe('copy');
     expect(loaded?.cells).toBeNull();
+  });
+
+  it('keeps the options of the last 100 executions, without secrets', () => {
+    const storage = new MemoryStorage();
+    const remembered = new RememberedOptions('http://host/', storage);
+    for (let run = 0; run <= 100; run++) {
+      remembered.saveRun(`id-${run}`, options);
+    }
+
+    const loaded = remembered.loadRun('id-100');
+    expect(loaded?.inputs.map(({ value }) => value)).toEqual(['2026', '']);
+    expect(loaded?.cells).toEqual([3]);
+    expect(remembered.loadRun('id-1')).not.toBeNull();
+    expect(remembered.loadRun('id-0')).toBeNull();
   });
 
   it('keeps servers and notebooks apart', () => {

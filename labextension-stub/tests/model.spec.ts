@@ -3,7 +3,7 @@ import { Stream } from '@lumino/signaling';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ExecutionsModel } from '../src/model';
 import { FINAL_STATES, type IExecution } from '../src/restapi';
-import { execution, json, serverWith } from './executions';
+import { execution, json, serverWith, until } from './executions';
 
 const SCHEMA = 'https://events.jupyter.org/jupyter_exec_ext/execution/v1';
 
@@ -20,6 +20,7 @@ class Server {
     if (this.isDown) {
       throw new TypeError('Failed to fetch');
     }
+    this.requests.push(url);
     if (url.pathname.endsWith('/api/me')) {
       return json({ permissions: this.permissions });
     }
@@ -41,6 +42,7 @@ class Server {
 
   readonly stream = new Stream<Event.IManager, Event.Emission>({} as Event.IManager);
   isDown = false;
+  readonly requests: URL[] = [];
 
   /** Change a record, and report the change. */
   change(id: string, fields: Partial<IExecution>): void {
@@ -57,13 +59,6 @@ async function modelOf(server: Server): Promise<ExecutionsModel> {
   model = new ExecutionsModel({ serverSettings: server.settings, events });
   await until(() => model.permissions.canRead || model.problem !== null);
   return model;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 200 && !condition(); tries++) {
-    await new Promise(resolve => setTimeout(resolve, 10));
-  }
-  expect(condition()).toBe(true);
 }
 
 afterEach(() => model.dispose());
@@ -172,7 +167,7 @@ describe('ExecutionsModel', () => {
     await until(() => model.executions.length === 2);
   });
 
-  it('reports that code waits for input once', async () => {
+  it('reports each input request once', async () => {
     const running = execution({ state: 'running' });
     const server = new Server([running]);
     const model = await modelOf(server);
@@ -180,11 +175,112 @@ describe('ExecutionsModel', () => {
     let count = 0;
     model.inputRequested.connect(() => (count += 1));
 
-    server.executions[0] = { ...running, input_request: { prompt: 'Name? ', password: false } };
+    const request = { prompt: '? ', password: false, event_id: 4 };
+    server.executions[0] = { ...running, input_request: request };
     await model.refresh();
+    await model.refresh();
+    expect(count).toBe(1);
+
+    server.executions[0] = { ...running, input_request: { ...request, event_id: 6 } };
+    await model.refresh();
+    expect(count).toBe(2);
+  });
+
+  it('loads the rights when the server comes back', async () => {
+    const server = new Server([execution()]);
+    server.isDown = true;
+    const model = await modelOf(server);
+    expect(model.problem).not.toBeNull();
+
+    server.isDown = false;
     await model.refresh();
 
-    expect(count).toBe(1);
+    expect(model.executions).toHaveLength(1);
+    expect(model.permissions.canExecute).toBe(true);
+  });
+
+  it('finds a text among 10,000 records with few requests', async () => {
+    const records = Array.from({ length: 10_000 }, (_, number) =>
+      execution({ description: number % 2_000 ? '' : `special ${number}` })
+    );
+    const server = new Server(records);
+    const model = await modelOf(server);
+    await model.refresh();
+    server.requests.length = 0;
+
+    model.filter = { ...model.filter, text: 'SPECIAL' };
+    await until(() => !model.isLoadingMore && !model.hasMore);
+
+    expect(model.executions.map(({ description }) => description)).toEqual([
+      'special 8000',
+      'special 6000',
+      'special 4000',
+      'special 2000',
+      'special 0'
+    ]);
+    expect(server.requests.length).toBeLessThanOrEqual(12);
+  });
+
+  it('shows 50 rows at first, however many match', async () => {
+    const server = new Server(Array.from({ length: 3_000 }, () => execution()));
+    const model = await modelOf(server);
+    await model.refresh();
+
+    model.filter = { ...model.filter, text: 'a.ipynb' };
+    await until(() => !model.isLoadingMore);
+
+    expect(model.executions).toHaveLength(50);
+    await model.loadMore();
+    expect(model.executions).toHaveLength(100);
+    expect(model.hasMore).toBe(true);
+  });
+
+  it('removes what was deleted on the server', async () => {
+    const server = new Server(Array.from({ length: 120 }, () => execution()));
+    const model = await modelOf(server);
+    await model.refresh();
+    const [first, second] = model.executions;
+
+    server.executions.splice(server.executions.indexOf(first), 1);
+    await model.refresh();
+
+    expect(model.get(first.id)).toBeUndefined();
+    expect(model.executions[0]).toEqual(second);
+  });
+
+  it('leaves no hole when more than a page has ended between two loads', async () => {
+    const server = new Server(Array.from({ length: 120 }, () => execution()));
+    const model = await modelOf(server);
+    await model.refresh();
+
+    server.executions.push(...Array.from({ length: 70 }, () => execution()));
+    await model.refresh();
+    await model.loadMore();
+
+    expect(model.executions).toEqual([...server.executions].reverse().slice(0, 100));
+  });
+
+  it('does not list an old record that only the details load', async () => {
+    const server = new Server(Array.from({ length: 120 }, () => execution()));
+    const model = await modelOf(server);
+    await model.refresh();
+
+    model.update(server.executions[0]);
+
+    expect(model.executions).toHaveLength(50);
+    expect(model.get(server.executions[0].id)).toBeUndefined();
+  });
+
+  it('knows the notebooks to filter by', async () => {
+    const server = new Server([
+      execution({ source: { path: 'b.ipynb' } }),
+      execution({ source: { path: 'a.ipynb' } }),
+      execution({ type: 'code', source: { code: '1' } })
+    ]);
+    const model = await modelOf(server);
+    await model.refresh();
+
+    expect(model.paths).toEqual(['a.ipynb', 'b.ipynb']);
   });
 
   it('loads nothing without the right to read', async () => {

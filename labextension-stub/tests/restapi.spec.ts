@@ -3,16 +3,24 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {
   answerInput,
+  ConnectionTakenError,
   deleteExecutions,
+  endSession,
+  fileUrl,
   followExecution,
   getExecution,
+  interruptSession,
   listExecutions,
+  listFiles,
+  listSessions,
+  restartSession,
   startNotebook,
   STATES,
+  uploadFile,
   type IExecutionEvent
 } from '../src/restapi';
-import { EXECUTION_FIELDS, RESULT_FIELDS } from '../src/validate';
-import { execution, json, serverWith } from './executions';
+import { EXECUTION_FIELDS, FILE_FIELDS, RESULT_FIELDS, SESSION_FIELDS } from '../src/validate';
+import { execution, json, serverWith, session, until } from './executions';
 
 interface ISchema {
   readonly properties?: { readonly [name: string]: { readonly type?: string } };
@@ -30,7 +38,9 @@ describe('the contract', () => {
 
   it.each([
     ['ExecutionRecord', EXECUTION_FIELDS],
-    ['ResultView', RESULT_FIELDS]
+    ['ResultView', RESULT_FIELDS],
+    ['SessionRecord', SESSION_FIELDS],
+    ['FileEntry', FILE_FIELDS]
   ])('promises each field of %s that the front end relies on', (name, fields) => {
     expect(schemas[name].required).toEqual(expect.arrayContaining(Object.keys(fields)));
   });
@@ -48,7 +58,14 @@ describe('the contract', () => {
     ['exec/executions/{execution_id}/cancel', 'post'],
     ['exec/executions/{execution_id}/events', 'get'],
     ['exec/executions/{execution_id}/input', 'post'],
-    ['exec/executions/{execution_id}/notebook', 'get']
+    ['exec/executions/{execution_id}/notebook', 'get'],
+    ['exec/sessions', 'get'],
+    ['exec/sessions/{session_id}', 'delete'],
+    ['exec/sessions/{session_id}/interrupt', 'post'],
+    ['exec/sessions/{session_id}/restart', 'post'],
+    ['exec/sessions/{session_id}/files', 'get'],
+    ['exec/sessions/{session_id}/files/{path}', 'get'],
+    ['exec/sessions/{session_id}/files/{path}', 'put']
   ])('has %s with %s', (path, verb) => {
     const found = Object.keys(contract.paths).find(known => known.endsWith(path));
     expect(contract.paths[found ?? '']).toHaveProperty(verb);
@@ -124,6 +141,104 @@ describe('requests', () => {
   it('return how many executions were deleted', async () => {
     const settings = serverWith(() => json({ deleted: 3 }));
     expect(await deleteExecutions(settings, { states: ['failed'] })).toBe(3);
+  });
+});
+
+describe('requests for sessions', () => {
+  it('list sessions and files', async () => {
+    const known = session();
+    const settings = serverWith((_, url) =>
+      url.pathname.endsWith('/files')
+        ? json({ files: [{ name: 'b.csv', path: 'a/b.csv', type: 'file', size_bytes: 3 }] })
+        : json({ sessions: [known] })
+    );
+    expect((await listSessions(settings, { pageSize: 10 })).sessions).toEqual([known]);
+    const { files } = await listFiles(settings, known.id);
+    expect(files.map(({ path }) => path)).toEqual(['a/b.csv']);
+  });
+
+  it('interrupt, restart and end a session', async () => {
+    const sent: string[] = [];
+    const settings = serverWith((request, url) => {
+      sent.push(`${request.method} ${url.pathname.split('/exec/')[1]}`);
+      return request.method === 'DELETE' ? new Response(null, { status: 204 }) : json(session());
+    });
+    await interruptSession(settings, 's');
+    await restartSession(settings, 's');
+    await endSession(settings, 's');
+    expect(sent).toEqual([
+      'POST sessions/s/interrupt',
+      'POST sessions/s/restart',
+      'DELETE sessions/s'
+    ]);
+  });
+
+  it('upload a file, and replace none unless told to', async () => {
+    const files = new Map<string, string>();
+    const settings = serverWith(async (request, url) => {
+      const path = decodeURIComponent(url.pathname.split('/files/')[1]);
+      if (files.has(path) && request.headers.get('If-None-Match') === '*') {
+        return json({ code: 'PreconditionFailed', message: 'exists', details: [] }, 412);
+      }
+      files.set(path, await request.text());
+      return json({ name: path, path, type: 'file' }, 201);
+    });
+    const upload = (text: string, replaces: boolean): ReturnType<typeof uploadFile> =>
+      uploadFile(settings, 's', 'ä & b.csv', new Blob([text]), { replaces });
+
+    expect((await upload('1', false))?.path).toBe('ä & b.csv');
+    expect(await upload('2', false)).toBeNull();
+    expect(files.get('ä & b.csv')).toBe('1');
+    await upload('3', true);
+    expect(files.get('ä & b.csv')).toBe('3');
+  });
+
+  it('download at an address that the browser loads itself', () => {
+    const settings = serverWith(() => json({}));
+    expect(fileUrl(settings, 's', 'a b/c#d.csv')).toBe(
+      'http://localhost/user/a%40b/exec/sessions/s/files/a%20b/c%23d.csv'
+    );
+  });
+});
+
+describe('connections', () => {
+  it('are two: short requests wait for each other, streams take turns', async () => {
+    let open = 0;
+    let most = 0;
+    const settings = serverWith(async request => {
+      if (request.url.includes('/events')) {
+        const { signal } = request;
+        const start = (controller: ReadableStreamDefaultController): void =>
+          signal.addEventListener('abort', () => controller.error(signal.reason));
+        return new Response(new ReadableStream({ start }));
+      }
+      open += 1;
+      most = Math.max(most, open);
+      await new Promise(resolve => setTimeout(resolve, 5));
+      open -= 1;
+      return json({ executions: [] });
+    });
+    await Promise.all(Array.from({ length: 5 }, () => listExecutions(settings, {})));
+    expect(most).toBe(1);
+
+    const ended: string[] = [];
+    const follow = async (name: string, signal: AbortSignal): Promise<void> => {
+      try {
+        await followExecution(settings, name, 0, signal).next();
+      } catch (reason) {
+        ended.push(`${name} ${reason instanceof ConnectionTakenError ? 'taken' : 'aborted'}`);
+      }
+    };
+    const second = new AbortController();
+    const following = [
+      follow('first', new AbortController().signal),
+      follow('second', second.signal)
+    ];
+    await until(() => ended.length === 1);
+    expect(ended).toEqual(['first taken']);
+    second.abort();
+    await Promise.all(following);
+    expect(ended).toEqual(['first taken', 'second aborted']);
   });
 });
 
