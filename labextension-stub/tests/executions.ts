@@ -1,6 +1,5 @@
 /** Records, replies and a server for the unit tests. */
 import { ServerConnection } from '@jupyterlab/services';
-import { expect } from 'vitest';
 import type { IExecution, ISession } from '../src/restapi';
 
 let count = 0;
@@ -60,14 +59,6 @@ export function serverWith(answer: Answer): ServerConnection.ISettings {
 /** Return a reply with *data* as JSON. */
 export function json(data: unknown, status = 200): Response {
   return new Response(JSON.stringify(data), { status });
-}
-
-/** Wait until *condition* is true, for ten seconds at most. */
-export async function until(condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1000 && !condition(); tries++) {
-    await new Promise(resolve => setTimeout(resolve, 10));
-  }
-  expect(condition()).toBe(true);
 }
 
 /** Storage that is empty at first. */

@@ -3,8 +3,8 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { IEventFeed, IStarted } from '../src/eventfeed';
 import type { CellFuture } from '../src/executionfuture';
 import { KernelRouter } from '../src/kernelroute';
-import type { IExecutionEvent } from '../src/restapi';
-import { execution, json, serverWith } from './executions';
+import type { IExecutionEvent, ISession } from '../src/restapi';
+import { execution, json, serverWith, session } from './executions';
 import { until } from './waiting';
 
 interface IBody {
@@ -30,7 +30,8 @@ class Server implements IEventFeed {
     }
     if (url.pathname.endsWith('/sessions')) {
       this.sessions.push(`session-${this.sessions.length}`);
-      return json({ ...(await request.json()), id: this.sessions.at(-1) });
+      const body = (await request.json()) as Partial<ISession>;
+      return json(session({ ...body, id: this.sessions.at(-1) }));
     }
     const body = (await request.json()) as IBody;
     this.bodies.push(body);

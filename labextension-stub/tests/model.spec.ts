@@ -3,7 +3,8 @@ import { Stream } from '@lumino/signaling';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ExecutionsModel } from '../src/model';
 import { FINAL_STATES, type IExecution } from '../src/restapi';
-import { execution, json, serverWith, until } from './executions';
+import { execution, json, serverWith } from './executions';
+import { until } from './waiting';
 
 const SCHEMA = 'https://events.jupyter.org/jupyter_exec_ext/execution/v1';
 

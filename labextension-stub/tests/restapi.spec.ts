@@ -20,7 +20,8 @@ import {
   type IExecutionEvent
 } from '../src/restapi';
 import { EXECUTION_FIELDS, FILE_FIELDS, RESULT_FIELDS, SESSION_FIELDS } from '../src/validate';
-import { execution, json, serverWith, session, until } from './executions';
+import { execution, json, serverWith, session } from './executions';
+import { until } from './waiting';
 
 interface ISchema {
   readonly properties?: { readonly [name: string]: { readonly type?: string } };

@@ -3,7 +3,8 @@ import { Stream } from '@lumino/signaling';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ISession } from '../src/restapi';
 import { sessionName, SessionsModel } from '../src/sessions';
-import { json, serverWith, session, until } from './executions';
+import { json, serverWith, session } from './executions';
+import { until } from './waiting';
 
 const SCHEMAS = 'https://events.jupyter.org/jupyter_exec_ext';
 
