@@ -29,6 +29,8 @@ def test_a_closed_page_comes_back_to_the_running_execution(lab: Lab, open_page: 
     first.page.close()
     second = open_page(lab)
     second.show_panel()
+    count = second.page.locator(".lm-TabBar-tab[data-exec-count]")
+    expect(count).to_have_attribute("data-exec-count", "1")
     second.row("long.ipynb", "running").get_by_role("button").first.click()
     expect(second.details.locator(".jp-exec-Log")).to_contain_text("begun")
     expect(second.details.get_by_role("progressbar")).to_have_attribute("value", "1")

@@ -147,7 +147,7 @@ function activate(
   model.changed.connect(() => {
     // JupyterLab's side bar has no badge: the style sheet shows this attribute of the tab.
     const count = model.activeCount;
-    panel.title.dataset = count ? { execCount: String(count) } : {};
+    panel.title.dataset = count ? { 'exec-count': String(count) } : {};
     panel.title.caption = count
       ? trans._n('Executions (%1 active)', 'Executions (%1 active)', count)
       : trans.__('Executions');
