@@ -2,9 +2,12 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 from e2e.conftest import Lab, LabPage
+
+PALETTE_TRIES = 5
+PALETTE_MILLISECONDS = 5000
 
 
 def violations(page: LabPage, *selectors: str) -> list[str]:
@@ -16,6 +19,24 @@ def violations(page: LabPage, *selectors: str) -> list[str]:
         for violation in found.response["violations"]
         for node in violation["nodes"]
     ]
+
+
+def choose_in_palette(page: LabPage, label: str) -> None:
+    """Open the command palette and make *label* its active item.
+
+    A notebook that was just opened takes the focus once more, and the palette then closes.
+    """
+    search = page.page.locator(".lm-CommandPalette-input:visible")
+    active = page.page.locator(".lm-CommandPalette-item.lm-mod-active:visible", has_text=label)
+    for _ in range(PALETTE_TRIES):
+        page.page.keyboard.press("Control+Shift+C")
+        try:
+            search.fill(label, timeout=PALETTE_MILLISECONDS)
+            active.wait_for(timeout=PALETTE_MILLISECONDS)
+        except TimeoutError:
+            continue
+        return
+    pytest.fail(f"the command palette does not show {label!r}")
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
@@ -43,15 +64,8 @@ def test_the_keyboard_alone_runs_and_opens(lab: Lab, page: LabPage) -> None:
     lab.write_notebook("keyboard.ipynb", 'print("by keyboard")')
     page.open_notebook("keyboard.ipynb")
     keyboard = page.page.keyboard
-    # The palette closes when the notebook takes the focus after it.
-    page.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.ready")
-    page.page.wait_for_function("document.activeElement.closest('.jp-Notebook')")
 
-    keyboard.press("Control+Shift+C")
-    expect(page.page.locator(".lm-CommandPalette-input:visible")).to_be_focused()
-    keyboard.type("Run Notebook in Background")
-    active = page.page.locator(".lm-CommandPalette-item.lm-mod-active:visible")
-    expect(active).to_contain_text("Run Notebook in Background")
+    choose_in_palette(page, "Run Notebook in Background")
     keyboard.press("Enter")
     page.dialog.wait_for()
     keyboard.press("Enter")
