@@ -193,3 +193,6 @@ def test_axe_finds_nothing_in_sessions(page: LabPage, session: dict[str, Any], t
     row.get_by_role("link", name="a.csv").wait_for()
 
     assert violations(page, ".jp-exec-Sessions") == []
+    # The list would be loaded again when the session ends.
+    row.get_by_role("button", name="Files of").click()
+    expect(row.get_by_role("link", name="a.csv")).to_have_count(0)
