@@ -170,7 +170,7 @@ async def test_another_content_is_another_request(exec_api: ExecApi) -> None:
     assert (other.status, other.json["code"]) == (409, "IdempotencyConflict")
 
 
-async def test_a_large_one_keeps_the_loop_free(exec_api: ExecApi, free_loop: None) -> None:
+async def test_a_large_one_keeps_the_loop_free(exec_api: ExecApi) -> None:
     """Reading and hashing it are done in threads."""
     large = notebook("1", "# " + "x" * 5_000_000)
 
