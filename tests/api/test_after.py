@@ -202,7 +202,8 @@ async def test_the_stop_of_the_server_ends_a_chain(
 
     await exec_app.stop_extension()
 
-    store = Store(exec_app.db_url, new_instance(exec_app.store._rows.server_id))
+    instance = await asyncio.to_thread(new_instance, exec_app.store._rows.server_id)
+    store = Store(exec_app.db_url, instance)
     states = [(await store.get(one["id"])).state for one in (first, second, third)]
     await store.close()
 
