@@ -5,30 +5,15 @@ from typing import Any
 
 import pytest
 
+from tests import imperfect
 from tests.conftest import Answer, ExecApi
 
 
 def notebook(*sources: str, **fields: Any) -> dict[str, Any]:
     """Return a notebook of code cells as an editor has it."""
-    cells: list[dict[str, Any]] = [
-        {
-            "cell_type": "code",
-            "id": f"c{number}",
-            "metadata": {},
-            "outputs": [],
-            "execution_count": None,
-            "source": source,
-        }
-        for number, source in enumerate(sources)
-    ]
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    content: dict[str, Any] = {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": metadata,
-        "cells": cells,
-    }
-    return content | fields
+    kernelspec = {"name": "python3", "display_name": "Python 3"}
+    cells = [imperfect.code(source, id=f"c{number}") for number, source in enumerate(sources)]
+    return imperfect.notebook(*cells, **{"metadata": {"kernelspec": kernelspec}, **fields})
 
 
 async def submit(exec_api: ExecApi, content: Any, path: str = "a/nb.ipynb", **more: Any) -> Answer:
@@ -67,7 +52,7 @@ async def test_it_runs_as_if_it_were_the_file(exec_api: ExecApi) -> None:
 
 
 async def test_a_session_by_name_is_made_for_it(exec_api: ExecApi, echo_kernel_name: str) -> None:
-    """With the notebook's kernel, in its folder, though there is no file."""
+    """With the notebook's kernel, in its folder, although no file exists."""
     (exec_api.root / "a").mkdir()
     metadata = {"kernelspec": {"name": echo_kernel_name, "display_name": "Echo"}}
 
@@ -141,21 +126,21 @@ async def test_it_is_saved_in_place(exec_api: ExecApi) -> None:
 
 
 @pytest.mark.parametrize("has_file", [True, False])
-async def test_a_file_that_changed_meanwhile_stays(exec_api: ExecApi, has_file: bool) -> None:
-    """A copy is saved beside what somebody else saved while it ran."""
+async def test_a_file_that_changed_during_the_run_stays(exec_api: ExecApi, has_file: bool) -> None:
+    """The result is saved in a copy, next to what another user saved."""
     if has_file:
         exec_api.write_notebook("nb.ipynb", "'older'")
     code = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)"
     body = {"path": "nb.ipynb", "content": notebook(code), "save_to": "in_place"}
     started = await exec_api.request("POST", "executions", json={"notebook": body})
 
-    exec_api.write_notebook("nb.ipynb", "'of somebody else'")
+    exec_api.write_notebook("nb.ipynb", "'of another user'")
     (exec_api.root / "go").touch()
     record = await exec_api.final(started.json)
 
     assert record["result"]["save_conflict"] == "nb-executed.ipynb"
     kept = json.loads((exec_api.root / "nb.ipynb").read_text())
-    assert kept["cells"][0]["source"] == "'of somebody else'"
+    assert kept["cells"][0]["source"] == "'of another user'"
 
 
 async def test_another_content_is_another_request(exec_api: ExecApi) -> None:
