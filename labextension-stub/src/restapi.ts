@@ -246,7 +246,7 @@ export interface IFilePage {
   readonly next_page_token?: string;
 }
 
-/** Actions by resource, as the server's authorizer knows them. */
+/** Actions by resource, as the server's authorizer names them. */
 export interface IRights {
   readonly [resource: string]: readonly string[];
 }
@@ -305,17 +305,12 @@ export async function getExecution(
  *
  * @param key - The client's own name for the request: sent again, it starts nothing.
  */
-export async function startNotebook(
+export function startNotebook(
   settings: Settings,
   request: INotebookRequest,
   key: string
 ): Promise<IExecution> {
-  const reply = await requestJSON(settings, 'executions', {
-    method: 'POST',
-    body: JSON.stringify(request),
-    headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key }
-  });
-  return executionOf(reply);
+  return startExecution(settings, request, key);
 }
 
 /**
@@ -323,9 +318,17 @@ export async function startNotebook(
  *
  * @param key - The client's own name for the request: sent again, it starts nothing.
  */
-export async function startCode(
+export function startCode(
   settings: Settings,
   request: ICodeRequest,
+  key: string
+): Promise<IExecution> {
+  return startExecution(settings, request, key);
+}
+
+async function startExecution(
+  settings: Settings,
+  request: INotebookRequest | ICodeRequest,
   key: string
 ): Promise<IExecution> {
   const reply = await requestJSON(settings, 'executions', {
