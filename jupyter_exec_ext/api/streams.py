@@ -112,7 +112,7 @@ class _EventsHandler(_Handler):
         self.set_header("Content-Type", content_type)
         self.set_header("Vary", "Accept")
         self.set_header("X-Accel-Buffering", "no")
-        # When the client leaves, or the execution is deleted, there is nobody to tell.
+        # Nothing can be sent after the client has left or the execution was deleted.
         with contextlib.suppress(StreamClosedError, ExecutionNotFoundError):
             while True:
                 self.write(data or heartbeat)

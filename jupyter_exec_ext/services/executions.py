@@ -140,7 +140,7 @@ class ExecutionService:
         """Return the execution that *new* runs after; ``None`` without one.
 
         Raises:
-            InvalidArgumentError: There is no such execution.
+            InvalidArgumentError: No execution has this id.
         """
         if new.after is None:
             return None

@@ -357,7 +357,7 @@ class MergedStreams:
                 created then or later.
 
         Raises:
-            SessionNotFoundError: There is no such session.
+            SessionNotFoundError: No session has this id.
             RunsElsewhereError: It is another server process's.
             InvalidArgumentError: Too many executions of it are final already.
             TooManyError: The user has a share of the streams already, or all are in use.

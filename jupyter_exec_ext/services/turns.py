@@ -35,7 +35,7 @@ class Predecessor:
     Attributes:
         id: The id of the execution.
         live: The execution itself, if this process had it when it was looked up.
-        stored_state: Otherwise the state in the store. A record that is no longer there counts as
+        stored_state: Otherwise the state in the store. A record that was deleted counts as
             failed.
     """
 
@@ -307,7 +307,7 @@ class Turns:
                 self.settle(live)
 
     async def decide_held(self) -> None:
-        """Decide what runs after executions that are not, or no longer, of this process."""
+        """Decide what runs after executions that this process does not have."""
         for execution_id in [key for key in self._successors if key not in self._live]:
             try:
                 predecessor = await self.predecessor(execution_id)

@@ -111,8 +111,8 @@ def _transaction(engine: Engine, *, is_write: bool) -> Iterator[Connection]:
 async def giving_way(min_seconds: float) -> AsyncIterator[None]:
     """Pause after one of many writes for as long as it took, and for *min_seconds* at least.
 
-    SQLite does not queue those who wait for its write lock: each tries again after some
-    milliseconds, and gets the lock only if nobody has it at that moment.
+    SQLite has no queue for its write lock: a process that waits for it tries again after some
+    milliseconds, and gets the lock only if it is free at that moment.
     """
     start = time.monotonic()
     yield

@@ -194,7 +194,7 @@ def moment_of(microseconds: int) -> datetime:
     """Return the moment in UTC that `microseconds_of` returned *microseconds* for.
 
     Raises:
-        OverflowError: There is no such `datetime`.
+        OverflowError: A `datetime` cannot represent this moment.
         TypeError: A damaged row of SQLite has another type there.
     """
     return _EPOCH + timedelta(microseconds=microseconds)

@@ -7,7 +7,7 @@ export interface ICellOfferOptions {
   readonly cell: CodeCell;
   readonly isRunning: boolean;
   readonly trans: TranslationBundle;
-  /** Called when the user wants the result in the cell. */
+  /** Called when the user accepts the result for the cell. */
   readonly show: () => void;
 }
 

@@ -80,7 +80,7 @@ export class ExecutionFuture implements CellFuture {
       this._plain.sendInputReply(content, parentHeader);
     } else if (content.status === 'ok') {
       const { value } = content;
-      // A refusal means that the request is no longer open: it was answered elsewhere, or has ended.
+      // The server refuses an answer to a request that was answered elsewhere or has ended.
       retrying(() => answerInput(this._settings, this._id, value), this._abort.signal).catch(
         () => undefined
       );
@@ -255,7 +255,7 @@ export class ExecutionFuture implements CellFuture {
     }) as KernelMessage.IExecuteReplyMsg;
   }
 
-  /** Replace the outputs by those of the record: some events are no longer kept. */
+  /** Replace the outputs by those of the record, since some events were deleted. */
   private async _showRecord(): Promise<void> {
     const { result } = await retrying(
       () => getExecution(this._settings, this._id, { full: true }),

@@ -155,7 +155,7 @@ export class CellRestorer implements IDisposable {
     }
   }
 
-  /** Record the times of an execution as JupyterLab does, where the user wants that. */
+  /** Record the times of an execution as JupyterLab does, if the user has enabled it. */
   private _setTiming(cell: CodeCell, { start_time: start, end_time: end }: IExecution): void {
     if (this._options.panel.content.notebookConfig.recordTiming && start && end) {
       cell.model.setMetadata('execution', {

@@ -200,7 +200,7 @@ describe('EventFeed', () => {
     expect(gone.ids).toEqual([]);
   });
 
-  it('closes the connection when nobody follows any more', async () => {
+  it('closes the connection after the last follower has left', async () => {
     const server = new Server();
     const feed = new EventFeed(server.settings);
     const stop = new AbortController();
