@@ -30,6 +30,9 @@ LAST_WORDS_SECONDS = 0.2
 MAX_DRAIN_SECONDS = 60.0
 """The same while output goes on coming."""
 
+DROPPED_SECONDS = 1.0
+"""How long a kernel that seems to have dropped a request may take to answer the next one."""
+
 MAX_ABORTED = 5
 """How often a request that the kernel aborted, for another client's error, is sent again."""
 
@@ -297,7 +300,20 @@ class Runner:
                     await self._wait_for_reply(pending, until)
                     await self._drain(pending)
                     return True
-        return pending.reply is not None
+        return pending.reply is not None or await self._was_dropped(pending)
+
+    async def _was_dropped(self, pending: _Pending) -> bool:
+        """Whether the kernel is done with a request that it never replied to.
+
+        ipykernel drops a request when an interrupt comes between its own steps.
+        """
+        if self._subshell is not None or not pending.is_idle:
+            return False
+        # User code can publish `idle` too, but the shell channel replies only between requests.
+        with contextlib.suppress(RunTimeoutError):
+            await self._wait_for_shell(time.monotonic() + DROPPED_SECONDS)
+            return True
+        return False
 
     async def knock(self, deadline: float | None) -> None:
         """Wait until the kernel has done what others asked it for, if it is theirs too.
@@ -309,8 +325,16 @@ class Runner:
             RunError: The kernel is gone.
         """
         await self._kernel.check()
-        if self._subshell is not None or not self._kernel.may_be_busy:
-            return
+        if self._subshell is None and self._kernel.may_be_busy:
+            await self._wait_for_shell(deadline)
+
+    async def _wait_for_shell(self, deadline: float | None) -> None:
+        """Wait until the kernel has processed what was sent on the shell channel before.
+
+        Raises:
+            RunTimeoutError: The deadline passed.
+            RunError: The kernel is gone.
+        """
         replies: list[Message] = []
 
         def receive(channel: Channel, message: Message) -> None:

@@ -58,8 +58,8 @@ async def test_a_forged_reply_is_an_error_of_the_code(exec_api: ExecApi) -> None
 
 
 @pytest.mark.parametrize("count", ["{'a': 1}", "-1", "True", "10**30", "1.5"])
-async def test_a_forged_prompt_number_is_none(exec_api: ExecApi, count: str) -> None:
-    """The record and the notebook can be read all the same."""
+async def test_a_forged_prompt_number_is_ignored(exec_api: ExecApi, count: str) -> None:
+    """The record and the notebook have the number that the kernel announced with the input."""
     record = await exec_api.run_cells(
         f"async def forged(*a, **k): return {{'status': 'ok', 'execution_count': {count}}}\n"
         "get_ipython().kernel.do_execute = forged",
@@ -67,7 +67,7 @@ async def test_a_forged_prompt_number_is_none(exec_api: ExecApi, count: str) -> 
     )
 
     assert record["state"] == "succeeded"
-    assert (await exec_api.notebook(record))["cells"][1]["execution_count"] is None
+    assert (await exec_api.notebook(record))["cells"][1]["execution_count"] == 2
 
 
 async def test_numbers_that_are_no_json_arrive(exec_api: ExecApi) -> None:

@@ -317,6 +317,30 @@ async def test_a_cancel_right_after_the_start_keeps_the_kernel(
     assert after["result"].get("value") == "kept", after.get("kernel_lost")
 
 
+async def test_a_cancel_of_a_request_that_the_kernel_dropped_keeps_the_kernel(
+    exec_api: ExecApi,
+) -> None:
+    """The kernel is free, as after an interrupt between its own steps: no force is needed."""
+    session = await exec_api.new_session()
+    await exec_api.run_code(
+        "x = 'kept'\n"
+        "handlers = get_ipython().kernel.shell_handlers\n"
+        "original = handlers['execute_request']\n"
+        "async def drop(*_):\n"
+        "    handlers['execute_request'] = original\n"
+        "handlers['execute_request'] = drop",
+        session_id=session["id"],
+    )
+
+    dropped = await exec_api.start_code("1", session_id=session["id"])
+    await exec_api.request("POST", "executions", dropped["id"], "cancel")
+    final = await exec_api.final(dropped)
+    after = await exec_api.run_code("x", session_id=session["id"])
+
+    assert final["state"] == "cancelled"
+    assert after["result"].get("value") == "kept", after.get("kernel_lost")
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
 async def test_an_attached_session_outlasts_a_restart(
     exec_api: ExecApi, kernel_manager: Any, is_busy: bool
