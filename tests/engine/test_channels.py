@@ -1,6 +1,7 @@
 """The connection to a kernel, on real ones."""
 
 import asyncio
+import gc
 import logging
 import subprocess
 import time
@@ -388,6 +389,9 @@ async def test_a_flood_of_invalid_messages_is_counted(
     channels.subscribe(asked, lambda _, message: received.append(message))
     parent = f'{{"msg_id": "{asked}"}}'.encode()
     valid = attacker.signed(parent, PRINTED)
+    # Garbage collection would go through all that earlier tests have left.
+    gc.collect()
+    gc.freeze()
     try:
         # Before its subscription is known nothing comes.
         deadline = time.monotonic() + WAIT_SECONDS
@@ -410,6 +414,7 @@ async def test_a_flood_of_invalid_messages_is_counted(
             await asyncio.sleep(0)
             longest_wait = max(longest_wait, time.thread_time() - start)
     finally:
+        gc.unfreeze()
         channels.close()
         limit.close()
 
@@ -419,7 +424,7 @@ async def test_a_flood_of_invalid_messages_is_counted(
     left_out = FLOOD_ROUNDS * len(INVALID) - MAX_LINES
     assert lines[-1].getMessage().startswith(f"{left_out} more lines were left out")
     assert len(caplog.text) < 10_000
-    assert longest_wait < 0.5
+    assert longest_wait < 0.1
 
 
 async def test_what_others_asked_for_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
